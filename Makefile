@@ -1,0 +1,157 @@
+# Sori: one Makefile for everything. `make help` lists the targets.
+#
+#   CC=clang            the other compiler          SAN=address,undefined | thread   sanitizers
+#   V=1                 show the commands           BUILD=dir                        where objects go
+
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+SAN     ?=
+V       ?=
+VERSION := 0.1.0
+comma   := ,
+VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+BUILD   ?= build/$(VARIANT)
+PREFIX  ?= /usr/local
+Q       := $(if $(V),,@)
+PY      := /usr/bin/python3
+
+PKGS    := libevent libevent_pthreads openssl jansson libmicrohttpd
+WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+           -Wformat=2 -Wformat-nonliteral -Wundef -Wvla -Werror
+CFLAGS  ?= -O2 -g
+HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection \
+           -fcf-protection -fPIE)
+ALLC    := -std=c11 -D_GNU_SOURCE -DSORI_VERSION=\"$(VERSION)\" -I. -Icommon -I$(BUILD)/gen $(WARN) \
+           $(HARDEN) $(CFLAGS) -fno-omit-frame-pointer -pthread -MMD -MP
+ALLC    += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
+PKG_C    = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_L    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih
+ALLL    := -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
+
+SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)
+SRC_server := $(filter-out server/main.c,$(wildcard server/*.c))
+SRC_turn   := $(filter-out turn/main.c,$(wildcard turn/*.c))
+TESTS      := $(wildcard tests/unit/*/*_test.c)
+FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
+BENCH      := $(wildcard bench/micro/*.c bench/load/*.c)
+SIMS       := $(wildcard tests/sim/*_sim.c)
+obj         = $(patsubst %.c,$(BUILD)/%.o,$(1))
+bin         = $(patsubst %.c,$(BUILD)/%,$(1))
+LIB_common := $(BUILD)/libcommon.a
+LIB_server := $(BUILD)/libserver.a
+LIB_turn   := $(BUILD)/libturn.a
+DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-turn
+WEB        := $(wildcard server/web/*)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+.PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install clean help print-% \
+        bench-signal bench-turn
+
+all: $(DAEMONS) ## build the daemons
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' | \
+	  awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALLC) $(PKG_C) -c -o $@ $<
+
+$(LIB_common): $(call obj,$(SRC_common))
+$(LIB_server): $(call obj,$(SRC_server))
+$(LIB_turn):   $(call obj,$(SRC_turn))
+$(LIB_common) $(LIB_server) $(LIB_turn):
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+# The page is compiled into sori-server with .incbin.
+$(BUILD)/server/web_files.o: $(WEB)
+
+$(BUILD)/sori-%: $(BUILD)/%/main.o $(BUILD)/lib%.a $(LIB_common)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+
+$(BUILD)/tests/unit/server/%: $(BUILD)/tests/unit/server/%.o $(LIB_server) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
+$(BUILD)/tests/unit/turn/%: $(BUILD)/tests/unit/turn/%.o $(LIB_turn) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
+$(BUILD)/tests/sim/%: $(BUILD)/tests/sim/%.o $(LIB_server) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_server) $(LIB_turn) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+# Fuzz targets with the replay driver: run the corpus under any compiler and sanitizer.
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+
+TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS))
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
+
+deps: ## install Debian packages that are missing (asks for root only then)
+	@deploy/deps.sh build
+
+run: ## build, make a development set-up under run/, start everything, print the page's address
+	@deploy/deps.sh build
+	$(Q)$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) deploy/dev/run.sh
+
+test: ## run every test: unit, fuzz corpora, simulator, end to end
+	@deploy/deps.sh build test
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(TEST_BINS)
+	@BUILD=$(BUILD) SAN=$(SAN) $(PY) tests/run.py
+
+test-unit: $(TEST_BINS) ## unit tests, fuzz corpora and simulator only
+	@BUILD=$(BUILD) SAN=$(SAN) $(PY) tests/run.py unit fuzz sim
+
+test-oom: ## unit tests of failing allocations, under the address sanitizer
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=$(BUILD)-oom -j$$(nproc) \
+	  $(patsubst %.c,$(BUILD)-oom/%,$(TESTS))
+	@BUILD=$(BUILD)-oom $(PY) tests/run.py oom
+
+sim: $(call bin,$(SIMS)) ## simulate calls: make sim SEEDS=1000000
+	@for s in $(call bin,$(SIMS)); do $$s --seeds $(or $(SEEDS),10000) --start $(or $(START),1) || exit 1; done
+
+FUZZ_SECONDS ?= 30
+fuzz-smoke: ## coverage-guided fuzzing with libFuzzer: make fuzz-smoke FUZZ_SECONDS=30
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=address,undefined \
+	  CFLAGS="-O1 -g -fsanitize=fuzzer-no-link" fuzz-bins
+	@BUILD=build/fuzz tests/fuzz/smoke.sh $(FUZZ_SECONDS)
+.PHONY: fuzz-bins
+fuzz-bins: $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/lf_%,$(FUZZ))
+$(BUILD)/tests/fuzz/lf_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB_server) $(LIB_turn) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -fsanitize=fuzzer -o $@ $^ $(PKG_L)
+
+C_FILES := $(wildcard */*.[ch] */*/*.[ch] */*/*/*.[ch])
+format: ## lay out all C files with clang-format
+	$(Q)clang-format -i $(filter-out build/% run/%,$(C_FILES))
+
+check: ## the gate: format, layers, banned calls, option tables, gcc and clang, cppcheck
+	@deploy/deps.sh build check
+	@$(PY) tests/check.py
+	$(Q)$(MAKE) --no-print-directory CC=clang -j$$(nproc) all
+	$(Q)$(MAKE) --no-print-directory CC=gcc -j$$(nproc) all
+	@BUILD=build/gcc $(PY) tests/check.py --options
+	$(Q)cppcheck -q -j2 --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
+	  --suppress=missingIncludeSystem -I. -Icommon common server turn
+
+bench-signal: $(BUILD)/sori-server $(call bin,$(filter bench/load/sig%,$(BENCH))) ## signaling server against npm ws
+	@deploy/deps.sh build bench
+	@BUILD=$(BUILD) $(PY) bench/signal.py
+bench-turn: $(BUILD)/sori-turn $(call bin,$(filter bench/load/turn%,$(BENCH))) ## relay against Debian's coturn
+	@deploy/deps.sh build bench
+	@BUILD=$(BUILD) $(PY) bench/turn.py
+
+install: all ## install daemons, configuration and systemd units under PREFIX (DESTDIR is honoured)
+	install -Dm755 $(BUILD)/sori-server $(DESTDIR)$(PREFIX)/bin/sori-server
+	install -Dm755 $(BUILD)/sori-turn $(DESTDIR)$(PREFIX)/bin/sori-turn
+	install -Dm644 config/server.ini $(DESTDIR)/etc/sori/server.ini
+	install -Dm644 config/turn.ini $(DESTDIR)/etc/sori/turn.ini
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/*.service
+
+clean: ## remove what was built
+	rm -rf build

@@ -1,0 +1,69 @@
+/* Configuration: an INI file (read by inih) held against one table of options per daemon.
+ *
+ * The table is the only place that knows an option: its default, unit, range and text come out of
+ * --help and of config/NAME.ini (which `make check` compares with the table). An unknown section or
+ * key, a value out of range, a doubled scalar key: the start fails with file, line and what is
+ * allowed. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_BASE_CONF_H
+#define SORI_BASE_CONF_H
+
+#include "base/addr.h"
+
+#include <stdio.h>
+
+enum conf_type {
+    CONF_BOOL,   /* bool             yes|no (also true|false, on|off, 1|0) */
+    CONF_UINT,   /* uint64_t         decimal, min..max, in `unit` */
+    CONF_ENUM,   /* unsigned         index into `choices` ("a|b|c") */
+    CONF_STRING, /* char *           heap, never NULL after a load */
+    CONF_ADDR,   /* struct addr      ip:port, or empty for none */
+    CONF_LIST,   /* struct conf_list several lines or commas; each a string */
+    CONF_CIDRS,  /* struct conf_cidrs several lines or commas */
+    CONF_SECRET, /* struct conf_secret: value is a path, or "credential:NAME" for a file NAME under
+                    $CREDENTIALS_DIRECTORY; the file must not be readable by group or others; the
+                    content without trailing newlines is loaded */
+};
+
+struct conf_list {
+    char **v;
+    size_t n;
+};
+struct conf_cidrs {
+    struct cidr *v;
+    size_t n;
+};
+struct conf_secret {
+    uint8_t *p; /* wiped on conf_free */
+    size_t len;
+};
+
+struct conf_opt {
+    const char *section, *name;
+    enum conf_type type;
+    size_t offset;       /* of the field in the daemon's struct */
+    const char *def;     /* as it would stand in the file; NULL or "" = empty */
+    uint64_t min, max;   /* CONF_UINT: value; CONF_STRING/LIST: max = bytes, 0 = 1024 */
+    const char *unit;    /* "s", "ms", "bytes", ... or NULL */
+    const char *choices; /* CONF_ENUM: "a|b|c" */
+    const char *help;    /* one or two sentences */
+};
+
+#define CONF_ERR_MAX 512
+
+/* Sets defaults, then reads path (NULL: defaults only) into *out, a zeroed daemon struct.
+ * Returns 0; or -EINVAL with err = "file:line: [section] key = value: what is allowed" (NUL ended);
+ * or -errno of the file. On failure *out is already freed. */
+int conf_load(const struct conf_opt *opts, size_t n, void *out, const char *path,
+              char err[CONF_ERR_MAX]);
+
+/* The same from text in memory; name stands for the file in messages. */
+int conf_load_text(const struct conf_opt *opts, size_t n, void *out, struct slice text,
+                   const char *name, char err[CONF_ERR_MAX]);
+
+/* Frees and wipes what a load put into *out. A zeroed struct is allowed. */
+void conf_free(const struct conf_opt *opts, size_t n, void *out);
+
+/* Prints the whole table as a commented INI file with defaults (--print-config, config/NAME.ini). */
+void conf_print(const struct conf_opt *opts, size_t n, FILE *f);
+
+#endif

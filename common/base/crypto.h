@@ -1,0 +1,90 @@
+/* The one wrapper over OpenSSL's EVP: digests, HMAC, signatures, base64, secrets.
+ * No OpenSSL type appears here. Errors say only "no": callers must not tell strangers why.
+ * Thread: functions any thread; a `struct hmac` or `crypto_key` may be used by one thread at a time,
+ * except that crypto_key_verify() on a key is safe from several.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_BASE_CRYPTO_H
+#define SORI_BASE_CRYPTO_H
+
+#include "base/bytes.h"
+
+#define CRYPTO_MD5_BYTES    16
+#define CRYPTO_SHA1_BYTES   20
+#define CRYPTO_SHA256_BYTES 32
+#define CRYPTO_SHA512_BYTES 64
+#define CRYPTO_DIGEST_MAX   64
+
+enum crypto_md { CRYPTO_MD5, CRYPTO_SHA1, CRYPTO_SHA256, CRYPTO_SHA384, CRYPTO_SHA512 };
+
+/* Bytes of the digest. */
+size_t crypto_md_bytes(enum crypto_md md);
+
+/* Digest of the concatenation of n parts into out (crypto_md_bytes). Returns 0 or -EIO. */
+int crypto_digest(enum crypto_md md, const struct slice *parts, size_t n, uint8_t *out);
+
+/* HMAC of the concatenation of n parts. Key of any length, the empty one too. Returns 0 or -EIO. */
+int crypto_hmac(enum crypto_md md, struct slice key, const struct slice *parts, size_t n,
+                uint8_t *out);
+
+/* A keyed HMAC state that is prepared once and used often (the key schedule is not repeated). */
+struct hmac;
+struct hmac *hmac_new(enum crypto_md md, struct slice key); /* NULL: out of memory */
+void hmac_free(struct hmac *h);                             /* wipes; NULL is allowed */
+int hmac_sum(struct hmac *h, const struct slice *parts, size_t n, uint8_t *out);
+
+/* Constant-time comparison; false at once when the lengths differ (lengths are not secret). */
+bool crypto_equal(struct slice a, struct slice b);
+
+/* Overwrites a secret so that the compiler can't leave it out. */
+void crypto_wipe(void *p, size_t n);
+
+/* --- base64 (RFC 4648). Encoders write text without NUL into w (bad when it does not fit).
+ * Decoders are strict: alphabet only, exact padding rules, unused bits zero; they write at most
+ * cap bytes, set *len, and return 0, -EBADMSG, or -ENOSPC. */
+void base64_encode(struct wr *w, struct slice in);    /* standard alphabet, padded */
+void base64url_encode(struct wr *w, struct slice in); /* URL alphabet, unpadded */
+int base64_decode(struct slice in, uint8_t *out, size_t cap, size_t *len);
+int base64url_decode(struct slice in, uint8_t *out, size_t cap, size_t *len);
+void hex_encode(struct wr *w, struct slice in); /* lower case */
+
+/* --- Signature keys (JWS, RFC 7518 and 8037). A key is bound to one algorithm for life. */
+enum crypto_alg {
+    CRYPTO_ALG_NONE,
+    CRYPTO_HS256,
+    CRYPTO_HS384,
+    CRYPTO_HS512,
+    CRYPTO_RS256,
+    CRYPTO_RS384,
+    CRYPTO_RS512,
+    CRYPTO_PS256,
+    CRYPTO_PS384,
+    CRYPTO_PS512,
+    CRYPTO_ES256,
+    CRYPTO_ES384,
+    CRYPTO_ES512,
+    CRYPTO_EDDSA, /* Ed25519 */
+};
+
+struct crypto_key;
+
+/* HS*: secret is copied. NULL for a wrong alg, an empty secret or no memory. */
+struct crypto_key *crypto_key_hmac(enum crypto_alg alg, struct slice secret);
+/* RS*, PS*, ES*, EdDSA from a PEM public key (SubjectPublicKeyInfo or certificate). NULL when the
+ * PEM does not hold a key of alg's type and curve, or RSA is under 2048 bits. */
+struct crypto_key *crypto_key_pem(enum crypto_alg alg, struct slice pem);
+/* RS*, PS* from big-endian modulus and exponent (JWK n, e). */
+struct crypto_key *crypto_key_rsa(enum crypto_alg alg, struct slice n, struct slice e);
+/* ES* from affine coordinates (JWK x, y; exactly the curve's size each); checks the point. */
+struct crypto_key *crypto_key_ec(enum crypto_alg alg, struct slice x, struct slice y);
+/* EdDSA, Ed25519, from the 32-byte public key (JWK x). */
+struct crypto_key *crypto_key_ed25519(struct slice x);
+void crypto_key_free(struct crypto_key *k); /* NULL is allowed */
+enum crypto_alg crypto_key_alg(const struct crypto_key *k);
+
+/* True when sig is the signature of msg in JWS form (ECDSA: r||s of exactly the curve's size). */
+bool crypto_key_verify(const struct crypto_key *k, struct slice msg, struct slice sig);
+
+/* "HS256" ... "EdDSA" to the enum; CRYPTO_ALG_NONE for anything else, "none" and case variants. */
+enum crypto_alg crypto_alg_parse(struct slice name);
+
+#endif

@@ -1,0 +1,91 @@
+/* TCP and TLS byte streams on raw descriptors and libevent readiness: accept, read into a shared
+ * per-worker buffer, bounded write queue, one flush per loop turn, deadlines.
+ *
+ * Idle cost beyond the kernel's and OpenSSL's is one struct of under 400 bytes: no buffer is held
+ * while nothing is queued. The user sees whole callbacks, never sockets.
+ * Worker-owned. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_NET_STREAM_H
+#define SORI_NET_STREAM_H
+
+#include "base/addr.h"
+#include "net/tls.h"
+#include "net/worker.h"
+
+struct stream;
+struct stream_listener;
+
+/* Why a stream ended. */
+enum stream_end {
+    STREAM_END_PEER,      /* orderly close by the peer */
+    STREAM_END_ERROR,     /* reset, TLS error */
+    STREAM_END_TIMEOUT,   /* stream_deadline() passed, or the TLS handshake took too long */
+    STREAM_END_OVERFLOW,  /* the write queue would exceed its limit */
+    STREAM_END_LOCAL,     /* stream_close() finished */
+};
+
+struct stream_ops {
+    /* A connection is there (TLS handshake done). Return the user pointer, or NULL to refuse it
+     * (it is closed; no end call follows). */
+    void *(*open)(void *listener_arg, struct stream *s);
+    /* Bytes arrived, together with those not consumed before. Returns how many were consumed (0 ..
+     * data.len); the rest (at most max_pending bytes, else STREAM_END_ERROR) comes back in front of
+     * the next bytes. May write, close or abort. data is writable in place: it is the stream's own
+     * buffer (WebSocket unmasks there). */
+    size_t (*data)(void *user, uint8_t *data, size_t len);
+    /* The stream is gone; s must not be used any more. Called once for each open that gave a user
+     * pointer, never from inside one of the user's own calls except stream_abort(). */
+    void (*end)(void *user, enum stream_end why);
+};
+
+struct stream_conf {
+    const struct stream_ops *ops;
+    void *arg;                 /* listener_arg */
+    struct tls_ctx **tls;      /* NULL: clear text; else *tls is read at each accept (reload) */
+    size_t max_pending;        /* unconsumed input kept, bytes */
+    size_t max_queue;          /* unsent output kept, bytes */
+    uint64_t handshake_us;     /* time for the TLS handshake */
+    unsigned max_streams;      /* accept pauses at this many on the listener; 0 = no limit */
+    /* Asked before anything is spent on a new connection; false closes it at once. May be NULL. */
+    bool (*admit)(void *arg, const struct addr *from, uint64_t now_us);
+};
+
+/* Listens on addr (SO_REUSEPORT when several workers listen on the same one; IPV6_V6ONLY). Returns
+ * NULL and sets *err_no. When descriptors run out accept pauses 100 ms instead of spinning. */
+struct stream_listener *stream_listen(struct worker *w, const struct addr *addr, bool reuseport,
+                                      const struct stream_conf *conf, int *err_no);
+/* Stops accepting and closes; its streams live on. NULL is allowed. */
+void stream_listener_free(struct stream_listener *l);
+/* The bound address (with the port the kernel chose for port 0). */
+struct addr stream_listener_addr(const struct stream_listener *l);
+/* Streams open now, and TLS handshakes that failed since the start. */
+unsigned stream_listener_count(const struct stream_listener *l);
+uint64_t stream_listener_tls_failures(const struct stream_listener *l);
+/* Walks the listener's open streams (for shutdown). fn may end the stream it is given. */
+void stream_each(struct stream_listener *l, void (*fn)(void *user, void *arg), void *arg);
+
+/* Queues s for the end of this turn; copies. Returns 0, or -ENOBUFS when the queue would exceed
+ * max_queue: nothing was queued, and the caller decides (close with 1013, drop the frame). */
+int stream_write(struct stream *s, struct slice bytes);
+/* The same for two parts that must stay together (header, payload). */
+int stream_write2(struct stream *s, struct slice a, struct slice b);
+/* Unsent bytes. */
+size_t stream_queued(const struct stream *s);
+
+/* Closes after the queue is sent (at most linger_us), then end(STREAM_END_LOCAL). Input is ignored
+ * from now on. */
+void stream_close(struct stream *s, uint64_t linger_us);
+/* Ends now; end() is called before it returns. */
+void stream_abort(struct stream *s);
+
+/* The stream ends with STREAM_END_TIMEOUT at this time; CLOCK_NEVER takes it off. */
+void stream_deadline(struct stream *s, uint64_t deadline_us);
+
+/* Replaces the user's ops and pointer (an HTTP connection became a WebSocket). */
+void stream_set_user(struct stream *s, const struct stream_ops *ops, void *user);
+
+struct addr stream_peer(const struct stream *s);
+struct addr stream_local(const struct stream *s);
+bool stream_is_tls(const struct stream *s);
+struct worker *stream_worker(const struct stream *s);
+
+#endif

@@ -1,0 +1,46 @@
+/* TLS server contexts and connections: the only file besides sfu/dtls.c that names SSL_*.
+ *
+ * TLS 1.2 and 1.3, AEAD suites only, no renegotiation, no compression, no 0-RTT, no tickets by
+ * default; SSL_MODE_RELEASE_BUFFERS. One context per worker thread (a shared SSL_CTX contends).
+ * Non-blocking on a descriptor the caller owns. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_NET_TLS_H
+#define SORI_NET_TLS_H
+
+#include "base/bytes.h"
+
+struct tls_ctx;
+struct tls;
+
+#define TLS_ERR_MAX 256
+
+/* Loads certificate chain and private key (PEM files). alpn: comma-separated protocols that are
+ * accepted, in our order of preference ("stun.turn,stun.nat-discovery"), or NULL: ALPN is ignored.
+ * A client that offers ALPN without a common protocol is refused (RFC 7301 §3.2) unless alpn is
+ * NULL. NULL on failure with err saying which file and why. */
+struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const char *alpn,
+                            char err[TLS_ERR_MAX]);
+void tls_ctx_free(struct tls_ctx *c); /* connections made from it stay valid; NULL is allowed */
+
+/* A server side on fd (not taken over), or NULL when memory is out. tls_free closes nothing. */
+struct tls *tls_accept_new(struct tls_ctx *c, int fd);
+void tls_free(struct tls *t); /* NULL is allowed */
+
+/* Each returns > 0 (bytes, or 1 for a finished handshake), 0 at a clean end (close_notify), or
+ * -EAGAIN with *want_write telling which readiness to wait for, -EPROTO on a TLS error, -EIO on a
+ * broken connection. After anything but > 0 and -EAGAIN only tls_free() is allowed.
+ * After -EAGAIN wait for readiness (level-triggered) before the next call of the same kind.
+ * tls_write may be retried with the same or a longer buffer at another address. Nothing here raises
+ * SIGPIPE. Connections of one context belong to one thread. */
+int tls_handshake(struct tls *t, bool *want_write);
+int tls_read(struct tls *t, void *buf, size_t cap, bool *want_write);
+int tls_write(struct tls *t, struct slice s, bool *want_write);
+/* Bytes that have left the socket and wait inside: while there are any, call tls_read() again
+ * without waiting for the socket, which won't announce them. */
+size_t tls_pending(const struct tls *t);
+/* Sends close_notify, best effort, never waits. */
+void tls_shutdown(struct tls *t);
+/* "TLSv1.3" etc. and the chosen ALPN protocol (empty slice: none). */
+const char *tls_version(const struct tls *t);
+struct slice tls_alpn(const struct tls *t);
+
+#endif
