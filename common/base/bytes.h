@@ -86,7 +86,8 @@ bool slice_eq_nocase(struct slice a, struct slice b);
 int slice_to_cstr(struct slice s, char *out, size_t cap);
 
 /* Parses a decimal number without sign, spaces or leading zeros ("0" itself is fine) that fills s.
- * Returns 0, or -EBADMSG when s is anything else or exceeds max; *out is written on success only. */
+ * Returns 0, or -EBADMSG when s is anything else or exceeds max; *out is written on success only.
+ */
 int slice_to_u64(struct slice s, uint64_t max, uint64_t *out);
 
 static inline struct rd rd_init(struct slice s)
@@ -117,7 +118,7 @@ static inline uint8_t rd_u8(struct rd *r)
 static inline uint16_t rd_be16(struct rd *r)
 {
     struct slice s = rd_take(r, 2);
-    return s.p ? (uint16_t)(s.p[0] << 8 | s.p[1]) : 0;
+    return (uint16_t)(s.p ? s.p[0] << 8 | s.p[1] : 0);
 }
 
 static inline uint32_t rd_be32(struct rd *r)
@@ -136,7 +137,9 @@ static inline uint64_t rd_be64(struct rd *r)
 /* What has not been read yet. */
 static inline struct slice rd_rest(const struct rd *r)
 {
-    return r->bad ? (struct slice){0} : (struct slice){r->p, r->left};
+    if (r->bad)
+        return (struct slice){0};
+    return (struct slice){r->p, r->left};
 }
 
 static inline struct wr wr_init(void *buf, size_t cap)
@@ -218,13 +221,16 @@ static inline void wr_patch_be16(struct wr *w, size_t at, uint16_t v)
 /* Writes v in decimal. */
 void wr_u64(struct wr *w, uint64_t v);
 
-/* Writes formatted text, without NUL. fmt must be a literal. */
+/* Writes formatted text, without NUL. fmt must be a literal. Text of 1024 bytes or more needs one
+ * spare byte behind it. */
 void wr_fmt(struct wr *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* What has been written so far; empty when bad. */
 static inline struct slice wr_done(const struct wr *w)
 {
-    return w->bad ? (struct slice){0} : (struct slice){w->base, w->len};
+    if (w->bad)
+        return (struct slice){0};
+    return (struct slice){w->base, w->len};
 }
 
 #endif

@@ -3,7 +3,9 @@
  * The table is the only place that knows an option: its default, unit, range and text come out of
  * --help and of config/NAME.ini (which `make check` compares with the table). An unknown section or
  * key, a value out of range, a doubled scalar key: the start fails with file, line and what is
- * allowed. SPDX-License-Identifier: BSD-3-Clause */
+ * allowed. Options of one section stand together in the table. In the file, ; and # begin a comment
+ * line, and ; after a space begins a comment behind a value. Main thread, at start.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_BASE_CONF_H
 #define SORI_BASE_CONF_H
 
@@ -20,8 +22,8 @@ enum conf_type {
     CONF_LIST,   /* struct conf_list several lines or commas; each a string */
     CONF_CIDRS,  /* struct conf_cidrs several lines or commas */
     CONF_SECRET, /* struct conf_secret: value is a path, or "credential:NAME" for a file NAME under
-                    $CREDENTIALS_DIRECTORY; the file must not be readable by group or others; the
-                    content without trailing newlines is loaded */
+                    $CREDENTIALS_DIRECTORY; group and others must not have access (secretfile.h);
+                    the content without trailing newlines is loaded; empty: no secret */
 };
 
 struct conf_list {
@@ -40,10 +42,10 @@ struct conf_secret {
 struct conf_opt {
     const char *section, *name;
     enum conf_type type;
-    size_t offset;       /* of the field in the daemon's struct */
-    const char *def;     /* as it would stand in the file; NULL or "" = empty */
-    uint64_t min, max;   /* CONF_UINT: value; CONF_STRING/LIST: max = bytes, 0 = 1024 */
-    const char *unit;    /* "s", "ms", "bytes", ... or NULL */
+    size_t offset;     /* of the field in the daemon's struct */
+    const char *def;   /* as it would stand in the file; NULL or "" = empty */
+    uint64_t min, max; /* CONF_UINT: value, max 0 = no limit; STRING/LIST: max = bytes, 0 = 1024 */
+    const char *unit;  /* "s", "ms", "bytes", ... or NULL */
     const char *choices; /* CONF_ENUM: "a|b|c" */
     const char *help;    /* one or two sentences */
 };
@@ -52,7 +54,7 @@ struct conf_opt {
 
 /* Sets defaults, then reads path (NULL: defaults only) into *out, a zeroed daemon struct.
  * Returns 0; or -EINVAL with err = "file:line: [section] key = value: what is allowed" (NUL ended);
- * or -errno of the file. On failure *out is already freed. */
+ * or -errno of the file, with err set too. On failure *out is already freed. */
 int conf_load(const struct conf_opt *opts, size_t n, void *out, const char *path,
               char err[CONF_ERR_MAX]);
 
@@ -63,7 +65,8 @@ int conf_load_text(const struct conf_opt *opts, size_t n, void *out, struct slic
 /* Frees and wipes what a load put into *out. A zeroed struct is allowed. */
 void conf_free(const struct conf_opt *opts, size_t n, void *out);
 
-/* Prints the whole table as a commented INI file with defaults (--print-config, config/NAME.ini). */
+/* Prints the whole table as a commented INI file with defaults (--print-config, config/NAME.ini).
+ */
 void conf_print(const struct conf_opt *opts, size_t n, FILE *f);
 
 #endif

@@ -1,8 +1,8 @@
 /* The one wrapper over OpenSSL's EVP: digests, HMAC, signatures, base64, secrets.
  * No OpenSSL type appears here. Errors say only "no": callers must not tell strangers why.
- * Thread: functions any thread; a `struct hmac` or `crypto_key` may be used by one thread at a time,
- * except that crypto_key_verify() on a key is safe from several.
- * SPDX-License-Identifier: BSD-3-Clause */
+ * Thread: functions any thread; a `struct hmac` or `crypto_key` may be used by one thread at a
+ * time, except that crypto_key_verify() on a key is safe from several. SPDX-License-Identifier:
+ * BSD-3-Clause */
 #ifndef SORI_BASE_CRYPTO_H
 #define SORI_BASE_CRYPTO_H
 

@@ -38,8 +38,8 @@ void htable_del(struct htable *t, struct hnode *n);
 struct hnode *htable_first(const struct htable *t, uint64_t hash);
 struct hnode *htable_next(const struct hnode *n);
 
-/* Visits every node: starts with *pos = 0 and n = NULL; gives NULL at the end. The node given may
- * be deleted (and freed) before the next call; adding while walking is not allowed. */
+/* Visits every node: starts with *pos = 0 and *saved = NULL; gives NULL at the end. The node given
+ * may be deleted (and freed) before the next call; deleting others or adding is not allowed. */
 struct hnode *htable_walk(const struct htable *t, size_t *pos, struct hnode **saved);
 
 #endif

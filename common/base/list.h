@@ -13,7 +13,7 @@ struct list {
 };
 
 /* The object of type `type` whose member `member` is at ptr. */
-#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Makes head an empty list. */
 static inline void list_init(struct list *head)
@@ -64,8 +64,8 @@ static inline struct list *list_first(const struct list *head)
 }
 
 /* Walks a list; the current link may be deleted inside. */
-#define LIST_EACH(it, tmp, head)                                                                   \
-    for (struct list *it = (head)->next, *tmp = it ? it->next : NULL; it && it != (head);          \
+#define LIST_EACH(it, tmp, head)                                                          \
+    for (struct list *it = (head)->next, *tmp = it ? it->next : NULL; it && it != (head); \
          it = tmp, tmp = it->next)
 
 #endif

@@ -4,7 +4,7 @@
  *
  * error = someone must act; warn = someone should look; info = a life-cycle step; debug = off in
  * production. No secrets, no SDP. Anything a stranger can trigger is counted, not logged, or goes
- * through log_limited(). Thread safe; a line is written by one write(2).
+ * through log_allow(). Thread safe; a line is written by one write(2).
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_BASE_LOG_H
 #define SORI_BASE_LOG_H
@@ -31,14 +31,15 @@ void log_write(enum log_level level, const char *area, const char *fmt, ...)
 #define log_error(area, ...) log_write(LOG_ERROR, area, __VA_ARGS__)
 #define log_warn(area, ...)  log_write(LOG_WARN, area, __VA_ARGS__)
 #define log_info(area, ...)  log_write(LOG_INFO, area, __VA_ARGS__)
-#define log_debug(area, ...)                                                                       \
-    do {                                                                                           \
-        if (log_enabled(LOG_DEBUG))                                                                \
-            log_write(LOG_DEBUG, area, __VA_ARGS__);                                               \
+#define log_debug(area, ...)                         \
+    do {                                             \
+        if (log_enabled(LOG_DEBUG))                  \
+            log_write(LOG_DEBUG, area, __VA_ARGS__); \
     } while (0)
 
-/* A call site's budget: true at most `per_s` times a second (then the line may be written); what
- * was suppressed is added to the next line that passes through *suppressed. */
+/* A call site's budget: log_allow() is true at most `per_s` times a second (then the line may be
+ * written). After true, l->suppressed is the number of lines refused since the last true one, to be
+ * told in this line; the next call starts it over. Zeroed = unused. */
 struct log_limit {
     uint64_t _window_s;
     uint32_t _used, suppressed;

@@ -33,13 +33,15 @@ static inline uint64_t counter_get(const struct counter *c)
     return __atomic_load_n(&c->_v, __ATOMIC_RELAXED);
 }
 
-/* A latency histogram with powers of two buckets from 1 us to 2^25 us (33 s), exported in seconds. */
+/* A latency histogram with powers of two buckets from 1 us to 2^25 us (33 s), exported in seconds.
+ */
 #define HISTOGRAM_BUCKETS 26
 struct histogram {
     struct counter bucket[HISTOGRAM_BUCKETS + 1], sum_us;
 };
 void histogram_add(struct histogram *h, uint64_t us); /* owner thread only */
-/* Upper bound in us of the bucket that holds quantile q (0..1); 0 when empty. */
+/* Upper bound in us of the bucket that holds quantile q (0..1); 0 when empty, UINT64_MAX when it is
+ * above the largest bucket. */
 uint64_t histogram_quantile(const struct histogram *h, double q);
 
 struct metrics;
@@ -49,12 +51,12 @@ struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
 
 /* Registers a cell. name ends in its unit and, for counters, _total; labels is "" or
- * `reason="bad_json"` without braces (literal text that outlives the registry). The cell must
- * outlive the registry or be removed. Returns 0 or -ENOMEM. Thread safe. */
+ * `reason="bad_json"` without braces (literal text that outlives the registry). One name has
+ * one type. The cell must outlive the registry. Returns 0 or -ENOMEM. Thread safe. */
 int metrics_add(struct metrics *m, const char *name, const char *labels, const char *help,
                 enum metric_type type, const struct counter *cell);
-int metrics_add_histogram(struct metrics *m, const char *name, const char *labels,
-                          const char *help, const struct histogram *h);
+int metrics_add_histogram(struct metrics *m, const char *name, const char *labels, const char *help,
+                          const struct histogram *h);
 
 /* Renders everything in Prometheus text format 0.0.4 into heap memory (mem_free), *len bytes.
  * Returns NULL when memory is out. Thread safe. */

@@ -5,8 +5,8 @@
 
 #include "base/bytes.h"
 
-/* Fills p with n unpredictable bytes. Never fails: without entropy the process ends at start
- * (rand_init), not later. Thread safe. */
+/* Fills p with n unpredictable bytes. Never fails: when the system has none the process
+ * ends (abort), because a weaker source would be worse. Thread safe, fork safe. */
 void rand_bytes(void *p, size_t n);
 
 /* An unpredictable number below bound (bound > 0), without modulo bias. */

@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The rule, shared by many buckets: `burst` tokens at most, `per_s` * 1/1000 tokens a second. */
+/* The rule, shared by many buckets: `burst` tokens at once at most (over 4294967 counts as that),
+ * `milli_per_s` / 1000 tokens a second. */
 struct bucket_rule {
     uint32_t milli_per_s; /* 1000 = one token a second; 0 = no limit */
     uint32_t burst;
@@ -23,7 +24,8 @@ struct bucket {
 /* Takes n tokens. Returns true, or false and takes nothing. Pure. */
 bool bucket_take(struct bucket *b, const struct bucket_rule *rule, uint32_t n, uint64_t now_us);
 
-/* How long until n tokens are there, in ms rounded up (for retryAfterMs); 0 = now. */
+/* How long until n tokens are there, in ms rounded up (for retryAfterMs); 0 = now,
+ * UINT32_MAX = never, n is above the burst. */
 uint32_t bucket_wait_ms(const struct bucket *b, const struct bucket_rule *rule, uint32_t n,
                         uint64_t now_us);
 
