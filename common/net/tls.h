@@ -19,6 +19,12 @@ struct tls;
  * NULL. NULL on failure with err saying which file and why. */
 struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const char *alpn,
                             char err[TLS_ERR_MAX]);
+/* Adds another certificate with its key: shown to clients that name a host (SNI) which it is for
+ * and no earlier one is. Before the first connection. At most TLS_MORE_MAX times. Returns 0, or a
+ * negative errno with err saying which file and why. */
+#define TLS_MORE_MAX 16
+int tls_ctx_add(struct tls_ctx *c, const char *cert_file, const char *key_file,
+                char err[TLS_ERR_MAX]);
 void tls_ctx_free(struct tls_ctx *c); /* connections made from it stay valid; NULL is allowed */
 
 /* A server side on fd (not taken over), or NULL when memory is out. tls_free closes nothing. */

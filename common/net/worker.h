@@ -31,6 +31,7 @@ struct wflush {
 struct worker *worker_new(unsigned index);
 void worker_free(struct worker *w); /* after it has stopped; NULL is allowed */
 
+/* The number given to worker_new(), and the libevent base for descriptors and signals. */
 unsigned worker_index(const struct worker *w);
 struct event_base *worker_base(struct worker *w);
 

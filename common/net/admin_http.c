@@ -1,0 +1,157 @@
+/* The operator's HTTP listener on libmicrohttpd: metrics, liveness, readiness.
+ *
+ * Called by the daemons' main.c. Everything below serve() runs on libmicrohttpd's thread and
+ * touches nothing but the metrics registry (thread safe) and the daemon's ready().
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "net/admin_http.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define ADMIN_CONNECTIONS 16
+#define ADMIN_TIMEOUT_S   10
+#define ADMIN_MEMORY      16384 /* per connection: bounds the request head */
+
+struct admin_http {
+    struct MHD_Daemon *daemon;
+    struct metrics *metrics;
+    bool (*ready)(void *arg);
+    void *arg;
+    uint16_t port;
+};
+
+static const char TEXT[] = "text/plain; charset=utf-8";
+static const char PROMETHEUS[] = "text/plain; version=0.0.4; charset=utf-8";
+
+/* Queues r (taken over, may be NULL) as the answer. */
+static enum MHD_Result answer(struct MHD_Connection *c, unsigned status, const char *type,
+                              struct MHD_Response *r)
+{
+    if (!r)
+        return MHD_NO;
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    enum MHD_Result rc = MHD_queue_response(c, status, r);
+    MHD_destroy_response(r);
+    return rc;
+}
+
+/* text must be a literal: libmicrohttpd keeps the pointer (and takes it without const). */
+static enum MHD_Result say(struct MHD_Connection *c, unsigned status, const char *text)
+{
+    return answer(c, status, TEXT,
+                  MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
+                                                  MHD_RESPMEM_PERSISTENT));
+}
+
+static enum MHD_Result say_metrics(struct MHD_Connection *c, struct metrics *m)
+{
+    size_t len;
+    char *text = metrics_render(m, &len);
+    if (!text)
+        return say(c, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer_with_free_callback(len, text, mem_free);
+    if (!r)
+        mem_free(text);
+    return answer(c, MHD_HTTP_OK, PROMETHEUS, r);
+}
+
+static bool same(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+/* MHD_AccessHandlerCallback */
+static enum MHD_Result serve(void *arg, struct MHD_Connection *c, const char *url,
+                             const char *method, const char *version, const char *upload,
+                             size_t *upload_size, void **state)
+{
+    struct admin_http *a = arg;
+    (void)version;
+    (void)upload;
+    (void)upload_size;
+    (void)state;
+    if (!same(method, MHD_HTTP_METHOD_GET) && !same(method, MHD_HTTP_METHOD_HEAD))
+        return say(c, MHD_HTTP_METHOD_NOT_ALLOWED, "method not allowed\n");
+    if (same(url, "/metrics"))
+        return say_metrics(c, a->metrics);
+    if (same(url, "/livez"))
+        return say(c, MHD_HTTP_OK, "ok\n");
+    if (same(url, "/readyz"))
+        return a->ready(a->arg) ? say(c, MHD_HTTP_OK, "ready\n")
+                                : say(c, MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+    return say(c, MHD_HTTP_NOT_FOUND, "not found\n");
+}
+
+static bool is_loopback(const struct addr *a)
+{
+    static const uint8_t v6[16] = {[15] = 1};
+    return a->family == ADDR_V4 ? a->ip[0] == 127
+                                : a->family == ADDR_V6 && memcmp(a->ip, v6, sizeof v6) == 0;
+}
+
+static struct MHD_Daemon *daemon_start(struct admin_http *a, const struct addr *listen)
+{
+    struct sockaddr_storage ss;
+    addr_to_sockaddr(listen, &ss);
+    unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL;
+    if (listen->family == ADDR_V6)
+        flags |= MHD_USE_IPv6;
+    return MHD_start_daemon(flags, listen->port, NULL, NULL, serve, a, MHD_OPTION_SOCK_ADDR, &ss,
+                            MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS,
+                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)ADMIN_TIMEOUT_S,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)ADMIN_MEMORY,
+                            MHD_OPTION_END);
+}
+
+struct admin_http *admin_http_start(const struct addr *listen, struct metrics *m,
+                                    bool (*ready)(void *arg), void *arg,
+                                    char err[ADMIN_HTTP_ERR_MAX])
+{
+    char text[ADDR_TEXT_MAX];
+    addr_format(listen, text);
+    if (!is_loopback(listen)) {
+        snprintf(err, ADMIN_HTTP_ERR_MAX, "%s is not a loopback address", text);
+        return NULL;
+    }
+    struct admin_http *a = mem_zalloc(sizeof *a);
+    if (!a) {
+        snprintf(err, ADMIN_HTTP_ERR_MAX, "out of memory");
+        return NULL;
+    }
+    a->metrics = m;
+    a->ready = ready;
+    a->arg = arg;
+    errno = 0;
+    a->daemon = daemon_start(a, listen);
+    if (!a->daemon) {
+        snprintf(err, ADMIN_HTTP_ERR_MAX, "cannot listen on %s: %s", text,
+                 errno ? strerror(errno) : "libmicrohttpd refused");
+        mem_free(a);
+        return NULL;
+    }
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(a->daemon, MHD_DAEMON_INFO_BIND_PORT);
+    a->port = info ? info->port : listen->port;
+    return a;
+}
+
+uint16_t admin_http_port(const struct admin_http *a)
+{
+    return a->port;
+}
+
+void admin_http_stop(struct admin_http *a)
+{
+    if (!a)
+        return;
+    MHD_stop_daemon(a->daemon);
+    mem_free(a);
+}

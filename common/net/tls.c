@@ -1,0 +1,509 @@
+/* TLS server contexts and connections on OpenSSL: TLS 1.2 and 1.3, AEAD only, nothing resumable.
+ *
+ * Called by stream.c. Ciphertext goes through a BIO of our own instead of OpenSSL's socket BIO: it
+ * sends with MSG_NOSIGNAL (no SIGPIPE, whatever main() did), and it reads into a stage that all
+ * connections of the context share, so that a record costs one recv(), not the three (header, body,
+ * EAGAIN) of OpenSSL without read-ahead, and no connection keeps a read buffer. A connection that
+ * leaves bytes in the stage takes them home (spill) when another one needs it: rare, since callers
+ * read until -EAGAIN.
+ *
+ * The context is reference counted: a reload replaces it while its connections live on.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "net/tls.h"
+
+#include "base/crypto.h"
+#include "base/mem.h"
+#include "base/secretfile.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define TLS_STAGE_BYTES 16384
+#define TLS_ALPN_MAX    128 /* bytes of the ALPN list in wire form */
+
+static const char CIPHERS_12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+                                 "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+                                 "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+static const char CIPHERS_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:"
+                                 "TLS_CHACHA20_POLY1305_SHA256";
+static const char GROUPS[] = "X25519:P-256";
+
+/* Bytes received from one connection's socket and not yet asked for by its SSL. */
+struct stage {
+    struct tls *owner;
+    size_t at, end;
+    uint8_t bytes[TLS_STAGE_BYTES];
+};
+
+struct tls_ctx {
+    SSL_CTX *ssl;
+    SSL_CTX *more[TLS_MORE_MAX]; /* chosen by the host that the client names */
+    unsigned n_more, refs;
+    size_t alpn_len;
+    uint8_t alpn[TLS_ALPN_MAX]; /* RFC 7301 wire form, our preference first */
+    struct stage stage;
+};
+
+struct tls {
+    SSL *ssl;
+    struct tls_ctx *ctx;
+    uint8_t *spill; /* what this connection had in the stage when another one took it */
+    uint32_t spill_at, spill_end;
+    int fd;
+    bool drained; /* the last recv() took everything: the next one would only say EAGAIN */
+    bool eof, broken;
+};
+
+/* ---- the BIO ---- */
+
+/* Moves the owner's rest out of the stage, so that another connection may use it. */
+static void stage_evict(struct stage *st)
+{
+    struct tls *t = st->owner;
+    size_t n = st->end - st->at;
+    st->owner = NULL;
+    if (!t || n == 0)
+        return;
+    t->spill = mem_realloc(NULL, n);
+    if (!t->spill) {
+        t->broken = true; /* its record stream has a hole now */
+        return;
+    }
+    memcpy(t->spill, st->bytes + st->at, n);
+    t->spill_at = 0;
+    t->spill_end = (uint32_t)n;
+}
+
+static size_t take_spill(struct tls *t, uint8_t *out, size_t cap)
+{
+    size_t n = t->spill_end - t->spill_at;
+    if (n > cap)
+        n = cap;
+    memcpy(out, t->spill + t->spill_at, n);
+    t->spill_at += (uint32_t)n;
+    if (t->spill_at == t->spill_end) {
+        mem_free(t->spill);
+        t->spill = NULL;
+    }
+    return n;
+}
+
+static size_t take_stage(struct stage *st, uint8_t *out, size_t cap)
+{
+    size_t n = st->end - st->at;
+    if (n > cap)
+        n = cap;
+    memcpy(out, st->bytes + st->at, n);
+    st->at += n;
+    if (st->at == st->end)
+        st->owner = NULL;
+    return n;
+}
+
+/* Fills the (then free) stage for t. Returns what recv() returned. */
+static ssize_t stage_fill(struct stage *st, struct tls *t)
+{
+    ssize_t n = recv(t->fd, st->bytes, sizeof st->bytes, MSG_DONTWAIT);
+    if (n > 0) {
+        st->owner = t;
+        st->at = 0;
+        st->end = (size_t)n;
+    }
+    return n;
+}
+
+static int sock_read(BIO *b, char *buf, int len)
+{
+    struct tls *t = BIO_get_data(b);
+    struct stage *st = &t->ctx->stage;
+    BIO_clear_retry_flags(b);
+    if (len <= 0 || t->broken)
+        return -1;
+    if (t->spill)
+        return (int)take_spill(t, (uint8_t *)buf, (size_t)len);
+    if (st->owner == t)
+        return (int)take_stage(st, (uint8_t *)buf, (size_t)len);
+    if (t->drained) {
+        t->drained = false; /* once: the caller waits for readiness and comes back */
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    stage_evict(st);
+    ssize_t n = stage_fill(st, t);
+    if (n > 0) {
+        t->drained = (size_t)n < sizeof st->bytes;
+        return (int)take_stage(st, (uint8_t *)buf, (size_t)len);
+    }
+    if (n == 0)
+        t->eof = true;
+    else if (errno == EAGAIN || errno == EINTR)
+        BIO_set_retry_read(b);
+    return (int)n;
+}
+
+static int sock_write(BIO *b, const char *buf, int len)
+{
+    struct tls *t = BIO_get_data(b);
+    BIO_clear_retry_flags(b);
+    ssize_t n = send(t->fd, buf, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n == -1 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_retry_write(b);
+    return (int)n;
+}
+
+static long sock_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+    (void)num;
+    (void)ptr;
+    struct tls *t = BIO_get_data(b);
+    switch (cmd) {
+    case BIO_CTRL_FLUSH:
+    case BIO_CTRL_DUP:
+        return 1;
+    case BIO_CTRL_EOF:
+        return t->eof;
+    default:
+        return 0;
+    }
+}
+
+static BIO_METHOD *method;
+
+/* Once per process, never freed: every BIO refers to it. */
+static void method_init(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "sori socket");
+    if (!m)
+        return;
+    BIO_meth_set_read(m, sock_read);
+    BIO_meth_set_write(m, sock_write);
+    BIO_meth_set_ctrl(m, sock_ctrl);
+    method = m;
+}
+
+static BIO *bio_new(struct tls *t)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, method_init);
+    BIO *b = method ? BIO_new(method) : NULL;
+    if (!b)
+        return NULL;
+    BIO_set_data(b, t);
+    BIO_set_init(b, 1);
+    return b;
+}
+
+/* ---- contexts ---- */
+
+/* "a,b" to the wire form of RFC 7301 §3.1. Returns 0 or -EINVAL. */
+static int alpn_encode(struct tls_ctx *c, const char *list)
+{
+    struct wr w = wr_init(c->alpn, sizeof c->alpn);
+    while (*list) {
+        size_t n = strcspn(list, ",");
+        if (n == 0 || n > UINT8_MAX)
+            return -EINVAL;
+        wr_u8(&w, (uint8_t)n);
+        wr_bytes(&w, slice_of(list, n));
+        list += n + (list[n] == ',');
+    }
+    c->alpn_len = w.len;
+    return w.bad || w.len == 0 ? -EINVAL : 0;
+}
+
+/* RFC 7301 §3.2: "In the event that the server supports no protocols that the client advertises,
+ * then the server SHALL respond with a fatal no_application_protocol alert." */
+static int alpn_select(SSL *ssl, const unsigned char **out, unsigned char *outlen,
+                       const unsigned char *in, unsigned inlen, void *arg)
+{
+    const struct tls_ctx *c = arg;
+    unsigned char *hit = NULL;
+    (void)ssl;
+    if (SSL_select_next_proto(&hit, outlen, c->alpn, (unsigned)c->alpn_len, in, inlen) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = hit;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* A key under a pass phrase is refused instead of asking a terminal that is not there. */
+static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+    (void)buf;
+    (void)size;
+    (void)rwflag;
+    (void)arg;
+    return -1;
+}
+
+static void set_error(char err[TLS_ERR_MAX], const char *file, const char *what)
+{
+    unsigned long e = ERR_peek_last_error();
+    const char *why = e ? ERR_reason_error_string(e) : NULL;
+    if (e && ERR_SYSTEM_ERROR(e))
+        snprintf(err, TLS_ERR_MAX, "%s: %s: %s", file, what, strerror(ERR_GET_REASON(e)));
+    else
+        snprintf(err, TLS_ERR_MAX, "%s: %s: %s", file, what, why ? why : "unknown");
+    ERR_clear_error();
+}
+
+/* Loads the private key under the rules for secrets: a file that only its owner reads, or a systemd
+ * credential. False with err filled. */
+static bool use_key(SSL_CTX *s, const char *key_file, char err[TLS_ERR_MAX])
+{
+    const char *why;
+    uint8_t *pem;
+    size_t len;
+
+    int rc = secretfile_load(slice_str(key_file), &pem, &len, &why);
+    if (rc != 0) {
+        snprintf(err, TLS_ERR_MAX, "%s: %s", key_file, why);
+        return false;
+    }
+    BIO *bio = BIO_new_mem_buf(pem, (int)len);
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+    bool ok = key && SSL_CTX_use_PrivateKey(s, key) == 1;
+    if (!ok)
+        set_error(err, key_file, "cannot load the private key");
+    EVP_PKEY_free(key);
+    BIO_free(bio);
+    crypto_wipe(pem, len);
+    mem_free(pem);
+    return ok;
+}
+
+static bool set_protocol(SSL_CTX *s)
+{
+    SSL_CTX_set_options(s, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
+                               SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_mode(s, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_session_cache_mode(s, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_verify(s, SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_read_ahead(s, 0);
+    return SSL_CTX_set_num_tickets(s, 0) && SSL_CTX_set_max_early_data(s, 0) &&
+           SSL_CTX_set_min_proto_version(s, TLS1_2_VERSION) &&
+           SSL_CTX_set_max_proto_version(s, TLS1_3_VERSION) &&
+           SSL_CTX_set_cipher_list(s, CIPHERS_12) && SSL_CTX_set_ciphersuites(s, CIPHERS_13) &&
+           SSL_CTX_set1_groups_list(s, GROUPS);
+}
+
+/* A whole OpenSSL context for one certificate, or NULL with err filled. */
+static SSL_CTX *load(struct tls_ctx *c, const char *cert_file, const char *key_file,
+                     char err[TLS_ERR_MAX])
+{
+    SSL_CTX *s = SSL_CTX_new(TLS_server_method());
+
+    if (!s) {
+        snprintf(err, TLS_ERR_MAX, "out of memory");
+        return NULL;
+    }
+    SSL_CTX_set_default_passwd_cb(s, no_passphrase);
+    if (!set_protocol(s))
+        set_error(err, "tls", "cannot set protocol options");
+    else if (SSL_CTX_use_certificate_chain_file(s, cert_file) != 1)
+        set_error(err, cert_file, "cannot load the certificate chain");
+    else if (!use_key(s, key_file, err))
+        ;
+    else if (SSL_CTX_check_private_key(s) != 1)
+        set_error(err, key_file, "does not belong to the certificate");
+    else {
+        if (c->alpn_len > 0)
+            SSL_CTX_set_alpn_select_cb(s, alpn_select, c);
+        return s;
+    }
+    SSL_CTX_free(s);
+    return NULL;
+}
+
+struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const char *alpn,
+                            char err[TLS_ERR_MAX])
+{
+    struct tls_ctx *c = mem_zalloc(sizeof *c);
+    ERR_clear_error();
+    if (!c) {
+        snprintf(err, TLS_ERR_MAX, "out of memory");
+        return NULL;
+    }
+    c->refs = 1;
+    if (alpn && alpn_encode(c, alpn) != 0)
+        snprintf(err, TLS_ERR_MAX, "bad ALPN list \"%s\"", alpn);
+    else
+        c->ssl = load(c, cert_file, key_file, err);
+    if (c->ssl)
+        return c;
+    tls_ctx_free(c);
+    return NULL;
+}
+
+static bool is_for(const SSL_CTX *s, const char *host)
+{
+    X509 *x = SSL_CTX_get0_certificate(s);
+
+    return x && X509_check_host(x, host, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
+/* The client named a host (RFC 6066 §3): the first certificate that is for it, else the first. */
+static int choose(SSL *ssl, int *alert, void *arg)
+{
+    const struct tls_ctx *c = arg;
+    const char *host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+    (void)alert;
+    if (!host || is_for(c->ssl, host))
+        return SSL_TLSEXT_ERR_OK;
+    for (unsigned i = 0; i < c->n_more; i++) {
+        if (is_for(c->more[i], host))
+            return SSL_set_SSL_CTX(ssl, c->more[i]) ? SSL_TLSEXT_ERR_OK
+                                                    : SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    return SSL_TLSEXT_ERR_OK;
+}
+
+int tls_ctx_add(struct tls_ctx *c, const char *cert_file, const char *key_file,
+                char err[TLS_ERR_MAX])
+{
+    if (c->n_more == TLS_MORE_MAX) {
+        snprintf(err, TLS_ERR_MAX, "%s: more than %d certificates", cert_file, TLS_MORE_MAX + 1);
+        return -ENOSPC;
+    }
+    ERR_clear_error();
+    SSL_CTX *s = load(c, cert_file, key_file, err);
+    if (!s)
+        return -EINVAL;
+    c->more[c->n_more++] = s;
+    SSL_CTX_set_tlsext_servername_callback(c->ssl, choose);
+    SSL_CTX_set_tlsext_servername_arg(c->ssl, c);
+    return 0;
+}
+
+void tls_ctx_free(struct tls_ctx *c)
+{
+    if (!c || --c->refs > 0)
+        return;
+    for (unsigned i = 0; i < c->n_more; i++)
+        SSL_CTX_free(c->more[i]);
+    SSL_CTX_free(c->ssl);
+    mem_free(c);
+}
+
+/* ---- connections ---- */
+
+struct tls *tls_accept_new(struct tls_ctx *c, int fd)
+{
+    struct tls *t = mem_zalloc(sizeof *t);
+    if (!t)
+        return NULL;
+    *t = (struct tls){.ctx = c, .fd = fd};
+    t->ssl = SSL_new(c->ssl);
+    BIO *b = t->ssl ? bio_new(t) : NULL;
+    if (!b) {
+        SSL_free(t->ssl);
+        mem_free(t);
+        ERR_clear_error();
+        return NULL;
+    }
+    SSL_set_bio(t->ssl, b, b);
+    SSL_set_accept_state(t->ssl);
+    c->refs++;
+    return t;
+}
+
+void tls_free(struct tls *t)
+{
+    if (!t)
+        return;
+    if (t->ctx->stage.owner == t)
+        t->ctx->stage.owner = NULL;
+    SSL_free(t->ssl);
+    mem_free(t->spill);
+    tls_ctx_free(t->ctx);
+    mem_free(t);
+}
+
+/* SSL_get_error() trusts the thread's error queue, which verifying a token may have filled too. */
+static void begin(void)
+{
+    if (ERR_peek_error())
+        ERR_clear_error();
+}
+
+/* The verdict of tls.h for a call that gave rc <= 0. */
+static int verdict(struct tls *t, int rc, bool *want_write)
+{
+    *want_write = false;
+    switch (SSL_get_error(t->ssl, rc)) {
+    case SSL_ERROR_WANT_READ:
+        return -EAGAIN;
+    case SSL_ERROR_WANT_WRITE:
+        *want_write = true;
+        return -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_SSL:
+        ERR_clear_error();
+        return t->eof || t->broken ? -EIO : -EPROTO;
+    default:
+        ERR_clear_error();
+        return -EIO;
+    }
+}
+
+int tls_handshake(struct tls *t, bool *want_write)
+{
+    begin();
+    int rc = SSL_do_handshake(t->ssl);
+    return rc == 1 ? 1 : verdict(t, rc, want_write);
+}
+
+int tls_read(struct tls *t, void *buf, size_t cap, bool *want_write)
+{
+    begin();
+    int rc = SSL_read(t->ssl, buf, cap > INT_MAX ? INT_MAX : (int)cap);
+    return rc > 0 ? rc : verdict(t, rc, want_write);
+}
+
+int tls_write(struct tls *t, struct slice s, bool *want_write)
+{
+    begin();
+    int rc = SSL_write(t->ssl, s.p, s.len > INT_MAX ? INT_MAX : (int)s.len);
+    return rc > 0 ? rc : verdict(t, rc, want_write);
+}
+
+size_t tls_pending(const struct tls *t)
+{
+    const struct stage *st = &t->ctx->stage;
+    size_t raw = st->owner == t ? st->end - st->at : 0;
+    if (t->spill)
+        raw += t->spill_end - t->spill_at;
+    return (size_t)SSL_pending(t->ssl) + raw;
+}
+
+void tls_shutdown(struct tls *t)
+{
+    begin();
+    SSL_shutdown(t->ssl);
+    ERR_clear_error();
+}
+
+const char *tls_version(const struct tls *t)
+{
+    return SSL_get_version(t->ssl);
+}
+
+struct slice tls_alpn(const struct tls *t)
+{
+    const unsigned char *p = NULL;
+    unsigned n = 0;
+    SSL_get0_alpn_selected(t->ssl, &p, &n);
+    return slice_of(p, n);
+}
