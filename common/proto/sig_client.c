@@ -1,0 +1,387 @@
+/* Readers of the `data` of clients' messages (docs/SIGNALING.md §3 to §5).
+ *
+ * Called by client.c and router.c after sig_decode(). Pure. Each reader is a list of fields and
+ * what each must be; the first one that is wrong is named to the client. Payloads are checked only
+ * as far as the server itself relies on them: the peer's browser judges the rest.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "proto/sig_client.h"
+
+#include <errno.h>
+
+#include "proto/json.h"
+
+enum {
+    RESUME_TEXT_MAX = 128,
+    RING_TIMEOUT_MIN_MS = 5000,
+    SCALAR_MAX = 64, /* longest name in a closed vocabulary, with room for escapes decoded */
+};
+
+static int refuse(struct sig_fault *fault, const char *text)
+{
+    *fault = (struct sig_fault){SIG_ERR_BAD_REQUEST, text};
+    return -EBADMSG;
+}
+
+/* Finds fields in an object that may be missing altogether. */
+static int read_fields(struct slice object, struct json_field *f, size_t n, struct sig_fault *fault)
+{
+    if (json_fields(object.len > 0 ? object : SLICE_LIT("{}"), f, n) == 0)
+        return 0;
+    *fault = (struct sig_fault){SIG_ERR_BAD_JSON, "a key is there twice"};
+    return -EBADMSG;
+}
+
+/* The index of a string value in a list of names: from 0; n when it is none of them. */
+static size_t name_index(struct slice value, const char *const *names, size_t n)
+{
+    uint8_t buf[SCALAR_MAX];
+    struct wr scratch = wr_init(buf, sizeof(buf));
+    struct slice text;
+
+    if (!json_text(value, &text, &scratch))
+        return n;
+    for (size_t i = 0; i < n; i++)
+        if (slice_is(text, names[i]))
+            return i;
+    return n;
+}
+
+static bool absent(const struct json_field *f)
+{
+    return f->kind == JSON_KIND_NONE;
+}
+
+/* A string of 1 to max bytes. */
+static bool text_of(const struct json_field *f, size_t max, struct slice *out, struct wr *scratch)
+{
+    return json_text(f->value, out, scratch) && out->len > 0 && out->len <= max;
+}
+
+/* ---- session ---- */
+
+static bool read_caps(struct slice list, unsigned *caps)
+{
+    static const char *const names[] = {"call-waiting", "video"};
+    struct json_items it = json_items(list);
+    struct slice item;
+
+    while (json_items_next(&it, &item)) {
+        if (json_kind_of(item) != JSON_KIND_STRING)
+            return false;
+        size_t i = name_index(item, names, ARRAY_LEN(names));
+        if (i < ARRAY_LEN(names))
+            *caps |= 1u << i;
+    }
+    return true;
+}
+
+static int read_resume(struct sig_hello *out, struct slice object, struct wr *scratch,
+                       struct sig_fault *fault)
+{
+    struct json_field f[] = {{.key = "sessionId"}, {.key = "resumeToken"}, {.key = "lastSeq"}};
+
+    if (read_fields(object, f, ARRAY_LEN(f), fault) != 0)
+        return -EBADMSG;
+    if (!text_of(&f[0], RESUME_TEXT_MAX, &out->session_id, scratch))
+        return refuse(fault, "data.resume.sessionId: 1 to 128 bytes of text");
+    if (!text_of(&f[1], RESUME_TEXT_MAX, &out->resume_token, scratch))
+        return refuse(fault, "data.resume.resumeToken: 1 to 128 bytes of text");
+    if (!json_u64(f[2].value, UINT64_MAX, &out->last_seq))
+        return refuse(fault, "data.resume.lastSeq: a whole number from 0");
+    out->resume = true;
+    return 0;
+}
+
+int sig_client_hello(struct sig_hello *out, const struct sig_msg *m, struct wr *scratch,
+                     struct sig_fault *fault)
+{
+    static const char *const platforms[] = {"other", "ios", "android", "web"};
+    static const char *const app_states[] = {"foreground", "background"};
+    enum { TOKEN, DEVICE, PLATFORM, CAPS, APP_STATE, RESUME, N };
+    struct json_field f[N] = {{.key = "token"},        {.key = "deviceId"}, {.key = "platform"},
+                              {.key = "capabilities"}, {.key = "appState"}, {.key = "resume"}};
+
+    *out = (struct sig_hello){0};
+    if (read_fields(m->data, f, N, fault) != 0)
+        return -EBADMSG;
+    if (!text_of(&f[TOKEN], SIG_HELLO_BYTES, &out->token, scratch))
+        return refuse(fault, "data.token: text is required");
+    if (!text_of(&f[DEVICE], SIG_DEVICE_MAX, &out->device, scratch) || !sig_id_ok(out->device))
+        return refuse(fault, "data.deviceId: 1 to 64 of A-Z a-z 0-9 . _ -");
+    if (!absent(&f[PLATFORM])) {
+        size_t i = name_index(f[PLATFORM].value, platforms, ARRAY_LEN(platforms));
+        if (i == ARRAY_LEN(platforms))
+            return refuse(fault, "data.platform: ios, android, web or other");
+        out->platform = (enum sig_platform)i;
+    }
+    if (!absent(&f[CAPS]) &&
+        (f[CAPS].kind != JSON_KIND_ARRAY || !read_caps(f[CAPS].value, &out->caps)))
+        return refuse(fault, "data.capabilities: a list of strings");
+    if (!absent(&f[APP_STATE])) {
+        size_t i = name_index(f[APP_STATE].value, app_states, ARRAY_LEN(app_states));
+        if (i == ARRAY_LEN(app_states))
+            return refuse(fault, "data.appState: foreground or background");
+        out->background = i == 1;
+    }
+    if (absent(&f[RESUME]) || f[RESUME].kind == JSON_KIND_NULL)
+        return 0;
+    if (f[RESUME].kind != JSON_KIND_OBJECT)
+        return refuse(fault, "data.resume: an object");
+    return read_resume(out, f[RESUME].value, scratch, fault);
+}
+
+int sig_client_auth_refresh(struct slice *token, const struct sig_msg *m, struct wr *scratch,
+                            struct sig_fault *fault)
+{
+    struct json_field f = {.key = "token"};
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    if (!text_of(&f, SIG_SMALL_BYTES, token, scratch))
+        return refuse(fault, "data.token: text is required");
+    return 0;
+}
+
+int sig_client_ping(struct slice *t, const struct sig_msg *m, struct sig_fault *fault)
+{
+    struct json_field f = {.key = "t"};
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    if (!absent(&f) && f.kind != JSON_KIND_NUMBER)
+        return refuse(fault, "data.t: a number");
+    *t = f.value;
+    return 0;
+}
+
+/* ---- presence ---- */
+
+int sig_client_presence_users(struct slice *users, const struct sig_msg *m, struct sig_fault *fault)
+{
+    struct json_field f = {.key = "users"};
+    struct slice item, user;
+    size_t n = 0;
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    if (f.kind != JSON_KIND_ARRAY)
+        return refuse(fault, "data.users: a list of user ids is required");
+    for (struct json_items it = json_items(f.value); json_items_next(&it, &item); n++) {
+        uint8_t buf[SIG_USER_MAX];
+        struct wr scratch = wr_init(buf, sizeof(buf));
+        if (!json_text(item, &user, &scratch) || !sig_user_ok(user))
+            return refuse(fault, "data.users: each 1 to 128 of A-Z a-z 0-9 . _ @ + -");
+    }
+    if (n == 0 || n > SIG_USERS_MAX)
+        return refuse(fault, "data.users: 1 to 500 user ids");
+    *users = f.value;
+    return 0;
+}
+
+int sig_client_presence_set(enum sig_presence *state, const struct sig_msg *m,
+                            struct sig_fault *fault)
+{
+    static const char *const names[] = {"online", "away", "busy", "invisible"};
+    struct json_field f = {.key = "state"};
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    size_t i = name_index(f.value, names, ARRAY_LEN(names));
+    if (i == ARRAY_LEN(names))
+        return refuse(fault, "data.state: online, away, busy or invisible");
+    *state = (enum sig_presence)(SIG_PRESENCE_ONLINE + i);
+    return 0;
+}
+
+/* ---- calls ---- */
+
+static const char *const sdp_names[] = {"offer", "answer", "rollback"};
+
+/* Reads an RTCSessionDescriptionInit: its type, and that it has an sdp (a rollback needs none).
+ * Gives ARRAY_LEN(sdp_names) when it is none. */
+static size_t sdp_type(const struct json_field *description)
+{
+    struct json_field f[] = {{.key = "type"}, {.key = "sdp"}};
+
+    if (description->kind != JSON_KIND_OBJECT ||
+        json_fields(description->value, f, ARRAY_LEN(f)) != 0)
+        return ARRAY_LEN(sdp_names);
+    size_t i = name_index(f[0].value, sdp_names, ARRAY_LEN(sdp_names));
+    if (f[1].kind != JSON_KIND_STRING && !(i == SIG_SDP_ROLLBACK && absent(&f[1])))
+        return ARRAY_LEN(sdp_names);
+    return i;
+}
+
+static int read_metadata(struct sig_invite *out, const struct json_field *metadata,
+                         struct sig_fault *fault)
+{
+    enum { IS_VIDEO, TIMESTAMP, CUSTOM, N };
+    struct json_field f[N] = {{.key = "isVideo"}, {.key = "timestamp"}, {.key = "custom"}};
+
+    if (metadata->kind != JSON_KIND_OBJECT)
+        return refuse(fault, "data.metadata: an object is required");
+    if (metadata->value.len > SIG_METADATA_MAX)
+        return refuse(fault, "data.metadata: over 2,048 bytes");
+    if (read_fields(metadata->value, f, N, fault) != 0)
+        return -EBADMSG;
+    if (!json_truth(f[IS_VIDEO].value, &out->is_video))
+        return refuse(fault, "data.metadata.isVideo: true or false is required");
+    if (!absent(&f[TIMESTAMP]) && f[TIMESTAMP].kind != JSON_KIND_NUMBER)
+        return refuse(fault, "data.metadata.timestamp: a number");
+    if (f[CUSTOM].value.len > SIG_CUSTOM_MAX)
+        return refuse(fault, "data.metadata.custom: over 1,024 bytes");
+    out->metadata = metadata->value;
+    return 0;
+}
+
+int sig_client_invite(struct sig_invite *out, const struct sig_msg *m, struct sig_fault *fault)
+{
+    enum { OFFER, METADATA, RING, N };
+    struct json_field f[N] = {{.key = "offer"}, {.key = "metadata"}, {.key = "ringTimeoutMs"}};
+    uint64_t ms = 0;
+
+    *out = (struct sig_invite){0};
+    if (read_fields(m->data, f, N, fault) != 0)
+        return -EBADMSG;
+    if (sdp_type(&f[OFFER]) != SIG_SDP_OFFER)
+        return refuse(fault, "data.offer: {type:\"offer\",sdp} is required");
+    if (!absent(&f[RING]) &&
+        (!json_u64(f[RING].value, UINT32_MAX, &ms) || ms < RING_TIMEOUT_MIN_MS))
+        return refuse(fault, "data.ringTimeoutMs: a whole number from 5,000");
+    out->offer = f[OFFER].value;
+    out->ring_timeout_ms = (uint32_t)ms;
+    return read_metadata(out, &f[METADATA], fault);
+}
+
+int sig_client_answer(struct slice *answer, const struct sig_msg *m, struct sig_fault *fault)
+{
+    struct json_field f = {.key = "answer"};
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    if (sdp_type(&f) != SIG_SDP_ANSWER)
+        return refuse(fault, "data.answer: {type:\"answer\",sdp} is required");
+    *answer = f.value;
+    return 0;
+}
+
+int sig_client_reject(struct sig_reject *out, const struct sig_msg *m, struct sig_fault *fault)
+{
+    static const char *const scopes[] = {"all", "device"};
+    static const char *const reasons[] = {"declined", "busy", "need_permission", "media_failed"};
+    static const enum sig_reason values[] = {SIG_REASON_DECLINED, SIG_REASON_BUSY,
+                                             SIG_REASON_NEED_PERMISSION, SIG_REASON_MEDIA_FAILED};
+    struct json_field f[] = {{.key = "scope"}, {.key = "reason"}};
+
+    *out = (struct sig_reject){.reason = SIG_REASON_DECLINED};
+    if (read_fields(m->data, f, ARRAY_LEN(f), fault) != 0)
+        return -EBADMSG;
+    if (!absent(&f[0])) {
+        size_t i = name_index(f[0].value, scopes, ARRAY_LEN(scopes));
+        if (i == ARRAY_LEN(scopes))
+            return refuse(fault, "data.scope: all or device");
+        out->device_only = i == 1;
+    }
+    if (!absent(&f[1])) {
+        size_t i = name_index(f[1].value, reasons, ARRAY_LEN(reasons));
+        if (i == ARRAY_LEN(reasons))
+            return refuse(fault, "data.reason: declined, busy, need_permission or media_failed");
+        out->reason = values[i];
+    }
+    return 0;
+}
+
+int sig_client_hangup(enum sig_reason *reason, const struct sig_msg *m, struct sig_fault *fault)
+{
+    static const char *const names[] = {"hangup", "media_failed"};
+    struct json_field f = {.key = "reason"};
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    size_t i = absent(&f) ? 0 : name_index(f.value, names, ARRAY_LEN(names));
+    if (i == ARRAY_LEN(names))
+        return refuse(fault, "data.reason: hangup or media_failed");
+    *reason = i == 0 ? SIG_REASON_HANGUP : SIG_REASON_MEDIA_FAILED;
+    return 0;
+}
+
+int sig_client_candidates(const struct sig_msg *m, struct sig_fault *fault)
+{
+    struct json_field f = {.key = "candidates"};
+    struct slice item;
+    size_t n = 0;
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    if (f.kind != JSON_KIND_ARRAY)
+        return refuse(fault, "data.candidates: a list is required");
+    for (struct json_items it = json_items(f.value); json_items_next(&it, &item); n++) {
+        struct json_field c = {.key = "candidate"};
+        if (json_fields(item, &c, 1) != 0 || c.kind != JSON_KIND_STRING)
+            return refuse(fault, "data.candidates: each an object with a string candidate");
+    }
+    if (n == 0 || n > SIG_CANDIDATES_MAX)
+        return refuse(fault, "data.candidates: 1 to 32 candidates");
+    return 0;
+}
+
+int sig_client_negotiate(struct sig_negotiate *out, const struct sig_msg *m, struct wr *scratch,
+                         struct sig_fault *fault)
+{
+    enum { DESCRIPTION, ID, RESTART, FRESH, N };
+    struct json_field f[N] = {
+        {.key = "description"}, {.key = "negotiationId"}, {.key = "iceRestart"}, {.key = "fresh"}};
+
+    *out = (struct sig_negotiate){0};
+    if (read_fields(m->data, f, N, fault) != 0)
+        return -EBADMSG;
+    size_t i = sdp_type(&f[DESCRIPTION]);
+    if (i == ARRAY_LEN(sdp_names))
+        return refuse(fault, "data.description: {type,sdp} of offer, answer or rollback");
+    if (!text_of(&f[ID], SIG_ID_MAX, &out->id, scratch) || !sig_id_ok(out->id))
+        return refuse(fault, "data.negotiationId: 1 to 64 of A-Z a-z 0-9 . _ -");
+    if (!absent(&f[RESTART]) && !json_truth(f[RESTART].value, &out->ice_restart))
+        return refuse(fault, "data.iceRestart: true or false");
+    if (!absent(&f[FRESH]) && !json_truth(f[FRESH].value, &out->fresh))
+        return refuse(fault, "data.fresh: true or false");
+    if (out->fresh && i != SIG_SDP_OFFER)
+        return refuse(fault, "data.fresh: only with an offer");
+    out->sdp = (enum sig_sdp)i;
+    return 0;
+}
+
+int sig_client_info(const struct sig_msg *m, struct sig_fault *fault)
+{
+    enum { CUSTOM = 4, N };
+    struct json_field f[N] = {{.key = "audioMuted"},
+                              {.key = "videoMuted"},
+                              {.key = "onHold"},
+                              {.key = "screenSharing"},
+                              [CUSTOM] = {.key = "custom"}};
+
+    if (read_fields(m->data, f, N, fault) != 0)
+        return -EBADMSG;
+    for (size_t i = 0; i < CUSTOM; i++)
+        if (!absent(&f[i]) && f[i].kind != JSON_KIND_BOOL)
+            return refuse(fault, "data: audioMuted, videoMuted, onHold and screenSharing are "
+                                 "true or false");
+    if (f[CUSTOM].value.len > SIG_CUSTOM_MAX)
+        return refuse(fault, "data.custom: over 1,024 bytes");
+    return 0;
+}
+
+int sig_client_state(enum sig_conn *out, const struct sig_msg *m, struct sig_fault *fault)
+{
+    static const char *const names[SIG_CONN_COUNT] = {"new",          "connecting", "connected",
+                                                      "disconnected", "failed",     "closed"};
+    struct json_field f = {.key = "connectionState"};
+
+    if (read_fields(m->data, &f, 1, fault) != 0)
+        return -EBADMSG;
+    size_t i = name_index(f.value, names, SIG_CONN_COUNT);
+    if (i == SIG_CONN_COUNT)
+        return refuse(fault, "data.connectionState: new, connecting, connected, disconnected, "
+                             "failed or closed");
+    *out = (enum sig_conn)i;
+    return 0;
+}

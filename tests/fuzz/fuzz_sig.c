@@ -1,0 +1,116 @@
+/* proto/sig.c and sig_client.c: any text gives a message or a fault with a code and a text; what is
+ * accepted keeps the contract's charsets and is passed on as valid JSON.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "proto/json.h"
+#include "proto/sig_client.h"
+#include "proto/sig_server.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const struct json_limits limits = {SIG_DEPTH + 1, 2 * SIG_VALUES, 4 * SIG_LARGE_BYTES};
+
+static void must(bool ok)
+{
+    if (!ok)
+        abort();
+}
+
+static int read_session(const struct sig_msg *m, struct wr *scratch, struct sig_fault *fault)
+{
+    enum sig_presence presence;
+    struct sig_hello hello;
+    struct slice text;
+    int rc;
+
+    switch (m->type) {
+    case SIG_HELLO:
+        rc = sig_client_hello(&hello, m, scratch, fault);
+        must(rc != 0 || sig_id_ok(hello.device));
+        return rc;
+    case SIG_AUTH_REFRESH:
+        return sig_client_auth_refresh(&text, m, scratch, fault);
+    case SIG_PING:
+        return sig_client_ping(&text, m, fault);
+    case SIG_PRESENCE_SET:
+        return sig_client_presence_set(&presence, m, fault);
+    default:
+        rc = sig_client_presence_users(&text, m, fault);
+        must(rc != 0 || json_items_count(text) <= SIG_USERS_MAX);
+        return rc;
+    }
+}
+
+static int read_call(const struct sig_msg *m, struct wr *scratch, struct sig_fault *fault)
+{
+    struct sig_negotiate negotiate;
+    struct sig_reject reject;
+    struct sig_invite invite;
+    enum sig_reason reason;
+    struct slice answer;
+    enum sig_conn conn;
+    int rc;
+
+    switch (m->type) {
+    case SIG_CALL_INVITE:
+        rc = sig_client_invite(&invite, m, fault);
+        must(rc != 0 || json_scan(invite.offer, &limits) == 0);
+        must(rc != 0 || json_scan(invite.metadata, &limits) == 0);
+        return rc;
+    case SIG_CALL_ANSWER:
+        rc = sig_client_answer(&answer, m, fault);
+        must(rc != 0 || json_scan(answer, &limits) == 0);
+        return rc;
+    case SIG_CALL_REJECT:
+        return sig_client_reject(&reject, m, fault);
+    case SIG_CALL_HANGUP:
+        return sig_client_hangup(&reason, m, fault);
+    case SIG_CALL_CANDIDATES:
+        return sig_client_candidates(m, fault);
+    case SIG_CALL_NEGOTIATE:
+        rc = sig_client_negotiate(&negotiate, m, scratch, fault);
+        must(rc != 0 || sig_id_ok(negotiate.id));
+        return rc;
+    case SIG_CALL_INFO:
+        return sig_client_info(m, fault);
+    case SIG_CALL_STATE:
+        return sig_client_state(&conn, m, fault);
+    default:
+        return 0;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static uint8_t scratch_mem[SIG_SCRATCH_BYTES], out[2 * SIG_LARGE_BYTES];
+    struct wr scratch = wr_init(scratch_mem, sizeof(scratch_mem));
+    struct wr w = wr_init(out, sizeof(out));
+    struct sig_fault fault = {0};
+    struct sig_msg m;
+
+    if (size > SIG_LARGE_BYTES)
+        return 0;
+    int rc = sig_decode(&m, slice_of(data, size), &scratch, &fault);
+    must(!m.has_id || sig_id_ok(m.id));
+    if (rc == 0) {
+        must(sig_type_from_client(m.type) && size <= sig_type_max_bytes(m.type));
+        rc = m.type >= SIG_CALL_INVITE ? read_call(&m, &scratch, &fault)
+                                       : read_session(&m, &scratch, &fault);
+    }
+    must(rc == 0 || (fault.code != SIG_OK && fault.text));
+    sig_server_open(&w, 1, 0);
+    if (rc == 0)
+        sig_server_raw(&w,
+                       &(struct sig_head){.type = m.type,
+                                          .re = m.id,
+                                          .call_id = m.has_call_id ? &m.call_id : NULL},
+                       m.data);
+    else
+        sig_server_error(&w,
+                         &(struct sig_error){.re = m.id, .code = fault.code, .text = fault.text});
+    must(json_scan(wr_done(&w), &limits) == 0);
+    return 0;
+}
