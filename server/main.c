@@ -1,0 +1,262 @@
+/* sori-server: the signaling daemon's shell: options, configuration, keys, signals, life and end.
+ *
+ * One worker runs everything: sockets, router, timers. SIGHUP reads certificate and token keys
+ * again (a bad file leaves the old ones in force). SIGTERM and SIGINT tell the clients to come back
+ * elsewhere, close, and exit; a second one exits at once.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/admin_http.h"
+#include "net/tls.h"
+#include "net/worker.h"
+#include "server/router.h"
+#include "server/server_metrics.h"
+#include "server/server_keys.h"
+#include "server/ws_listener.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define STOP_GRACE_US (500 * US_PER_MS)
+
+struct server {
+    struct server_conf conf;
+    const char *conf_path;
+    struct token_keys *keys;
+    struct tls_ctx *tls;
+    struct worker *worker;
+    struct router *router;
+    struct ws_listener *listener;
+    struct metrics *metrics;
+    struct admin_http *admin;
+    struct event *signals[3];
+    struct wtimer stop_timer;
+    bool stopping;
+};
+
+static const char USAGE[] =
+    "Usage: sori-server [--config FILE] [--check-config | --print-config | --help | --version]\n"
+    "\n"
+    "The signaling server of Sori: WebSocket clients, presence, calls.\n"
+    "\n"
+    "  -c, --config FILE   read this INI file (without one, defaults are in force)\n"
+    "      --check-config  check the configuration, print what is wrong, and exit (0 or 78)\n"
+    "      --print-config  print every option with its default, unit, range and effect\n"
+    "  -h, --help          this text\n"
+    "  -V, --version       the version\n"
+    "\n"
+    "Signals: HUP reads certificate and keys again; TERM and INT stop (twice: at once).\n"
+    "Exit codes: 0 ended well, 64 usage, 69 could not listen, 71 out of memory, 78 "
+    "configuration.\n";
+
+static int load_files(struct server *s, char err[CONF_ERR_MAX])
+{
+    struct token_keys *keys = server_keys_load(&s->conf, err);
+    if (!keys)
+        return -EINVAL;
+    struct tls_ctx *tls = NULL;
+    if (s->conf.server.listen_tls.n > 0) {
+        tls = tls_ctx_new(s->conf.tls.cert_file, s->conf.tls.key_file, NULL, err);
+        if (!tls) {
+            token_keys_free(keys);
+            return -EINVAL;
+        }
+    }
+    token_keys_free(s->keys);
+    tls_ctx_free(s->tls);
+    s->keys = keys;
+    s->tls = tls;
+    return 0;
+}
+
+static void on_stop_timer(void *arg, uint64_t now_us)
+{
+    struct server *s = arg;
+
+    (void)now_us;
+    worker_stop(s->worker);
+}
+
+static void stop(struct server *s)
+{
+    if (s->stopping) {
+        worker_stop(s->worker);
+        return;
+    }
+    __atomic_store_n(&s->stopping, true, __ATOMIC_RELAXED); /* ready() reads on another thread */
+    log_info("main", "stopping: %u connections", ws_listener_count(s->listener));
+    ws_listener_stop(s->listener);
+    router_drain(s->router, 1000);
+    router_close_all(s->router, SIG_CLOSE_RESTART);
+    /* Time for the Close frames to leave. */
+    worker_timer(s->worker, &s->stop_timer, worker_now(s->worker) + STOP_GRACE_US);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct server *s = arg;
+    char err[CONF_ERR_MAX];
+
+    (void)what;
+    ws_listener_enter(s->listener);
+    if (number != SIGHUP) {
+        stop(s);
+        return;
+    }
+    if (load_files(s, err) == 0)
+        log_info("main", "certificate and token keys were read again");
+    else
+        log_error("main", "the old certificate and keys stay in force: %s", err);
+}
+
+static bool ready(void *arg)
+{
+    const struct server *s = arg;
+
+    return !__atomic_load_n(&s->stopping, __ATOMIC_RELAXED);
+}
+
+/* As many descriptors as the system grants. */
+static void raise_descriptors(const struct server_conf *conf)
+{
+    struct rlimit rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) != 0)
+        return;
+    rl.rlim_cur = rl.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &rl);
+    if (rl.rlim_cur < conf->server.max_connections + 64)
+        log_warn("main",
+                 "only %llu descriptors are allowed: fewer than max_connections = %llu needs",
+                 (unsigned long long)rl.rlim_cur, (unsigned long long)conf->server.max_connections);
+}
+
+static int serve(struct server *s)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    char err[CONF_ERR_MAX];
+    int rc = EX_OSERR;
+
+    s->worker = worker_new(0);
+    if (!s->worker)
+        return EX_OSERR;
+    s->router = router_new(&s->conf, &s->keys, clock_now_us(), clock_wall_us());
+    s->metrics = metrics_new();
+    if (!s->router || !s->metrics)
+        goto out;
+    rc = EX_UNAVAILABLE;
+    s->listener = ws_listener_new(s->worker, s->router, &s->conf, &s->tls, err);
+    if (!s->listener) {
+        fprintf(stderr, "sori-server: %s\n", err);
+        goto out;
+    }
+    server_metrics_register(s->metrics, router_count(s->router), ws_listener_counters(s->listener));
+    if (s->conf.admin.listen.family != ADDR_NONE) {
+        s->admin = admin_http_start(&s->conf.admin.listen, s->metrics, ready, s, err);
+        if (!s->admin) {
+            fprintf(stderr, "sori-server: %s\n", err);
+            goto out;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        s->signals[i] = evsignal_new(worker_base(s->worker), numbers[i], on_signal, s);
+        if (!s->signals[i] || evsignal_add(s->signals[i], NULL) != 0)
+            goto out;
+    }
+    s->stop_timer = (struct wtimer){.fn = on_stop_timer, .arg = s};
+    log_info("main", "sori-server " SORI_VERSION " is ready%s",
+             s->conf.dev.enabled ? " (development mode: anybody gets a token)" : "");
+    worker_run(s->worker);
+    log_info("main", "stopped");
+    rc = EX_OK;
+out:
+    admin_http_stop(s->admin);
+    ws_listener_free(s->listener);
+    router_free(s->router);
+    metrics_free(s->metrics);
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        if (s->signals[i])
+            event_free(s->signals[i]);
+    worker_free(s->worker);
+    return rc;
+}
+
+struct options {
+    const char *conf_path;
+    bool check;
+};
+
+/* Reads the command line. Returns -1 to go on, else the exit code. */
+static int read_options(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'k'},
+        {"print-config", no_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},      {0}};
+
+    for (int ch; (ch = getopt_long(argc, argv, "c:hV", longs, NULL)) != -1;) {
+        switch (ch) {
+        case 'c':
+            o->conf_path = optarg;
+            break;
+        case 'k':
+            o->check = true;
+            break;
+        case 'p':
+            conf_print(server_conf_opts, server_conf_opts_n, stdout);
+            return EX_OK;
+        case 'h':
+            fputs(USAGE, stdout);
+            return EX_OK;
+        case 'V':
+            puts("sori-server " SORI_VERSION);
+            return EX_OK;
+        default:
+            fputs("Try sori-server --help\n", stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind == argc)
+        return -1;
+    fprintf(stderr, "sori-server: unexpected argument '%s'\n", argv[optind]);
+    return EX_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    static struct server s;
+    struct options o = {0};
+    char err[CONF_ERR_MAX];
+    int rc = read_options(argc, argv, &o);
+
+    if (rc >= 0)
+        return rc;
+    if (server_conf_load(&s.conf, o.conf_path, err) != 0) {
+        fprintf(stderr, "sori-server: %s\n", err);
+        return EX_CONFIG;
+    }
+    log_setup((enum log_level)s.conf.log.level, (enum log_format)s.conf.log.format, STDERR_FILENO);
+    signal(SIGPIPE, SIG_IGN);
+    rc = EX_CONFIG;
+    if (load_files(&s, err) != 0) {
+        fprintf(stderr, "sori-server: %s\n", err);
+    } else if (o.check) {
+        puts("configuration ok");
+        rc = EX_OK;
+    } else {
+        raise_descriptors(&s.conf);
+        rc = serve(&s);
+    }
+    token_keys_free(s.keys);
+    tls_ctx_free(s.tls);
+    server_conf_free(&s.conf);
+    return rc;
+}

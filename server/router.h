@@ -1,0 +1,79 @@
+/* The middle of sori-server: who is connected, which message goes where, what the call machine
+ * wants.
+ *
+ * Pure: time and bytes come in as arguments; what goes out goes through client_ops. The same object
+ * runs behind real sockets (ws_listener.c) and in the simulator (tests/sim).
+ *
+ *     router_clock(r, now, wall);        once per loop turn, before anything else
+ *     client_new / client_recv / client_free
+ *     router_tick(r);                    when router_deadline(r) has come
+ *
+ * Worker-owned. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SERVER_ROUTER_H
+#define SORI_SERVER_ROUTER_H
+
+#include "base/metrics.h"
+#include "base/timerwheel.h"
+#include "base/tokenbucket.h"
+#include "proto/sig.h"
+#include "server/server_conf.h"
+
+struct client;
+struct router;
+struct session;
+struct token_keys;
+
+/* What the operator sees; one writer. */
+struct router_counters {
+    struct counter connections, sessions, calls; /* gauges */
+    struct counter messages_in[SIG_TYPE_COUNT], messages_out, errors[SIG_ERR_COUNT];
+    struct counter closes_protocol, closes_overload, closes_auth, closes_timeout, closes_replaced,
+        closes_rate, closes_other;
+    struct counter logins_ok, logins_refused, resumes_ok, resumes_lost;
+    struct counter rate_limited, duplicates, ended[SIG_REASON_COUNT];
+};
+
+/* keys: where the present token keys are found (they may be replaced between two turns); borrowed,
+ * like conf. NULL when memory is out. */
+struct router *router_new(const struct server_conf *conf, struct token_keys *const *keys,
+                          uint64_t now_us, uint64_t wall_us);
+/* All clients must be gone. NULL is allowed. */
+void router_free(struct router *r);
+
+/* Sets the time of this turn. */
+void router_clock(struct router *r, uint64_t now_us, uint64_t wall_us);
+/* Next time that router_tick() is needed; CLOCK_NEVER: none. */
+uint64_t router_deadline(const struct router *r);
+void router_tick(struct router *r);
+
+/* Tells every session to come back after a random part of spread_ms (server.goaway), and refuses
+ * new ones from now on. */
+void router_drain(struct router *r, uint64_t spread_ms);
+bool router_draining(const struct router *r);
+
+/* Closes every client's socket with this code; sessions are kept for a resume. */
+void router_close_all(struct router *r, enum sig_close code);
+
+/* A pointer for the shell that runs the router. */
+void router_set_owner(struct router *r, void *owner);
+void *router_owner(const struct router *r);
+
+/* ---- for client.c ---- */
+
+/* One whole text message. */
+void router_message(struct router *r, struct client *c, struct slice text);
+/* s has lost its socket. */
+void router_detached(struct router *r, struct session *s);
+/* This turn's time, the wheel of the clients' timers, the counters. */
+uint64_t router_now(const struct router *r);
+struct timerwheel *router_wheel(struct router *r);
+struct router_counters *router_count(struct router *r);
+/* Counts a close by its code. */
+void router_count_close(struct router *r, enum sig_close code);
+/* Silence before a ping; time for hello. */
+uint64_t router_ping_us(const struct router *r, bool in_call);
+uint64_t router_hello_us(const struct router *r);
+/* How many frames of any kind one socket may send. */
+const struct bucket_rule *router_frames(const struct router *r);
+
+#endif

@@ -1,0 +1,325 @@
+/* Calls: requests become events of the call machine, its effects become messages.
+ *
+ * Called by router.c. Every step is: clear r->fx, ask the table, perform(). While effects are
+ * performed nothing asks the table again: a socket that breaks meanwhile is told at the next tick.
+ * Pure. SPDX-License-Identifier: BSD-3-Clause */
+#include "base/hash.h"
+#include "base/log.h"
+#include "proto/sig_client.h"
+#include "proto/sig_server.h"
+#include "server/router_priv.h"
+
+static struct session *find_session(const struct router *r, struct slice user, struct slice device)
+{
+    struct user *u = user_find(r->sessions, user);
+
+    return u ? session_find_device(u, device) : NULL;
+}
+
+/* Pings come faster while a device is in a call. */
+static void update_in_call(struct router *r, struct session *s)
+{
+    bool in_call = call_table_in_call(r->calls, user_id(s->user), session_device(s));
+
+    if (in_call == s->in_call)
+        return;
+    s->in_call = in_call;
+    if (s->client)
+        client_rearm(s->client);
+}
+
+/* Writes iceServers for the receiver of an effect; empty when the message carries none. */
+static struct slice ice_for(struct router *r, const struct call_fx *fx, struct slice user)
+{
+    char id[SIG_CALL_ID_TEXT + 1];
+
+    if (!fx->needs_ice)
+        return (struct slice){0};
+    struct wr w = wr_init(r->ice, sizeof(r->ice));
+    ice_servers_write(&w, r->conf, slice_str(sig_call_id_text(&fx->call_id, id)), user, r->wall_us);
+    return w.bad ? SLICE_LIT("[]") : wr_done(&w);
+}
+
+/* An effect for whoever asked. */
+static void perform_answer(const struct request *q, const struct call_fx *fx)
+{
+    struct router *r = q->r;
+    struct wr w = router_body(r);
+
+    if (fx->kind == CALL_FX_ERROR)
+        counter_inc(&r->count.errors[fx->err]);
+    if (!q->m->has_id)
+        return;
+    call_fx_write(&w, fx, q->m->id, ice_for(r, fx, user_id(q->s->user)), r->wall_us / US_PER_MS);
+    request_reply(q, &w);
+}
+
+/* Whether s can take what another user sends it: flooded, it keeps what is its own instead. */
+static bool has_room(const struct router *r, const struct session *s, size_t bytes)
+{
+    return reliable_has_room(&s->rel, &r->reliable, bytes);
+}
+
+static void perform_one(struct router *r, const struct call_fx *fx)
+{
+    struct session *s = find_session(r, fx->user, fx->device);
+    bool foreign = fx->kind == CALL_FX_INCOMING || fx->kind == CALL_FX_RELAY;
+    struct wr w = router_body(r);
+
+    if (!s)
+        return; /* its session has ended; a new one hears of the call in its welcome */
+    call_fx_write(&w, fx, (struct slice){0}, ice_for(r, fx, fx->user), r->wall_us / US_PER_MS);
+    if (w.bad)
+        log_error("call", "a message of type %s does not fit its buffer", sig_type_name(fx->type));
+    else if (foreign && !has_room(r, s, fx->data_raw.len))
+        counter_inc(&r->count.rate_limited);
+    else
+        router_send(r, s, wr_done(&w), 0);
+    if (fx->kind == CALL_FX_INCOMING)
+        s->incoming_seq = s->rel.out_seq;
+    if (fx->kind == CALL_FX_INCOMING || fx->kind == CALL_FX_ENDED || fx->kind == CALL_FX_ACCEPTED)
+        update_in_call(r, s);
+}
+
+/* Counts and logs a call that this step has ended. */
+static void note_end(struct router *r, const struct call_fx *fx)
+{
+    const struct call *c = call_table_find(r->calls, &fx->call_id);
+    char id[SIG_CALL_ID_TEXT + 1];
+
+    if (!c || call_live(c))
+        return;
+    counter_inc(&r->count.ended[call_ended_reason(c)]);
+    log_info("call", "%s ended: %s after %llu ms", sig_call_id_text(&fx->call_id, id),
+             sig_reason_name(call_ended_reason(c)), (unsigned long long)call_duration_ms(c));
+}
+
+/* Performs r->fx in order. q: the request that caused them, or NULL. */
+static void perform(struct router *r, const struct request *q)
+{
+    const struct call_fx *ended = NULL;
+
+    for (size_t i = 0; i < r->fx.n; i++) {
+        const struct call_fx *fx = &r->fx.fx[i];
+        if (fx->kind == CALL_FX_REPLY || fx->kind == CALL_FX_ERROR) {
+            if (q)
+                perform_answer(q, fx);
+        } else {
+            perform_one(r, fx);
+        }
+        if (fx->kind == CALL_FX_ENDED && !ended)
+            ended = fx;
+    }
+    if (ended)
+        note_end(r, ended);
+}
+
+static void limited(const struct request *q, uint32_t wait_ms)
+{
+    counter_inc(&q->r->count.rate_limited);
+    request_error(q, &(struct sig_error){.code = SIG_ERR_RATE_LIMITED, .retry_after_ms = wait_ms});
+}
+
+/* The limits of one user, and of one pair, on dialing. */
+static bool may_dial(const struct request *q)
+{
+    struct router *r = q->r;
+    uint64_t user = hash_bytes(user_id(q->s->user)), pair = user * 31 + hash_bytes(q->m->to);
+
+    if (!limit_take(r->invites_short, user, 1, r->now_us))
+        limited(q, limit_wait_ms(r->invites_short, user, r->now_us));
+    else if (!limit_take(r->invites_long, user, 1, r->now_us))
+        limited(q, limit_wait_ms(r->invites_long, user, r->now_us));
+    else if (!limit_take(r->pairs, pair, 1, r->now_us))
+        limited(q, limit_wait_ms(r->pairs, pair, r->now_us));
+    else
+        return true;
+    return false;
+}
+
+/* The devices on which a user can be rung. */
+static size_t devices_of(const struct router *r, struct slice user,
+                         struct call_device out[CALL_LEGS_MAX])
+{
+    struct user *u = user_find(r->sessions, user);
+    size_t n = 0;
+
+    if (!u)
+        return 0;
+    LIST_EACH(l, tmp, &u->sessions)
+    {
+        struct session *s = CONTAINER_OF(l, struct session, of_user);
+        if (s->ending || !s->may_call || n == CALL_LEGS_MAX)
+            continue;
+        out[n++] = (struct call_device){
+            .device = session_device(s), .online = s->client != NULL, .call_waiting = s->can_wait};
+    }
+    return n;
+}
+
+static void invite(const struct request *q)
+{
+    struct call_device devices[CALL_LEGS_MAX];
+    struct sig_fault fault;
+    struct sig_invite in;
+    struct router *r = q->r;
+
+    if (sig_client_invite(&in, q->m, &fault) != 0) {
+        request_fail(q, fault.code, fault.text);
+        return;
+    }
+    if (!may_dial(q))
+        return;
+    size_t n = devices_of(r, q->m->to, devices);
+    call_table_invite(r->calls,
+                      &(struct call_invite){.id = q->m->call_id,
+                                            .user = user_id(q->s->user),
+                                            .device = session_device(q->s),
+                                            .name = session_name(q->s),
+                                            .to = q->m->to,
+                                            .offer_raw = in.offer,
+                                            .metadata_raw = in.metadata,
+                                            .is_video = in.is_video,
+                                            .ring_timeout_ms = in.ring_timeout_ms,
+                                            .devices = devices,
+                                            .devices_n = n},
+                      &r->fx, r->now_us);
+    perform(r, q);
+    update_in_call(r, q->s);
+}
+
+/* Reads the data of a call request into an event. Returns 0, or -EBADMSG with *fault. */
+static int read_event(const struct request *q, struct call_event *ev, struct sig_fault *fault)
+{
+    const struct sig_msg *m = q->m;
+
+    ev->data = m->data;
+    switch (m->type) {
+    case SIG_CALL_RINGING:
+        ev->kind = CALL_EV_RINGING;
+        return 0;
+    case SIG_CALL_ANSWER:
+        ev->kind = CALL_EV_ANSWER;
+        return sig_client_answer(&ev->data, m, fault);
+    case SIG_CALL_REJECT:
+        ev->kind = CALL_EV_REJECT;
+        return sig_client_reject(&ev->reject, m, fault);
+    case SIG_CALL_CANCEL:
+        ev->kind = CALL_EV_CANCEL;
+        return 0;
+    case SIG_CALL_HANGUP:
+        ev->kind = CALL_EV_HANGUP;
+        return sig_client_hangup(&ev->reason, m, fault);
+    case SIG_CALL_CANDIDATES:
+        ev->kind = CALL_EV_CANDIDATES;
+        return sig_client_candidates(m, fault);
+    case SIG_CALL_NEGOTIATE:
+        ev->kind = CALL_EV_NEGOTIATE;
+        return sig_client_negotiate(&ev->negotiate, m, q->scratch, fault);
+    case SIG_CALL_INFO:
+        ev->kind = CALL_EV_INFO;
+        return sig_client_info(m, fault);
+    case SIG_CALL_STATE:
+        ev->kind = CALL_EV_STATE;
+        return sig_client_state(&ev->conn, m, fault);
+    default: /* sig_decode() lets nothing else through */
+        ev->kind = CALL_EV_SYNC;
+        return 0;
+    }
+}
+
+/* The session that a party's messages are passed on to, or NULL (while it rings there may be many).
+ */
+static struct session *other_party(const struct request *q)
+{
+    const struct call *c = call_table_find(q->r->calls, &q->m->call_id);
+
+    if (!c)
+        return NULL;
+    switch (call_role(c, user_id(q->s->user), session_device(q->s))) {
+    case CALL_ROLE_CALLER:
+        return find_session(q->r, call_callee(c), call_winner(c));
+    case CALL_ROLE_WINNER:
+        return find_session(q->r, call_caller(c), call_caller_device(c));
+    default:
+        return NULL;
+    }
+}
+
+/* Whether the event is passed on, and whoever is to get it can't take it now. */
+static bool overfills(const struct request *q, const struct call_event *ev)
+{
+    if (ev->kind != CALL_EV_CANDIDATES && ev->kind != CALL_EV_NEGOTIATE && ev->kind != CALL_EV_INFO)
+        return false;
+    const struct session *s = other_party(q);
+    return s && !has_room(q->r, s, ev->data.len);
+}
+
+void router_call_request(const struct request *q)
+{
+    struct call_event ev = {.user = user_id(q->s->user), .device = session_device(q->s)};
+    struct router *r = q->r;
+    struct sig_fault fault;
+
+    if (!q->s->may_call) {
+        request_fail(q, SIG_ERR_FORBIDDEN, NULL);
+        return;
+    }
+    if (q->m->type == SIG_CALL_INVITE) {
+        invite(q);
+        return;
+    }
+    if (read_event(q, &ev, &fault) != 0) {
+        request_fail(q, fault.code, fault.text);
+        return;
+    }
+    if (overfills(q, &ev)) {
+        counter_inc(&r->count.rate_limited);
+        request_fail(q, SIG_ERR_OVERLOADED, "the other side does not keep up");
+        return;
+    }
+    call_table_event(r->calls, &q->m->call_id, &ev, &r->fx, r->now_us);
+    perform(r, q);
+    if (ev.kind == CALL_EV_ANSWER || ev.kind == CALL_EV_REJECT || ev.kind == CALL_EV_CANCEL ||
+        ev.kind == CALL_EV_HANGUP)
+        update_in_call(r, q->s);
+}
+
+void router_turn_request(const struct request *q)
+{
+    struct router *r = q->r;
+    struct wr ice = wr_init(r->ice, sizeof(r->ice)), w = router_body(r);
+
+    if (!q->s->may_call) {
+        request_fail(q, SIG_ERR_FORBIDDEN, NULL);
+        return;
+    }
+    ice_servers_write(&ice, r->conf, q->m->call_id_text, user_id(q->s->user), r->wall_us);
+    if (r->conf->turn.urls.n == 0 || ice.bad) {
+        request_fail(q, SIG_ERR_TURN_UNAVAILABLE, NULL);
+        return;
+    }
+    sig_server_turn_reply(&w,
+                          &(struct sig_head){.type = q->m->type,
+                                             .re = q->m->id,
+                                             .call_id = q->m->has_call_id ? &q->m->call_id : NULL},
+                          wr_done(&ice), r->conf->turn.ttl_s * 1000);
+    request_reply(q, &w);
+}
+
+void router_call_session(struct router *r, struct session *s, enum call_event_kind kind)
+{
+    const struct call_event ev = {
+        .kind = kind, .user = user_id(s->user), .device = session_device(s)};
+    struct call_walk walk = {0};
+
+    while (call_table_session(r->calls, &walk, &ev, s->can_wait, &r->fx, r->now_us))
+        perform(r, NULL);
+    update_in_call(r, s);
+}
+
+void router_call_tick(struct router *r)
+{
+    while (call_table_tick(r->calls, &r->fx, r->now_us))
+        perform(r, NULL);
+}

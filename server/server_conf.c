@@ -1,0 +1,207 @@
+/* The option table of sori-server, the only place that knows an option's name, default and range.
+ *
+ * config/server.ini is printed from it (sori-server --print-config); `make check` compares them.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "server/server_conf.h"
+
+#include <errno.h>
+
+#define OPT(sec, field, nm, ty, d, lo, hi, un, ch, hp)                                     \
+    {                                                                                      \
+        .section = #sec, .name = nm, .type = ty,                                           \
+        .offset = offsetof(struct server_conf, sec.field), .def = d, .min = lo, .max = hi, \
+        .unit = un, .choices = ch, .help = hp                                              \
+    }
+#define UINT(sec, field, nm, d, lo, hi, un, hp) \
+    OPT(sec, field, nm, CONF_UINT, d, lo, hi, un, NULL, hp)
+#define BOOL(sec, field, nm, d, hp) OPT(sec, field, nm, CONF_BOOL, d, 0, 0, NULL, NULL, hp)
+#define TEXT(sec, field, nm, d, hp) OPT(sec, field, nm, CONF_STRING, d, 0, 1024, NULL, NULL, hp)
+#define LIST(sec, field, nm, d, hp) OPT(sec, field, nm, CONF_LIST, d, 0, 1024, NULL, NULL, hp)
+
+const struct conf_opt server_conf_opts[] = {
+    LIST(server, listen_tls, "listen_tls", "0.0.0.0:8443",
+         "Addresses (ip:port) for wss and https. Empty: none."),
+    LIST(server, listen_clear, "listen_clear", "",
+         "Addresses for ws and http without TLS: behind a proxy that ends TLS, or in development. "
+         "Loopback only, unless clear_anywhere. All clients of a proxy have its address: set "
+         "handshakes_per_s and login_failures_per_10min to 0 and let the proxy limit them."),
+    BOOL(server, clear_anywhere, "clear_anywhere", "no",
+         "Allow listen_clear on other than loopback addresses (a private network to your proxy)."),
+    LIST(server, origins, "origins", "",
+         "Origins of web pages that may connect, as scheme://host[:port]; \"*\" is any (then every "
+         "site may try). Empty: no browser may."),
+    BOOL(server, allow_no_origin, "allow_no_origin", "yes",
+         "Accept clients that send no Origin (native apps do not)."),
+    BOOL(server, page, "page", "no", "Serve the demonstration page and sori.js."),
+    TEXT(server, node_id, "node_id", "node-1", "Name of this node in welcome messages and logs."),
+    UINT(server, max_connections, "max_connections", "18000", 1, 1000000, "connections",
+         "Connections on each listener; above it accept pauses. Keep below the descriptor limit."),
+
+    TEXT(tls, cert_file, "cert_file", "", "PEM certificate chain (ECDSA P-256 is cheapest)."),
+    TEXT(tls, key_file, "key_file", "",
+         "PEM private key, not readable by group or others; or credential:NAME."),
+
+    TEXT(auth, issuer, "issuer", "", "Required `iss` of tokens. Empty: not checked."),
+    TEXT(auth, audience, "audience", "", "Required `aud` of tokens. Empty: not checked."),
+    OPT(auth, hs256_secret, "hs256_secret_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the shared secret of HS256 tokens, at least 32 bytes; or credential:NAME."),
+    TEXT(auth, hs256_kid, "hs256_kid", "", "Key id that HS256 tokens carry. Empty: none needed."),
+    LIST(auth, keys, "keys", "",
+         "Public keys, one a line: KID:ALG:FILE with ALG of RS256, ES256, EdDSA and a PEM file."),
+    TEXT(auth, jwks_file, "jwks_file", "",
+         "JSON Web Key Set with public keys. SIGHUP reads it again."),
+    UINT(auth, leeway_s, "leeway", "60", 0, 600, "s", "Clock difference allowed in exp and nbf."),
+
+    UINT(session, handshake_timeout_s, "handshake_timeout", "5", 1, 60, "s",
+         "Time for the TLS handshake, then for the HTTP request, then for hello."),
+    UINT(session, resume_ttl_s, "resume_ttl", "120", 1, 3600, "s",
+         "How long a session without a socket waits for its client."),
+    UINT(session, ping_idle_s, "ping_idle", "25", 1, 600, "s",
+         "Silence before a ping; dead after twice that."),
+    UINT(session, ping_call_s, "ping_call", "5", 1, 600, "s",
+         "The same while the device is in a call."),
+    UINT(session, presence_linger_s, "presence_linger", "5", 0, 600, "s",
+         "How long a device without a socket still counts as online: a quick reconnect is not "
+         "seen."),
+    UINT(session, queue_bytes, "queue_bytes", "262144", 65536, 16777216, "bytes",
+         "Unsent output of one socket; above it the slow consumer is closed with 1013."),
+    UINT(session, replay_messages, "replay_messages", "256", 16, 4096, "messages",
+         "Unacknowledged messages kept for a resume."),
+    UINT(session, replay_bytes, "replay_bytes", "262144", 65536, 16777216, "bytes",
+         "The same in bytes; when either is exceeded the session's history is lost."),
+
+    UINT(call, ring_timeout_s, "ring_timeout", "30", 1, 600, "s",
+         "Ringing time before a call is missed."),
+    UINT(call, caller_grace_s, "caller_grace", "10", 0, 120, "s",
+         "How long it goes on ringing without the caller's socket."),
+    UINT(call, connect_timeout_s, "connect_timeout", "15", 1, 120, "s",
+         "Time from the answer until both report media."),
+    UINT(call, reconnect_timeout_s, "reconnect_timeout", "30", 1, 600, "s",
+         "How long a call survives without a party's socket or media."),
+    UINT(call, max_duration_s, "max_duration", "14400", 60, 604800, "s", "Longest call."),
+    UINT(call, ended_keep_s, "ended_keep", "180", 1, 3600, "s",
+         "How long late messages still get a call's true end."),
+    OPT(call, busy_policy, "busy_policy", CONF_ENUM, "reject", 0, 0, NULL, "reject|waiting",
+        "A callee in another call: busy, or call waiting on devices that can."),
+    BOOL(call, busy_is_missed, "busy_is_missed", "yes", "A busy call counts as missed."),
+
+    LIST(turn, urls, "urls", "",
+         "Relay addresses given to clients, e.g. turn:turn.example:3478?transport=udp. Empty: "
+         "none."),
+    OPT(turn, secret, "secret_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the secret shared with sori-turn; or credential:NAME."),
+    UINT(turn, ttl_s, "ttl", "600", 60, 86400, "s", "Life of a relay credential."),
+
+    UINT(limits, handshakes_per_s, "handshakes_per_s", "5", 0, 100000, "1/s",
+         "New connections from one address (IPv6: one /64). 0: no limit."),
+    UINT(limits, handshakes_burst, "handshakes_burst", "20", 1, 100000, "connections", "At once."),
+    UINT(limits, login_failures_per_10min, "login_failures_per_10min", "10", 0, 100000, "1/10min",
+         "Refused tokens from one address before it is turned away. 0: no limit."),
+    UINT(limits, messages_per_s, "messages_per_s", "20", 0, 100000, "1/s",
+         "Messages of one session. 0: no limit."),
+    UINT(limits, messages_burst, "messages_burst", "60", 1, 100000, "messages", "At once."),
+    UINT(limits, candidates_per_10s, "candidates_per_10s", "50", 0, 100000, "1/10s",
+         "call.candidates messages of one session. 0: no limit."),
+    UINT(limits, invites_per_10s, "invites_per_10s", "5", 0, 100000, "1/10s",
+         "Invites of one user. 0: no limit."),
+    UINT(limits, invites_per_hour, "invites_per_hour", "60", 0, 1000000, "1/h",
+         "Invites of one user. 0: no limit."),
+    UINT(limits, invites_per_pair_per_min, "invites_per_pair_per_min", "10", 0, 100000, "1/min",
+         "Invites of one user to one other. 0: no limit."),
+    UINT(limits, subscribes_per_min, "subscribes_per_min", "5", 0, 100000, "1/min",
+         "presence.subscribe requests of one session, after a burst of as many. 0: no limit."),
+    UINT(limits, subscriptions, "subscriptions", "500", 1, 10000, "users",
+         "Presence subscriptions of one session."),
+    UINT(limits, calls_per_user, "calls_per_user", "4", 1, 64, "calls",
+         "Calls of one user at once."),
+    UINT(limits, calls, "calls", "100000", 1, 10000000, "calls",
+         "Calls on this node at once; up to four times as many ended ones are remembered."),
+    UINT(limits, devices_per_user, "devices_per_user", "16", 1, 16, "devices",
+         "Sessions of one user at once."),
+
+    OPT(admin, listen, "listen", CONF_ADDR, "", 0, 0, NULL, NULL,
+        "Address of /metrics, /livez and /readyz for the operator; loopback. Empty: none."),
+
+    OPT(log, level, "level", CONF_ENUM, "info", 0, 0, NULL, "error|warn|info|debug",
+        "Least important line written."),
+    OPT(log, format, "format", CONF_ENUM, "text", 0, 0, NULL, "text|json",
+        "Form of a line on standard error."),
+
+    BOOL(dev, enabled, "enabled", "no",
+         "Development mode: GET /dev/token makes a token for anybody who can reach the server. "
+         "Never "
+         "in production; needs hs256_secret_file."),
+    UINT(dev, token_ttl_s, "token_ttl", "3600", 60, 86400, "s", "Life of such a token."),
+};
+const size_t server_conf_opts_n = ARRAY_LEN(server_conf_opts);
+
+static bool is_loopback(const struct addr *a)
+{
+    static const struct addr v6 = {.ip = {[15] = 1}, .family = ADDR_V6};
+
+    return a->family == ADDR_V4 ? a->ip[0] == 127 : addr_ip_eq(a, &v6);
+}
+
+/* Each listen entry is an address with a port; clear text stays on loopback. */
+static int check_listen(const struct conf_list *l, const char *name, bool loopback_only,
+                        char err[CONF_ERR_MAX])
+{
+    for (size_t i = 0; i < l->n; i++) {
+        struct addr a;
+        if (addr_parse(&a, slice_str(l->v[i])) != 0 || (a.port == 0 && !loopback_only)) {
+            snprintf(err, CONF_ERR_MAX, "[server] %s = %s: not an address with a port (ip:port)",
+                     name, l->v[i]);
+            return -EINVAL;
+        }
+        if (loopback_only && !is_loopback(&a)) {
+            snprintf(err, CONF_ERR_MAX,
+                     "[server] %s = %s: clear text is allowed on loopback only (127.0.0.0/8, ::1); "
+                     "set clear_anywhere = yes for a private network to your TLS proxy",
+                     name, l->v[i]);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
+{
+    const char *wrong = NULL;
+
+    if (check_listen(&c->server.listen_tls, "listen_tls", false, err) != 0 ||
+        check_listen(&c->server.listen_clear, "listen_clear", !c->server.clear_anywhere, err) != 0)
+        return -EINVAL;
+    if (c->server.listen_tls.n + c->server.listen_clear.n == 0)
+        wrong = "[server] listen_tls: there is nothing to listen on; name at least one ip:port";
+    else if (c->server.listen_tls.n > 0 && (!*c->tls.cert_file || !*c->tls.key_file))
+        wrong = "[tls] cert_file, key_file: both are needed for listen_tls";
+    else if (c->auth.hs256_secret.len == 0 && c->auth.keys.n == 0 && !*c->auth.jwks_file)
+        wrong = "[auth]: no key to verify tokens with; set hs256_secret_file, keys or jwks_file";
+    else if (c->auth.hs256_secret.len > 0 && c->auth.hs256_secret.len < 32)
+        wrong = "[auth] hs256_secret_file: the secret is shorter than 32 bytes";
+    else if (c->turn.urls.n > 0 && c->turn.secret.len == 0)
+        wrong = "[turn] secret_file: needed when urls are given";
+    else if (c->dev.enabled && c->auth.hs256_secret.len == 0)
+        wrong = "[dev] enabled: development mode signs tokens and needs [auth] hs256_secret_file";
+    if (!wrong)
+        return 0;
+    snprintf(err, CONF_ERR_MAX, "%s", wrong);
+    return -EINVAL;
+}
+
+int server_conf_load(struct server_conf *c, const char *path, char err[CONF_ERR_MAX])
+{
+    *c = (struct server_conf){0};
+    int rc = conf_load(server_conf_opts, server_conf_opts_n, c, path, err);
+    if (rc != 0)
+        return rc;
+    rc = check(c, err);
+    if (rc != 0)
+        server_conf_free(c);
+    return rc;
+}
+
+void server_conf_free(struct server_conf *c)
+{
+    conf_free(server_conf_opts, server_conf_opts_n, c);
+}

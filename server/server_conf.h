@@ -1,0 +1,75 @@
+/* Configuration of sori-server: the struct behind config/server.ini.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SERVER_SERVER_CONF_H
+#define SORI_SERVER_SERVER_CONF_H
+
+#include "base/conf.h"
+
+enum server_busy_policy { SERVER_BUSY_REJECT, SERVER_BUSY_WAITING };
+
+struct server_conf {
+    struct { /* [server] */
+        struct conf_list listen_tls, listen_clear, origins;
+        bool clear_anywhere, allow_no_origin, page;
+        char *node_id;
+        uint64_t max_connections;
+    } server;
+    struct { /* [tls] */
+        char *cert_file, *key_file;
+    } tls;
+    struct { /* [auth] */
+        char *issuer, *audience, *hs256_kid, *jwks_file;
+        struct conf_secret hs256_secret;
+        struct conf_list keys;
+        uint64_t leeway_s;
+    } auth;
+    struct { /* [session] */
+        uint64_t handshake_timeout_s, resume_ttl_s, ping_idle_s, ping_call_s;
+        uint64_t presence_linger_s, queue_bytes, replay_messages, replay_bytes;
+    } session;
+    struct { /* [call] */
+        uint64_t ring_timeout_s, caller_grace_s, connect_timeout_s, reconnect_timeout_s;
+        uint64_t max_duration_s, ended_keep_s;
+        unsigned busy_policy;
+        bool busy_is_missed;
+    } call;
+    struct { /* [turn] */
+        struct conf_list urls;
+        struct conf_secret secret;
+        uint64_t ttl_s;
+    } turn;
+    struct { /* [limits] */
+        uint64_t handshakes_per_s, handshakes_burst;
+        uint64_t login_failures_per_10min;
+        uint64_t messages_per_s, messages_burst;
+        uint64_t candidates_per_10s;
+        uint64_t invites_per_10s, invites_per_hour, invites_per_pair_per_min;
+        uint64_t subscribes_per_min, subscriptions;
+        uint64_t calls_per_user, calls, devices_per_user;
+    } limits;
+    struct { /* [admin] */
+        struct addr listen;
+    } admin;
+    struct { /* [log] */
+        unsigned level, format;
+    } log;
+    struct { /* [dev] */
+        bool enabled;
+        uint64_t token_ttl_s;
+    } dev;
+};
+
+/* The option table (for conf_load, conf_print, conf_free). */
+extern const struct conf_opt server_conf_opts[];
+extern const size_t server_conf_opts_n;
+
+/* Loads path (NULL: defaults) and checks what no single option shows: that there is a listener, a
+ * certificate for TLS, a key to verify tokens with, clear text only on loopback, a secret for
+ * development mode. Returns 0, or a negative errno with err saying what is wrong and
+ * what to do; *c is then freed. */
+int server_conf_load(struct server_conf *c, const char *path, char err[CONF_ERR_MAX]);
+
+/* Frees and wipes what a load filled. A zeroed struct is allowed. */
+void server_conf_free(struct server_conf *c);
+
+#endif

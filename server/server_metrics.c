@@ -1,0 +1,90 @@
+/* Names of sori-server's metrics.
+ *
+ * Called once by main.c. A registration that fails for want of memory leaves one metric out.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "server/server_metrics.h"
+
+#include <stdio.h>
+
+/* Label texts live as long as the process. */
+static const char *label(const char *key, const char *value)
+{
+    static char texts[SIG_TYPE_COUNT + SIG_ERR_COUNT + SIG_REASON_COUNT][64];
+    static size_t n;
+
+    if (n == ARRAY_LEN(texts))
+        return "";
+    snprintf(texts[n], sizeof(texts[n]), "%s=\"%s\"", key, value);
+    return texts[n++];
+}
+
+static void add_tables(struct metrics *m, const struct router_counters *r)
+{
+    for (int t = 0; t < SIG_TYPE_COUNT; t++)
+        if (t == SIG_UNKNOWN || sig_type_from_client((enum sig_type)t))
+            metrics_add(
+                m, "sori_messages_received_total",
+                label("type", t == SIG_UNKNOWN ? "unknown" : sig_type_name((enum sig_type)t)),
+                "Messages of clients by type.", METRIC_COUNTER, &r->messages_in[t]);
+    for (int e = 1; e < SIG_ERR_COUNT; e++)
+        metrics_add(m, "sori_errors_total", label("code", sig_err_name((enum sig_err)e)),
+                    "Errors answered by code.", METRIC_COUNTER, &r->errors[e]);
+    for (int e = 1; e < SIG_REASON_COUNT; e++)
+        metrics_add(m, "sori_calls_ended_total",
+                    label("reason", sig_reason_name((enum sig_reason)e)), "Calls ended by reason.",
+                    METRIC_COUNTER, &r->ended[e]);
+}
+
+void server_metrics_register(struct metrics *m, const struct router_counters *r,
+                             const struct ws_counters *w)
+{
+    const struct {
+        const char *name, *labels, *help;
+        enum metric_type type;
+        const struct counter *cell;
+    } list[] = {
+        {"sori_connections", "", "WebSocket connections open.", METRIC_GAUGE, &r->connections},
+        {"sori_sessions", "", "Sessions, with or without a socket.", METRIC_GAUGE, &r->sessions},
+        {"sori_calls", "", "Calls that live.", METRIC_GAUGE, &r->calls},
+        {"sori_messages_sent_total", "", "Messages sent to clients.", METRIC_COUNTER,
+         &r->messages_out},
+        {"sori_logins_total", "result=\"ok\"", "Answers to hello.", METRIC_COUNTER, &r->logins_ok},
+        {"sori_logins_total", "result=\"refused\"", "Answers to hello.", METRIC_COUNTER,
+         &r->logins_refused},
+        {"sori_resumes_total", "result=\"ok\"", "Resumes asked for.", METRIC_COUNTER,
+         &r->resumes_ok},
+        {"sori_resumes_total", "result=\"lost\"", "Resumes asked for.", METRIC_COUNTER,
+         &r->resumes_lost},
+        {"sori_rate_limited_total", "", "Requests refused by a rate limit.", METRIC_COUNTER,
+         &r->rate_limited},
+        {"sori_duplicates_total", "", "Requests repeated by clients.", METRIC_COUNTER,
+         &r->duplicates},
+        {"sori_closes_total", "cause=\"protocol\"", "Sockets closed by cause.", METRIC_COUNTER,
+         &r->closes_protocol},
+        {"sori_closes_total", "cause=\"overload\"", "Sockets closed by cause.", METRIC_COUNTER,
+         &r->closes_overload},
+        {"sori_closes_total", "cause=\"auth\"", "Sockets closed by cause.", METRIC_COUNTER,
+         &r->closes_auth},
+        {"sori_closes_total", "cause=\"timeout\"", "Sockets closed by cause.", METRIC_COUNTER,
+         &r->closes_timeout},
+        {"sori_closes_total", "cause=\"replaced\"", "Sockets closed by cause.", METRIC_COUNTER,
+         &r->closes_replaced},
+        {"sori_closes_total", "cause=\"rate\"", "Sockets closed by cause.", METRIC_COUNTER,
+         &r->closes_rate},
+        {"sori_closes_total", "cause=\"other\"", "Sockets closed by cause.", METRIC_COUNTER,
+         &r->closes_other},
+        {"sori_http_requests_total", "", "HTTP requests that were read.", METRIC_COUNTER,
+         &w->http_requests},
+        {"sori_http_refused_total", "", "HTTP requests refused.", METRIC_COUNTER, &w->http_bad},
+        {"sori_upgrades_total", "", "Connections turned into WebSockets.", METRIC_COUNTER,
+         &w->upgrades},
+        {"sori_origins_refused_total", "", "Upgrades refused for their Origin.", METRIC_COUNTER,
+         &w->origins_refused},
+        {"sori_handshakes_limited_total", "", "Connections refused by the limit of their address.",
+         METRIC_COUNTER, &w->handshakes_limited},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        metrics_add(m, list[i].name, list[i].labels, list[i].help, list[i].type, list[i].cell);
+    add_tables(m, r);
+}

@@ -1,0 +1,12 @@
+/* Names of sori-server's metrics. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SERVER_SERVER_METRICS_H
+#define SORI_SERVER_SERVER_METRICS_H
+
+#include "server/router.h"
+#include "server/ws_listener.h"
+
+/* Registers every counter under its Prometheus name; the cells must outlive m. */
+void server_metrics_register(struct metrics *m, const struct router_counters *r,
+                             const struct ws_counters *w);
+
+#endif

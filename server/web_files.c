@@ -1,0 +1,44 @@
+/* The demonstration page and the client library, compiled in from server/web.
+ *
+ * Called by http_page.c. SPDX-License-Identifier: BSD-3-Clause */
+#include "server/web_files.h"
+
+/* Puts a file of the source tree between two symbols (paths are relative to where make runs). */
+#define EMBED(name, file)                                                      \
+    __asm__(".section .rodata\n"                                               \
+            ".balign 16\n" #name "_begin:\n"                                   \
+            ".incbin \"server/web/" file "\"\n" #name "_end:\n"                \
+            ".byte 0\n"                                                        \
+            ".previous\n");                                                    \
+    extern const uint8_t name##_begin[] __attribute__((visibility("hidden"))); \
+    extern const uint8_t name##_end[] __attribute__((visibility("hidden")))
+
+EMBED(web_index_html, "index.html");
+EMBED(web_style_css, "style.css");
+EMBED(web_sori_js, "sori.js");
+EMBED(web_app_js, "app.js");
+
+const struct web_file *web_file_find(struct slice path)
+{
+    static const char js[] = "text/javascript; charset=utf-8";
+    static struct web_file found[4];
+    const struct {
+        const char *path, *type;
+        const uint8_t *begin, *end;
+    } files[] = {
+        {"/", "text/html; charset=utf-8", web_index_html_begin, web_index_html_end},
+        {"/style.css", "text/css; charset=utf-8", web_style_css_begin, web_style_css_end},
+        {"/sori.js", js, web_sori_js_begin, web_sori_js_end},
+        {"/app.js", js, web_app_js_begin, web_app_js_end},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        if (!slice_is(path, files[i].path))
+            continue;
+        found[i] =
+            (struct web_file){files[i].path, files[i].type,
+                              slice_of(files[i].begin, (size_t)(files[i].end - files[i].begin))};
+        return &found[i];
+    }
+    return NULL;
+}
