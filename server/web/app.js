@@ -1,0 +1,606 @@
+/**
+ * The demonstration page: pick a name, see who is there, call, and watch how good the call is.
+ *
+ * Everything about calling is in sori.js; here is only what a page does with it. The token comes
+ * from GET /dev/token, which exists in development mode only; an application asks its own backend.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+import { Sori, tabDeviceId } from './sori.js';
+
+const NAMES = ['alice', 'bob', 'carol', 'dave'];
+const HISTORY_MAX = 50;
+const SPARK_SECONDS = 60;
+
+const $ = (id) => document.getElementById(id);
+
+const page = {
+  name: null,
+  deviceId: null,
+  sori: null,
+  call: null, // the one on the stage
+  ringing: null, // the one in the dialog
+  presence: 'online',
+  people: [],
+  history: [],
+  mos: [],
+  tick: 0,
+};
+
+/* ---- words ---------------------------------------------------------------------------------- */
+
+const STATE_WORDS = {
+  dialing: 'Calling…',
+  inviting: 'Looking for their devices…',
+  ringing: 'Ringing…',
+  incoming: 'Calling you…',
+  connecting: 'Connecting…',
+  active: 'Connected',
+  reconnecting: 'Connection lost, reconnecting…',
+};
+
+const TALKING = ['connecting', 'active', 'reconnecting'];
+
+const PRESENCE_WORDS = { online: 'online', away: 'away', busy: 'busy', offline: 'offline' };
+
+/** What to tell when a call is over; `out` for calls that we made. */
+function endWords({ peer, direction, end }) {
+  const out = direction === 'outgoing';
+  const words = {
+    hangup: `Call with ${peer} ended.`,
+    cancelled: out ? 'Call cancelled.' : `Missed call from ${peer}.`,
+    timeout: out ? `${peer} did not answer.` : `Missed call from ${peer}.`,
+    unreachable: out ? `${peer} can't be reached: not online anywhere.` : `Missed call from ${peer}.`,
+    declined: out ? `${peer} declined the call.` : 'Call declined.',
+    busy: out ? `${peer} is busy in another call.` : `${peer} called while you were busy.`,
+    answered_elsewhere: 'Answered on another of your devices.',
+    declined_elsewhere: 'Declined on another of your devices.',
+    busy_elsewhere: 'Another of your devices is in a call.',
+    need_permission: `${peer} must allow calls from you first.`,
+    forbidden: `You may not call ${peer}.`,
+    superseded: `${peer} called again; this call was replaced.`,
+    media_failed: 'No way was found for the sound. Try again, perhaps with another network.',
+    connection_lost: `The connection to ${peer} was lost.`,
+    max_duration: 'The call reached the longest allowed time.',
+    admin: 'The call was ended by the operator.',
+    server_error: 'The server could not place the call. Try again in a moment.',
+  };
+  return words[end.reason] ?? `Call ended (${end.reason}).`;
+}
+
+function mediaWords(error) {
+  if (error.name === 'NotAllowedError')
+    return 'The browser did not give the microphone. Allow it for this page and try again.';
+  if (error.name === 'NotFoundError') return 'No microphone or camera was found.';
+  if (error.code === 'offline') return 'Not connected to the server. The call was not placed.';
+  return `That did not work: ${error.message}`;
+}
+
+const clock = (ms) => {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  const two = (n) => String(n).padStart(2, '0');
+  const h = Math.floor(s / 3600);
+  return h > 0 ? `${h}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
+};
+
+/* ---- small parts ------------------------------------------------------------------------------ */
+
+function make(tag, fields = {}, ...children) {
+  const { data = {}, ...props } = fields;
+  const el = Object.assign(document.createElement(tag), props);
+  Object.assign(el.dataset, data);
+  el.append(...children);
+  return el;
+}
+
+function icon(name) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
+  use.setAttribute('href', `#i-${name}`);
+  svg.setAttribute('aria-hidden', 'true');
+  svg.append(use);
+  return svg;
+}
+
+/** A letter on the name's own colour. */
+function paintAvatar(el, name) {
+  let hue = 0;
+  for (const c of name) hue = (hue * 31 + c.codePointAt(0)) % 360;
+  el.replaceChildren(name ? [...name][0].toUpperCase() : icon('wave'));
+  el.style.setProperty('--hue', hue);
+  el.classList.toggle('nobody', !name);
+  return el;
+}
+
+function say(text, kind = '') {
+  const el = $('message');
+  el.textContent = text;
+  el.className = `note ${kind}`;
+  el.hidden = !text;
+}
+
+function load(storage, key, otherwise) {
+  try {
+    return JSON.parse(storage.getItem(key)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+function save(storage, key, value) {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch { /* the list is then of this visit only */ }
+}
+
+/** Two soft tones while it rings. Stays silent where the browser wants a click first. */
+const ringer = {
+  timer: 0,
+  context: null,
+  start() {
+    this.stop();
+    this.context ??= new AudioContext();
+    this.context.resume().catch(() => {});
+    const ring = () => {
+      if (this.context.state !== 'running') return;
+      for (const [hz, at] of [[660, 0], [880, 0.22]]) {
+        const tone = new OscillatorNode(this.context, { frequency: hz });
+        const gain = new GainNode(this.context, { gain: 0 });
+        const t = this.context.currentTime + at;
+        gain.gain.setValueAtTime(0, t);
+        gain.gain.linearRampToValueAtTime(0.08, t + 0.03);
+        gain.gain.linearRampToValueAtTime(0, t + 0.4);
+        tone.connect(gain).connect(this.context.destination);
+        tone.start(t);
+        tone.stop(t + 0.45);
+      }
+    };
+    ring();
+    this.timer = setInterval(ring, 2000);
+  },
+  stop() {
+    clearInterval(this.timer);
+  },
+};
+
+/* ---- who am I ---------------------------------------------------------------------------------- */
+
+function showWelcome() {
+  $('welcome').hidden = false;
+  $('desk').hidden = true;
+  $('picks').replaceChildren(...NAMES.map((name) => make('button', {
+    type: 'button', className: 'pick', data: { testid: `pick-${name}` }, onclick: () => enter(name),
+  }, paintAvatar(make('span', { className: 'avatar' }), name), name)));
+  $('name-input').focus();
+}
+
+async function getToken({ deviceId }) {
+  const query = new URLSearchParams({ user: page.name, device: deviceId });
+  const reply = await fetch(`/dev/token?${query}`);
+  if (!reply.ok) throw new Error(`the server gives no token here (${reply.status})`);
+  return (await reply.json()).token;
+}
+
+async function enter(name) {
+  page.name = name;
+  save(sessionStorage, 'sori.page.name', name);
+  page.people = [...new Set([...NAMES, ...load(localStorage, 'sori.page.people', [])])];
+  page.history = load(localStorage, `sori.page.history.${name}`, []);
+  document.title = `${name} · Sori 소리`;
+  $('welcome').hidden = true;
+  $('desk').hidden = false;
+  $('me').textContent = name;
+  const other = NAMES.find((n) => n !== name);
+  $('second').textContent = `Open a second tab as ${other}`;
+  $('second').href = `?name=${other}`;
+  say('');
+  showPeople();
+  showHistory();
+  showCall();
+  page.deviceId ??= await tabDeviceId();
+  const url = new URL('/ws', location.href);
+  url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
+  const sori = new Sori({ url: url.href, token: getToken, deviceId: page.deviceId });
+  page.sori = globalThis.sori = sori;
+  sori.relayOnly = $('relay-only').checked;
+  sori.addEventListener('state', showConnection);
+  sori.addEventListener('presence', showPeople);
+  sori.addEventListener('incoming', (event) => ring(event.call));
+  sori.addEventListener('call', (event) => {
+    say('Picking up your call after the reload…');
+    show(event.call);
+  });
+  sori.subscribe(others()).catch((error) => say(`Presence: ${error.message}`, 'warn'));
+  sori.connect().catch(() => {}); // showConnection() tells
+}
+
+function leave() {
+  page.ringing?.reject({ scope: 'device' });
+  page.call?.hangup?.();
+  page.sori?.close();
+  page.name = page.call = page.sori = null;
+  page.presence = 'online';
+  sessionStorage.removeItem('sori.page.name');
+  say('');
+  showConnection({ state: 'idle' });
+  showWelcome();
+}
+
+function showConnection({ state, retryInMs, code, error }) {
+  const words = {
+    idle: 'Not connected',
+    connecting: 'Connecting…',
+    online: 'Online',
+    waiting: retryInMs > 1500 ? `Offline, again in ${Math.round(retryInMs / 1000)} s` : 'Reconnecting…',
+    stopped: code === 4409 ? 'Taken over by another tab' : 'Disconnected',
+  };
+  const badge = $('conn');
+  badge.textContent = words[state];
+  badge.dataset.state = state;
+  if (state === 'waiting' && error) say(error.message, 'warn offline');
+  if (state === 'online' && $('message').classList.contains('offline')) say('');
+  if (state === 'stopped' && code !== 1000)
+    say('The server ended this session. Reload the page to connect again.', 'warn');
+  showPeople();
+}
+
+/* ---- people ------------------------------------------------------------------------------------- */
+
+const others = () => page.people.filter((name) => name !== page.name);
+
+function showPeople() {
+  const online = page.sori?.state === 'online';
+  const focused = document.activeElement?.dataset.testid;
+  $('people').replaceChildren(...others().map((name) => {
+    const presence = page.sori?.presence.get(name) ?? 'offline';
+    const button = (kind, label, video) => make('button', {
+      type: 'button',
+      className: 'icon',
+      title: `${label} ${name}`,
+      ariaLabel: `${label} ${name}`,
+      disabled: !online || page.call !== null,
+      onclick: () => dial(name, video),
+      data: { testid: `${video ? 'video' : 'call'}-${name}` },
+    }, icon(kind));
+    return make('li', { data: { testid: `person-${name}`, presence } },
+      paintAvatar(make('span', { className: 'avatar', ariaHidden: 'true' }), name),
+      make('span', { className: 'grow' }, make('strong', {}, name),
+        make('small', { className: 'presence' }, PRESENCE_WORDS[presence] ?? presence)),
+      button('phone', 'Call', false), button('video', 'Video call', true));
+  }));
+  if (focused) $('people').querySelector(`[data-testid="${focused}"]`)?.focus();
+}
+
+function addPerson(name) {
+  if (page.people.includes(name)) return;
+  page.people.push(name);
+  save(localStorage, 'sori.page.people', page.people.filter((n) => !NAMES.includes(n)));
+  page.sori.subscribe([name]).catch((error) => say(`Presence: ${error.message}`, 'warn'));
+  showPeople();
+}
+
+/* ---- calls --------------------------------------------------------------------------------------- */
+
+async function dial(name, video) {
+  if (page.call) return;
+  say('');
+  page.call = { placeholder: true, peer: name, state: 'dialing' }; // until the microphone is there
+  showCall();
+  showPeople();
+  try {
+    const call = await page.sori.call(name, { video });
+    page.call = null;
+    if (call.state === 'ended') ended(call);
+    else show(call);
+  } catch (error) {
+    page.call = null;
+    say(mediaWords(error), 'warn');
+    showCall();
+    showPeople();
+  }
+}
+
+function ring(call) {
+  if (page.ringing) page.ringing.reject({ reason: 'busy', scope: 'device' });
+  page.ringing = call;
+  paintAvatar($('incoming-avatar'), call.peer);
+  $('incoming-from').textContent = call.peerName;
+  $('incoming-kind').textContent = call.video ? 'Video call…' : 'Voice call…';
+  $('accept-video').hidden = !call.video;
+  $('accept').querySelector('span').textContent = call.video ? 'Voice only' : 'Accept';
+  if (!$('incoming').open) $('incoming').showModal();
+  $('accept').focus();
+  ringer.start();
+  call.addEventListener('ended', () => {
+    if (page.ringing !== call) return; // it was taken; show() follows it
+    stopRinging();
+    if (call.end.reason !== 'glare') ended(call);
+  });
+}
+
+function stopRinging() {
+  page.ringing = null;
+  ringer.stop();
+  $('incoming').close();
+}
+
+async function accept(video) {
+  const call = page.ringing;
+  const taken = () => {
+    if (call.state !== 'connecting') return;
+    call.removeEventListener('state', taken);
+    stopRinging();
+    show(call);
+  };
+
+  ringer.stop();
+  for (const id of ['accept', 'accept-video']) $(id).disabled = true;
+  call.addEventListener('state', taken);
+  try {
+    await call.accept({ video });
+  } catch (error) {
+    call.removeEventListener('state', taken);
+    if (call.state === 'incoming') {
+      ringer.start();
+      say(mediaWords(error), 'warn');
+    }
+  }
+  for (const id of ['accept', 'accept-video']) $(id).disabled = false;
+}
+
+/** Puts a call on the stage and follows it until it ends. */
+function show(call) {
+  if (page.call && page.call !== call && !page.call.placeholder) page.call.hangup();
+  page.call = call;
+  page.mos = [];
+  call.addEventListener('state', showCall);
+  call.addEventListener('state', showBusy);
+  call.addEventListener('media', showMedia);
+  call.addEventListener('info', showCall);
+  call.addEventListener('stats', showStats);
+  call.addEventListener('ended', () => ended(call));
+  clearInterval(page.tick);
+  page.tick = setInterval(showTimer, 500);
+  showBusy();
+  showMedia();
+  showCall();
+  showPeople();
+  if (call.state === 'ended') ended(call);
+}
+
+/** Others see in their list that we are talking. */
+function showBusy() {
+  const presence = TALKING.includes(page.call?.state) ? 'busy' : 'online';
+  if (presence === page.presence) return;
+  page.presence = presence;
+  page.sori?.setPresence(presence).catch(() => {}); // the next change tells it
+}
+
+function ended(call) {
+  if (page.call === call) {
+    page.call = null;
+    clearInterval(page.tick);
+  }
+  showBusy();
+  remember(call);
+  say(endWords(call), call.end.missed ? 'warn' : '');
+  showMedia();
+  showCall();
+  showPeople();
+}
+
+function showCall() {
+  const call = page.call;
+  const talking = TALKING.includes(call?.state);
+  $('panel').dataset.state = call?.state ?? 'none';
+  $('peer').textContent = call ? call.peerName ?? call.peer : 'No call';
+  $('status').textContent = call ? statusWords(call) : 'Call somebody from the list.';
+  paintAvatar($('avatar'), call?.peer ?? '');
+  $('avatar').classList.toggle('pulse', ['dialing', 'inviting', 'ringing'].includes(call?.state));
+  $('controls').hidden = !call || call.placeholder === true;
+  $('hangup-label').textContent = talking ? 'Hang up' : 'Cancel';
+  for (const id of ['hold', 'camera']) $(id).disabled = !talking;
+  press('mute', call?.muted, 'Mute', 'Unmute');
+  press('hold', call?.onHold, 'Hold', 'Resume');
+  press('camera', call?.cameraOn, 'Camera', 'Camera off');
+  $('quality').hidden = !talking;
+  const flags = [];
+  if (call?.remote?.onHold) flags.push('has put you on hold');
+  else if (call?.remote?.audioMuted) flags.push('is muted');
+  $('remote-info').textContent = flags.join(', ');
+  $('remote-info').hidden = flags.length === 0;
+  showTimer();
+}
+
+function statusWords(call) {
+  if (call.state === 'active' && call.onHold) return 'On hold';
+  return STATE_WORDS[call.state];
+}
+
+function press(id, on, off, label) {
+  $(id).setAttribute('aria-pressed', String(Boolean(on)));
+  $(id).querySelector('span').textContent = on ? label : off;
+}
+
+function showTimer() {
+  const since = page.call?.startedAt;
+  $('timer').hidden = !since;
+  if (since) $('timer').textContent = clock(Date.now() - since);
+}
+
+function showMedia() {
+  const call = page.call;
+  const attach = (el, stream) => {
+    if (el.srcObject !== stream) el.srcObject = stream;
+    if (stream) el.play().catch(() => {}); // without a click after a reload some browsers wait
+  };
+  attach($('remote-audio'), call?.remoteStream ?? null);
+  attach($('remote-video'), call?.remoteVideoOn ? call.remoteStream : null);
+  attach($('local-video'), call?.cameraOn ? call.localStream : null);
+  $('stage').dataset.video = call?.remoteVideoOn ? 'on' : 'off';
+  $('local-video').hidden = !call?.cameraOn;
+  if (call) showCall();
+}
+
+/* ---- quality ---------------------------------------------------------------------------------------- */
+
+const number = (x, digits, unit) => (x === null || x === undefined ? '–' : `${x.toFixed(digits)} ${unit}`);
+
+function showStats({ stats, call }) {
+  if (call !== page.call) return;
+  $('q-path').textContent = stats.path?.type ?? '–';
+  $('q-path').dataset.type = stats.path?.type ?? '';
+  $('q-path-more').textContent = stats.path
+    ? `${stats.path.local} ↔ ${stats.path.remote}, ${stats.path.protocol}` : '';
+  $('q-rtt').textContent = number(stats.rttMs, stats.rttMs < 10 ? 1 : 0, 'ms');
+  $('q-loss').textContent = number(stats.lossPct, 1, '%');
+  $('q-loss-total').textContent = stats.lossTotalPct === null ? '' : `${stats.lossTotalPct.toFixed(2)} % in all`;
+  $('q-jitter').textContent = number(stats.jitterMs, 1, 'ms');
+  $('q-rate').textContent = `${Math.round(stats.in.kbps)} / ${Math.round(stats.out.kbps)}`;
+  const word = stats.mos === null ? '' : stats.mos >= 4 ? 'good' : stats.mos >= 3.1 ? 'fair' : 'poor';
+  $('q-mos').textContent = stats.mos === null ? '–' : stats.mos.toFixed(2);
+  $('q-word').textContent = word;
+  $('q-word').dataset.word = word;
+  $('level-in').value = Math.sqrt(stats.in.level ?? 0);
+  $('level-out').value = call.muted ? 0 : Math.sqrt(stats.out.level ?? 0);
+  page.mos.push(stats.mos);
+  page.mos.splice(0, page.mos.length - SPARK_SECONDS);
+  drawSpark(page.mos);
+}
+
+/** MOS 1 to 4.5 over the last minute, newest at the right; a gap where nothing arrived. */
+function drawSpark(values) {
+  const canvas = $('spark');
+  const ratio = devicePixelRatio || 1;
+  const w = canvas.clientWidth;
+  const h = canvas.clientHeight;
+  const css = getComputedStyle(canvas);
+  const g = canvas.getContext('2d');
+  const x = (i) => w - 3 - (values.length - 1 - i) * ((w - 6) / (SPARK_SECONDS - 1));
+  const y = (mos) => h - 4 - ((mos - 1) / 3.5) * (h - 8);
+
+  canvas.width = w * ratio;
+  canvas.height = h * ratio;
+  g.scale(ratio, ratio);
+  g.strokeStyle = css.getPropertyValue('--line');
+  g.setLineDash([2, 4]);
+  for (const mark of [2, 3, 4]) {
+    g.beginPath();
+    g.moveTo(0, y(mark));
+    g.lineTo(w, y(mark));
+    g.stroke();
+  }
+  g.setLineDash([]);
+  g.strokeStyle = g.fillStyle = css.getPropertyValue('--accent');
+  g.lineWidth = 2;
+  g.lineJoin = 'round';
+  g.beginPath();
+  values.forEach((mos, i) => {
+    if (mos === null) return;
+    if (i === 0 || values[i - 1] === null) g.moveTo(x(i), y(mos));
+    else g.lineTo(x(i), y(mos));
+  });
+  g.stroke();
+  const last = values.at(-1);
+  if (last !== null) {
+    g.beginPath();
+    g.arc(x(values.length - 1), y(last), 3, 0, 2 * Math.PI);
+    g.fill();
+  }
+  canvas.setAttribute('aria-label', last === null ? 'MOS of the last minute' : `MOS of the last minute, now ${last.toFixed(2)}`);
+}
+
+/* ---- history ------------------------------------------------------------------------------------------ */
+
+function remember(call) {
+  page.history.unshift({
+    id: call.id,
+    peer: call.peer,
+    direction: call.direction,
+    video: call.video,
+    at: Date.now(),
+    reason: call.end.reason,
+    missed: call.end.missed,
+    durationMs: call.end.durationMs,
+  });
+  page.history.splice(HISTORY_MAX);
+  save(localStorage, `sori.page.history.${page.name}`, page.history);
+  showHistory();
+}
+
+const REASON_WORDS = {
+  cancelled: 'cancelled', timeout: 'no answer', unreachable: 'unreachable', declined: 'declined',
+  busy: 'busy', answered_elsewhere: 'answered on another device', media_failed: 'failed',
+  declined_elsewhere: 'declined on another device', connection_lost: 'connection lost',
+};
+
+function showHistory() {
+  const missed = page.history.filter((entry) => entry.missed).length;
+  $('missed').textContent = `${missed} missed`;
+  $('missed').hidden = missed === 0;
+  $('clear').hidden = page.history.length === 0;
+  $('no-history').hidden = page.history.length > 0;
+  $('history').replaceChildren(...page.history.map((entry) => {
+    const incoming = entry.direction === 'incoming';
+    const what = entry.missed ? 'missed'
+      : entry.durationMs > 0 ? clock(entry.durationMs) : REASON_WORDS[entry.reason] ?? entry.reason;
+    const at = new Date(entry.at);
+    return make('li', {
+      className: entry.missed ? 'missed' : '',
+      data: { testid: 'history-item', reason: entry.reason, missed: String(entry.missed === true) },
+    },
+    make('span', {
+      className: 'arrow', role: 'img', ariaLabel: incoming ? 'incoming' : 'outgoing',
+    }, incoming ? '↙' : '↗'),
+    make('span', { className: 'grow' }, make('strong', {}, entry.peer),
+      make('small', {}, `${entry.video ? 'video, ' : ''}${what}`)),
+    make('time', { dateTime: at.toISOString() },
+      at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })));
+  }));
+}
+
+/* ---- wiring -------------------------------------------------------------------------------------------- */
+
+$('name-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  enter($('name-input').value.trim());
+});
+$('add-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  addPerson($('add-input').value.trim());
+  $('add-input').value = '';
+});
+$('relay-only').addEventListener('change', () => {
+  save(sessionStorage, 'sori.page.relay', $('relay-only').checked);
+  if (page.sori) page.sori.relayOnly = $('relay-only').checked;
+});
+$('change').addEventListener('click', leave);
+$('clear').addEventListener('click', () => {
+  page.history = [];
+  save(localStorage, `sori.page.history.${page.name}`, []);
+  showHistory();
+});
+$('accept').addEventListener('click', () => accept(false));
+$('accept-video').addEventListener('click', () => accept(true));
+$('reject').addEventListener('click', () => page.ringing?.reject());
+$('incoming').addEventListener('cancel', (event) => event.preventDefault()); // Esc is no answer
+$('mute').addEventListener('click', () => page.call.setMuted(!page.call.muted));
+$('hold').addEventListener('click', () => page.call.setHold(!page.call.onHold));
+$('hangup').addEventListener('click', () => page.call.hangup());
+$('camera').addEventListener('click', async () => {
+  $('camera').disabled = true;
+  try {
+    await page.call.setCamera(!page.call.cameraOn);
+  } catch (error) {
+    say(mediaWords(error), 'warn');
+  }
+  showCall();
+});
+
+$('insecure').hidden = isSecureContext;
+$('relay-only').checked = load(sessionStorage, 'sori.page.relay', false);
+const asked = new URLSearchParams(location.search).get('name');
+if (asked) history.replaceState(null, '', location.pathname);
+const name = load(sessionStorage, 'sori.page.name', null) ?? asked;
+if (name) enter(name);
+else showWelcome();

@@ -1,0 +1,14 @@
+/**
+ * What sori.js finds in browsers and in Node.js 20, for the Node.js 18 of Debian 12.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+import { webcrypto } from 'node:crypto';
+
+globalThis.crypto ??= webcrypto;
+globalThis.CustomEvent ??= class CustomEvent extends Event {
+  constructor(type, init = {}) {
+    super(type, init);
+    this.detail = init.detail ?? null;
+  }
+};
