@@ -1,0 +1,406 @@
+/* A relay without sockets, and clients that speak to it: what the tests of turn/ stand on.
+ *
+ * Ports are opened in a table, time is a variable, answers land in a buffer.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_TESTS_LIB_FAKE_RELAY_H
+#define SORI_TESTS_LIB_FAKE_RELAY_H
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "proto/chandata.h"
+#include "proto/turncred.h"
+#include "turn/dispatch.h"
+
+#define FAKE_MIN_PORT 50000
+#define FAKE_MAX_PORT 50015
+#define FAKE_WALL_S   UINT64_C(1700000000)
+#define FAKE_SECRET   "current secret"
+#define FAKE_PREVIOUS "previous secret"
+#define FAKE_REALM    "sori"
+#define FAKE_RELAY    "198.41.0.4" /* any address that is not special */
+#define FAKE_RELAY6   "2606:4700::4"
+#define FAKE_OWN      "198.41.0.99" /* this machine's other address */
+
+struct fake_relay {
+    struct turn_shared shared;
+    struct turn_relay relays[2];
+    struct addr relay_addrs[2], own[1];
+    struct turn_core core;
+    uint64_t now_us;
+    unsigned open[65536]; /* sockets open on a port, over all relay addresses */
+    unsigned opened;      /* sockets open now */
+    int open_error;       /* what the next opens return */
+    /* The last answer or result. */
+    uint8_t buf[DISPATCH_ANSWER_MAX];
+    struct slice answer;
+    struct relay_to_peer out;
+    struct relay_to_client back;
+};
+
+/* A client with its credentials and the server's last nonce. */
+struct fake_client {
+    struct five_tuple tuple;
+    char user[128], password[64];
+    uint8_t key[STUN_KEY_BYTES], key256[STUN_KEY_SHA256_BYTES];
+    uint8_t nonce[NONCE_BYTES];
+    bool has_nonce;
+    bool sha256; /* signs with a SHA-256 key if the last nonce offers it */
+    bool hashed; /* sends USERHASH */
+    uint64_t tids;
+};
+
+static inline struct addr fake_addr(const char *text)
+{
+    struct addr a;
+
+    if (addr_parse(&a, slice_str(text)) != 0)
+        abort();
+    return a;
+}
+
+static inline int fake_open(void *arg, struct alloc *a, const struct addr *at)
+{
+    struct fake_relay *f = arg;
+
+    (void)a;
+    if (f->open_error)
+        return f->open_error;
+    f->open[at->port]++;
+    f->opened++;
+    a->relayed = *at;
+    return 0;
+}
+
+static inline void fake_close(void *arg, struct alloc *a)
+{
+    struct fake_relay *f = arg;
+
+    f->open[a->relayed.port]--;
+    f->opened--;
+}
+
+/* Makes a relay with one IPv4 and one IPv6 address and 16 ports on each. Returns 0 or -ENOMEM with
+ * nothing held. */
+static inline int fake_relay_init(struct fake_relay *f)
+{
+    static const struct relay_ops ops = {fake_open, fake_close, NULL};
+    const struct slice secrets[] = {SLICE_LIT(FAKE_SECRET), SLICE_LIT(FAKE_PREVIOUS)};
+    char err[CREDENTIALS_ERR_MAX];
+
+    memset(f, 0, sizeof(*f));
+    f->now_us = 1000 * US_PER_S;
+    f->shared.limits = (struct turn_limits){
+        .default_lifetime_s = 600,
+        .max_lifetime_s = 3600,
+        .nonce_lifetime_s = 600,
+        .channel_max = 0x7fff,
+        .source = {10000, 10},
+        .source_entries = 64,
+    };
+    f->relay_addrs[0] = fake_addr(FAKE_RELAY);
+    f->relay_addrs[1] = fake_addr(FAKE_RELAY6);
+    f->own[0] = fake_addr(FAKE_OWN);
+    for (size_t i = 0; i < 2; i++) {
+        f->relays[i].bound = f->relays[i].shown = f->relay_addrs[i];
+        portpool_init(&f->relays[i].pool, FAKE_MIN_PORT, FAKE_MAX_PORT);
+    }
+    f->shared.policy = (struct peer_policy){
+        .own = f->own,
+        .n_own = 1,
+        .relay = f->relay_addrs,
+        .n_relay = 2,
+        .allow_relay_to_relay = true,
+    };
+    f->shared.relays = f->relays;
+    f->shared.n_relays = 2;
+    f->shared.quota = quota_new(8, 0);
+    f->shared.reserve = reserve_new();
+    struct credentials *creds = credentials_new(
+        SLICE_LIT(FAKE_REALM), SLICE_LIT("ann:of green gables\nbob:builder\n"), secrets, err);
+    if (f->shared.quota && f->shared.reserve && creds) {
+        if (turn_core_init(&f->core, &f->shared, creds, &ops, f, f->now_us) == 0) {
+            f->core.wall_offset_us = FAKE_WALL_S * US_PER_S - f->now_us;
+            return 0;
+        }
+    } else {
+        credentials_free(creds);
+    }
+    quota_free(f->shared.quota);
+    reserve_free(f->shared.reserve);
+    return -ENOMEM;
+}
+
+static inline void fake_relay_fini(struct fake_relay *f)
+{
+    turn_core_fini(&f->core, f->now_us);
+    quota_free(f->shared.quota);
+    reserve_free(f->shared.reserve);
+}
+
+/* A client of a static user. */
+static inline void fake_client_init(struct fake_client *c, const char *at, const char *user,
+                                    const char *password)
+{
+    *c = (struct fake_client){.tuple = {.client = fake_addr(at)}};
+    slice_to_cstr(slice_str(user), c->user, sizeof(c->user));
+    slice_to_cstr(slice_str(password), c->password, sizeof(c->password));
+    stun_long_term_key(c->key, slice_str(c->user), SLICE_LIT(FAKE_REALM), slice_str(c->password));
+    stun_long_term_key_sha256(c->key256, slice_str(c->user), SLICE_LIT(FAKE_REALM),
+                              slice_str(c->password));
+}
+
+/* A client with a time-limited credential. */
+static inline void fake_client_rest(struct fake_client *c, const char *at, const char *secret,
+                                    uint64_t expiry_s, const char *call_id, const char *user)
+{
+    uint8_t name[128], pass[TURNCRED_PASSWORD_BYTES];
+    struct wr wn = wr_init(name, sizeof(name)), wp = wr_init(pass, sizeof(pass));
+    char n[128], p[64];
+
+    if (turncred_grant(&wn, &wp, slice_str(secret), expiry_s, slice_str(call_id),
+                       slice_str(user)) != 0)
+        abort();
+    slice_to_cstr(wr_done(&wn), n, sizeof(n));
+    slice_to_cstr(wr_done(&wp), p, sizeof(p));
+    fake_client_init(c, at, n, p);
+}
+
+/* Begins a request in w with a new transaction id. */
+static inline void fake_begin(struct fake_client *c, struct wr *w, enum stun_method method)
+{
+    uint8_t tid[STUN_TID_BYTES];
+    struct wr t = wr_init(tid, sizeof(tid));
+
+    wr_be32(&t, c->tuple.client.port);
+    wr_be64(&t, ++c->tids);
+    stun_begin(w, stun_type(method, STUN_REQUEST), tid);
+}
+
+/* Adds credentials and integrity. */
+static inline void fake_sign(const struct fake_client *c, struct wr *w)
+{
+    struct slice nonce = slice_of(c->nonce, sizeof(c->nonce));
+    uint8_t hash[STUN_USERHASH_BYTES];
+
+    stun_userhash(hash, slice_str(c->user), SLICE_LIT(FAKE_REALM));
+    if (c->hashed)
+        stun_put(w, STUN_ATTR_USERHASH, slice_of(hash, sizeof(hash)));
+    else
+        stun_put(w, STUN_ATTR_USERNAME, slice_str(c->user));
+    stun_put(w, STUN_ATTR_REALM, SLICE_LIT(FAKE_REALM));
+    stun_put(w, STUN_ATTR_NONCE, nonce);
+    if (c->sha256 && (nonce_features(nonce) & NONCE_PASSWORD_ALGORITHMS)) {
+        stun_put(w, STUN_ATTR_PASSWORD_ALGORITHMS, SLICE_LIT("\0\2\0\0\0\1\0\0"));
+        stun_put(w, STUN_ATTR_PASSWORD_ALGORITHM, SLICE_LIT("\0\2\0\0"));
+        stun_put_sha256(w, slice_of(c->key256, sizeof(c->key256)));
+    } else if (c->sha256) {
+        stun_put_sha256(w, slice_of(c->key, sizeof(c->key)));
+    } else {
+        stun_put_sha1(w, slice_of(c->key, sizeof(c->key)));
+    }
+}
+
+/* Hands bytes to the relay as this client; the verdict's result is in *f. */
+static inline enum dispatch_verdict fake_send(struct fake_relay *f, const struct fake_client *c,
+                                              struct slice bytes)
+{
+    struct wr answer = wr_init(f->buf, sizeof(f->buf));
+    enum dispatch_verdict v =
+        dispatch_client(&f->core, &c->tuple, NULL, bytes, f->now_us, &answer, &f->out);
+
+    f->answer = v == DISPATCH_ANSWER ? wr_done(&answer) : (struct slice){0};
+    return v;
+}
+
+/* The answer taken apart: 0 for a success, the error code, or -1 when there is none. Keeps a new
+ * nonce. */
+static inline int fake_code(struct fake_relay *f, struct fake_client *c)
+{
+    struct stun_msg m;
+    struct slice v;
+
+    if (stun_decode(&m, f->answer) != 0)
+        return -1;
+    if (stun_find(&m, STUN_ATTR_NONCE, &v) && v.len == NONCE_BYTES) {
+        memcpy(c->nonce, v.p, NONCE_BYTES);
+        c->has_nonce = true;
+    }
+    if (stun_class_of(m.type) == STUN_SUCCESS)
+        return 0;
+    return stun_find(&m, STUN_ATTR_ERROR_CODE, &v) ? stun_error_decode(v) : -1;
+}
+
+/* An attribute of the last answer. */
+static inline bool fake_find(const struct fake_relay *f, enum stun_attr_type type, struct slice *v)
+{
+    struct stun_msg m;
+
+    return stun_decode(&m, f->answer) == 0 && stun_find(&m, type, v);
+}
+
+static inline struct addr fake_find_addr(const struct fake_relay *f, enum stun_attr_type type)
+{
+    struct stun_msg m;
+    struct slice v;
+    struct addr a = {0};
+
+    if (stun_decode(&m, f->answer) == 0 && stun_find(&m, type, &v))
+        stun_xaddr_decode(&a, v, m.tid);
+    return a;
+}
+
+/* Fetches a nonce if the client has none. */
+static inline void fake_challenge(struct fake_relay *f, struct fake_client *c)
+{
+    uint8_t buf[128];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    if (c->has_nonce)
+        return;
+    fake_begin(c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, (uint32_t)STUN_TRANSPORT_UDP << 24);
+    if (c->sha256) /* long enough to be offered it */
+        stun_put(&w, STUN_ATTR_SOFTWARE, SLICE_LIT("fake client"));
+    fake_send(f, c, wr_done(&w));
+    fake_code(f, c);
+}
+
+/* Signs what w holds, sends it, gives fake_code(). */
+static inline int fake_request(struct fake_relay *f, struct fake_client *c, struct wr *w)
+{
+    fake_sign(c, w);
+    fake_send(f, c, wr_done(w));
+    return fake_code(f, c);
+}
+
+/* Whole requests with the usual attributes. */
+static inline int fake_allocate(struct fake_relay *f, struct fake_client *c)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_challenge(f, c);
+    fake_begin(c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, (uint32_t)STUN_TRANSPORT_UDP << 24);
+    return fake_request(f, c, &w);
+}
+
+/* family: as on the wire, 0 = none named. */
+static inline int fake_refresh_family(struct fake_relay *f, struct fake_client *c, uint8_t family,
+                                      uint32_t lifetime_s)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_begin(c, &w, STUN_REFRESH);
+    stun_put_u32(&w, STUN_ATTR_LIFETIME, lifetime_s);
+    if (family)
+        stun_put_u32(&w, STUN_ATTR_REQUESTED_ADDRESS_FAMILY, (uint32_t)family << 24);
+    return fake_request(f, c, &w);
+}
+
+static inline int fake_refresh(struct fake_relay *f, struct fake_client *c, uint32_t lifetime_s)
+{
+    return fake_refresh_family(f, c, 0, lifetime_s);
+}
+
+/* The transaction id that the next fake_begin() of c has begun in w. */
+static inline const uint8_t *fake_tid(const struct wr *w)
+{
+    return w->base + STUN_HEADER_BYTES - STUN_TID_BYTES;
+}
+
+static inline int fake_permit(struct fake_relay *f, struct fake_client *c, const char *peer)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct addr a = fake_addr(peer);
+
+    fake_begin(c, &w, STUN_CREATE_PERMISSION);
+    stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &a, fake_tid(&w));
+    return fake_request(f, c, &w);
+}
+
+static inline int fake_bind(struct fake_relay *f, struct fake_client *c, uint16_t number,
+                            const char *peer)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct addr a = fake_addr(peer);
+
+    fake_begin(c, &w, STUN_CHANNEL_BIND);
+    stun_put_u32(&w, STUN_ATTR_CHANNEL_NUMBER, (uint32_t)number << 16);
+    stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &a, fake_tid(&w));
+    return fake_request(f, c, &w);
+}
+
+static inline enum dispatch_verdict fake_send_indication(struct fake_relay *f,
+                                                         struct fake_client *c, const char *peer,
+                                                         struct slice data)
+{
+    static uint8_t buf[2048];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct addr a = fake_addr(peer);
+    uint8_t tid[STUN_TID_BYTES] = {9};
+
+    stun_begin(&w, stun_type(STUN_SEND, STUN_INDICATION), tid);
+    stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &a, tid);
+    stun_put(&w, STUN_ATTR_DATA, data);
+    return fake_send(f, c, wr_done(&w));
+}
+
+static inline enum dispatch_verdict fake_channel(struct fake_relay *f, struct fake_client *c,
+                                                 uint16_t number, struct slice data)
+{
+    static uint8_t buf[2048];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    chandata_put_header(&w, number, data.len);
+    wr_bytes(&w, data);
+    return fake_send(f, c, wr_done(&w));
+}
+
+/* The client's allocation in the core. */
+static inline struct alloc *fake_alloc(struct fake_relay *f, const struct fake_client *c)
+{
+    return alloc_find(&f->core.allocs, &c->tuple);
+}
+
+/* A datagram from a peer to the client's relayed address; the result is in f->back. */
+static inline bool fake_from_peer(struct fake_relay *f, struct fake_client *c, const char *peer,
+                                  struct slice data)
+{
+    struct addr a = fake_addr(peer);
+
+    return relay_from_peer(&f->core, fake_alloc(f, c), &a, data, f->now_us, &f->back);
+}
+
+/* Lets time pass. */
+static inline void fake_pass(struct fake_relay *f, uint64_t us)
+{
+    f->now_us += us;
+    turn_core_tick(&f->core, f->now_us);
+}
+
+/* Relayed addresses of all allocations. */
+static inline unsigned fake_addresses(const struct fake_relay *f)
+{
+    size_t pos = 0;
+    struct hnode *saved = NULL;
+    const struct alloc *a;
+    unsigned n = 0;
+
+    while ((a = alloc_table_walk(&f->core.allocs, &pos, &saved)))
+        n += alloc_addresses(a);
+    return n;
+}
+
+/* Ports taken on all relay addresses. */
+static inline unsigned fake_ports(struct fake_relay *f)
+{
+    return portpool_in_use(&f->relays[0].pool) + portpool_in_use(&f->relays[1].pool);
+}
+
+#endif

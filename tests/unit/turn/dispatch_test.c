@@ -1,0 +1,607 @@
+/* dispatch.c, stun_auth.c: who gets an answer, which, how long it is, and who gets none.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/crypto.h"
+#include "tests/lib/fake_relay.h"
+#include "tests/lib/guard.h"
+#include "tests/lib/hex.h"
+#include "turn/stun_auth.h"
+
+static int setup(void **state)
+{
+    static struct fake_relay f;
+
+    *state = &f;
+    return fake_relay_init(&f);
+}
+
+static int teardown(void **state)
+{
+    fake_relay_fini(*state);
+    return 0;
+}
+
+static uint64_t dropped(const struct fake_relay *f, enum turn_drop why)
+{
+    return counter_get(&f->core.metrics.drops[why]);
+}
+
+static void test_binding_tells_the_source(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[64];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_client_init(&c, "203.0.113.7:4711", "", "");
+    fake_begin(&c, &w, STUN_BINDING);
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    struct addr seen = fake_find_addr(f, STUN_ATTR_XOR_MAPPED_ADDRESS);
+    assert_true(addr_eq(&seen, &c.tuple.client));
+    assert_true(f->answer.len * 10 <= w.len * 16); /* amplification at most 1.6 */
+    assert_int_equal(f->answer.len, 32);
+    stun_put_fingerprint(&w);
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    struct stun_msg m;
+    assert_int_equal(stun_decode(&m, f->answer), 0);
+    assert_true(m.has_fingerprint);
+}
+
+static void test_transmit_counter_is_echoed(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[512];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct slice v;
+
+    fake_client_init(&c, "203.0.113.7:4711", "ann", "of green gables");
+    fake_begin(&c, &w, STUN_BINDING);
+    stun_put(&w, STUN_ATTR_TRANSMIT_COUNTER, SLICE_LIT("\0\0\3\0"));
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    assert_true(fake_find(f, STUN_ATTR_TRANSMIT_COUNTER, &v));
+    assert_true(slice_eq(v, SLICE_LIT("\0\0\3\1")));
+    assert_true(f->answer.len * 10 <= w.len * 16);
+    /* Under the integrity of an authenticated answer; a malformed one is ignored. */
+    fake_challenge(f, &c);
+    w = wr_init(buf, sizeof(buf));
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 17u << 24);
+    stun_put(&w, STUN_ATTR_TRANSMIT_COUNTER, SLICE_LIT("\0\0\7\0"));
+    assert_int_equal(fake_request(f, &c, &w), 0);
+    assert_true(fake_find(f, STUN_ATTR_TRANSMIT_COUNTER, &v));
+    assert_true(slice_eq(v, SLICE_LIT("\0\0\7\1")));
+    w = wr_init(buf, sizeof(buf));
+    fake_begin(&c, &w, STUN_BINDING);
+    stun_put(&w, STUN_ATTR_TRANSMIT_COUNTER, SLICE_LIT("\1"));
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    assert_false(fake_find(f, STUN_ATTR_TRANSMIT_COUNTER, &v));
+}
+
+static void test_stranger_is_challenged_briefly(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[64];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct slice v;
+
+    fake_client_init(&c, "203.0.113.7:4711", "ann", "");
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 17u << 24);
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    assert_int_equal(fake_code(f, &c), 401);
+    assert_true(fake_find(f, STUN_ATTR_REALM, &v) && slice_is(v, FAKE_REALM));
+    assert_true(fake_find(f, STUN_ATTR_NONCE, &v) && v.len == NONCE_BYTES);
+    assert_false(fake_find(f, STUN_ATTR_SOFTWARE, &v));
+    assert_true(f->answer.len * 10 <= w.len * 26); /* amplification at most 2.6 */
+    assert_int_equal(f->opened, 0);
+    /* The first nonce of an epoch makes its keys; a second stranger costs nothing at all. */
+    uint64_t live = mem_live();
+    c.tuple.client.port++;
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    assert_int_equal(mem_live(), live);
+}
+
+/* True when the last answer's integrity was made with key. */
+static bool answer_is_signed(const struct fake_relay *f, bool sha256, struct slice key)
+{
+    struct stun_msg m;
+
+    assert_int_equal(stun_decode(&m, f->answer), 0);
+    assert_true(sha256 ? !m.mi_at : !m.mi256_at);
+    return sha256 ? stun_verify_sha256(&m, key) : stun_verify_sha1(&m, key);
+}
+
+static void test_credentials_of_every_kind_are_accepted(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_true(answer_is_signed(f, false, slice_of(c.key, sizeof(c.key))));
+    /* "unless [...] processed as though PASSWORD-ALGORITHM was MD5": then MESSAGE-INTEGRITY. */
+    fake_client_init(&c, "203.0.113.7:2", "ann", "of green gables");
+    fake_challenge(f, &c);
+    c.sha256 = true;
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_true(answer_is_signed(f, false, slice_of(c.key, sizeof(c.key))));
+    fake_client_rest(&c, "203.0.113.8:1", FAKE_SECRET, FAKE_WALL_S + 60, "call-1", "carl");
+    assert_int_equal(fake_allocate(f, &c), 0);
+    fake_client_rest(&c, "203.0.113.8:2", FAKE_PREVIOUS, FAKE_WALL_S + 60, "", "carl");
+    assert_int_equal(fake_allocate(f, &c), 0);
+    c.tuple.client.port = 3;
+    c.has_nonce = false;
+    c.sha256 = true;
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_true(answer_is_signed(f, true, slice_of(c.key256, sizeof(c.key256))));
+}
+
+static void test_sha256_and_userhash_are_whole_sessions(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    c.sha256 = c.hashed = true;
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_true(answer_is_signed(f, true, slice_of(c.key256, sizeof(c.key256))));
+    assert_true(slice_is(alloc_user(fake_alloc(f, &c)), "ann"));
+    c.hashed = false; /* the same user by name */
+    assert_int_equal(fake_permit(f, &c, "8.8.8.8"), 0);
+    assert_int_equal(fake_refresh(f, &c, 0), 0);
+    assert_true(answer_is_signed(f, true, slice_of(c.key256, sizeof(c.key256))));
+    fake_client_init(&c, "203.0.113.7:2", "nobody", "of green gables");
+    c.hashed = true;
+    assert_int_equal(fake_allocate(f, &c), 401);
+}
+
+static void test_sha256_is_offered_where_it_does_not_amplify(void **state)
+{
+    static const struct {
+        enum turn_sha256 rule;
+        bool stream, software, want;
+    } cases[] = {
+        {TURN_SHA256_AUTO, false, false, false}, {TURN_SHA256_AUTO, false, true, true},
+        {TURN_SHA256_AUTO, true, false, true},   {TURN_SHA256_ALWAYS, false, false, true},
+        {TURN_SHA256_NEVER, true, true, false},
+    };
+    struct fake_relay *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fake_client c;
+        struct slice v = {0}, nonce = {0};
+        fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+        c.tuple.transport = cases[i].stream ? FIVE_TUPLE_TCP : FIVE_TUPLE_UDP;
+        c.sha256 = cases[i].software;
+        f->shared.limits.sha256 = cases[i].rule;
+        fake_challenge(f, &c);
+        assert_true(fake_find(f, STUN_ATTR_NONCE, &nonce));
+        assert_int_equal(fake_find(f, STUN_ATTR_PASSWORD_ALGORITHMS, &v), cases[i].want);
+        assert_int_equal(nonce_features(nonce), cases[i].want ? NONCE_PASSWORD_ALGORITHMS : 0);
+        if (cases[i].want)
+            assert_int_equal(f->answer.len,
+                             STUN_HEADER_BYTES + 8 + stun_auth_challenge_bytes(f->core.creds));
+        if (cases[i].want)
+            assert_true(slice_eq(v, SLICE_LIT("\0\2\0\0\0\1\0\0")));
+    }
+    f->shared.limits.sha256 = TURN_SHA256_AUTO;
+}
+
+/* Signs an Allocate with these algorithm attributes (NULL: absent) under a nonce that offers. */
+static int allocate_choosing(struct fake_relay *f, struct fake_client *c, const struct slice *list,
+                             const struct slice *one, struct slice key)
+{
+    uint8_t buf[512];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_begin(c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 17u << 24);
+    stun_put(&w, STUN_ATTR_USERNAME, slice_str(c->user));
+    stun_put(&w, STUN_ATTR_REALM, SLICE_LIT(FAKE_REALM));
+    stun_put(&w, STUN_ATTR_NONCE, slice_of(c->nonce, sizeof(c->nonce)));
+    if (list)
+        stun_put(&w, STUN_ATTR_PASSWORD_ALGORITHMS, *list);
+    if (one)
+        stun_put(&w, STUN_ATTR_PASSWORD_ALGORITHM, *one);
+    stun_put_sha256(&w, key);
+    fake_send(f, c, wr_done(&w));
+    return fake_code(f, c);
+}
+
+static void test_offer_must_come_back_whole(void **state)
+{
+    static const struct slice ours = SLICE_LIT("\0\2\0\0\0\1\0\0"), cut = SLICE_LIT("\0\1\0\0"),
+                              sha = SLICE_LIT("\0\2\0\0"), md5 = SLICE_LIT("\0\1\0\0"),
+                              other = SLICE_LIT("\0\3\0\0"), longer = SLICE_LIT("\0\2\0\4abcd"),
+                              none = SLICE_LIT("");
+    static const struct {
+        const struct slice *list, *one;
+        bool sha256;
+        int want;
+    } cases[] = {
+        {&ours, NULL, true, 400},   {NULL, &sha, true, 400},     {&cut, &md5, false, 400},
+        {&ours, &other, true, 400}, {&ours, &longer, true, 400}, {&ours, &none, true, 400},
+        {&ours, &sha, false, 401},  {&ours, &md5, true, 401},    {NULL, NULL, true, 401},
+        {&ours, &sha, true, 0},
+    };
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    c.tuple.transport = FIVE_TUPLE_TCP; /* no source limit, and the offer */
+    fake_challenge(f, &c);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct slice key =
+            cases[i].sha256 ? slice_of(c.key256, sizeof(c.key256)) : slice_of(c.key, sizeof(c.key));
+        assert_int_equal(allocate_choosing(f, &c, cases[i].list, cases[i].one, key), cases[i].want);
+    }
+    assert_int_equal(fake_refresh(f, &c, 0), 0);
+    /* MD5 chosen openly: the answer is still MESSAGE-INTEGRITY-SHA256, with the MD5 key. */
+    assert_int_equal(allocate_choosing(f, &c, &ours, &md5, slice_of(c.key, sizeof(c.key))), 0);
+    assert_true(answer_is_signed(f, true, slice_of(c.key, sizeof(c.key))));
+}
+
+static void test_bid_down_is_noticed(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    /* Somebody took the offer out of the 401, bit and list: the client knows no better, its
+     * nonce does. */
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    c.tuple.transport = FIVE_TUPLE_TCP;
+    fake_challenge(f, &c);
+    assert_int_equal(c.nonce[12], 'B');
+    c.nonce[12] = 'A';
+    assert_int_equal(allocate_choosing(f, &c, NULL, NULL, slice_of(c.key, sizeof(c.key))), 438);
+    assert_int_equal(f->opened, 0);
+}
+
+static void test_truncated_integrity_is_refused(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[512];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_challenge(f, &c);
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 17u << 24);
+    stun_put(&w, STUN_ATTR_USERNAME, slice_str(c.user));
+    stun_put(&w, STUN_ATTR_REALM, SLICE_LIT(FAKE_REALM));
+    stun_put(&w, STUN_ATTR_NONCE, slice_of(c.nonce, sizeof(c.nonce)));
+    size_t at = w.len;
+    /* The digest covers a length field that ends with the truncated attribute. */
+    wr_patch_be16(&w, 2, (uint16_t)(at - STUN_HEADER_BYTES + 4 + 16));
+    uint8_t mac[32];
+    const struct slice part = wr_done(&w);
+    crypto_hmac(CRYPTO_SHA256, slice_of(c.key, sizeof(c.key)), &part, 1, mac);
+    stun_put(&w, STUN_ATTR_MESSAGE_INTEGRITY_SHA256, slice_of(mac, 16));
+    struct stun_msg m;
+    assert_int_equal(stun_decode(&m, wr_done(&w)), 0);
+    assert_true(stun_verify_sha256(&m, slice_of(c.key, sizeof(c.key))));
+    fake_send(f, &c, wr_done(&w));
+    assert_int_equal(fake_code(f, &c), 401);
+}
+
+static void test_order_of_checks_is_the_rfcs(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    /* Stale nonce and wrong password: the password is told first (RFC 8489 §9.2.4). */
+    fake_client_init(&c, "203.0.113.7:1", "ann", "wrong");
+    fake_challenge(f, &c);
+    fake_pass(f, 700 * US_PER_S);
+    assert_int_equal(fake_allocate(f, &c), 401);
+    /* The request of appendix B.1, verified with its SHA-256 key; only its nonce is not ours. */
+    static const char b1[] =
+        "0001 0090 2112a442 78ad3433c6ad72c029da412e"
+        "001e 0020 4a3cf38fef6992bda952c6780417da0f24819415569e60b205c46e41407f1704"
+        "0015 0029 6f624d61744a6f733241414143662f2f3439396b39353464364f4c33346f4c39465354767936"
+        "3473 41 000000"
+        "0014 000b 6578616d706c652e6f7267 00"
+        "001d 0004 0002 0000"
+        "001c 0020 b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65";
+    static const struct slice none[CREDENTIALS_SECRETS];
+    char err[CREDENTIALS_ERR_MAX];
+    uint8_t buf[512];
+    struct stun_msg m;
+    struct stun_identity id;
+    static const struct {
+        const char *users;
+        int want;
+    } cases[] = {
+        {"\xe3\x83\x9e\xe3\x83\x88\xe3\x83\xaa\xe3\x83\x83\xe3\x82\xaf\xe3\x82\xb9:TheMatrIX", 438},
+        {"\xe3\x83\x9e\xe3\x83\x88\xe3\x83\xaa\xe3\x83\x83\xe3\x82\xaf\xe3\x82\xb9:TheMatrix", 401},
+        {"ann:TheMatrIX", 401},
+    };
+    assert_int_equal(stun_decode(&m, hex_bytes(b1, buf, sizeof(buf))), 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct credentials *b =
+            credentials_new(SLICE_LIT("example.org"), slice_str(cases[i].users), none, err);
+        assert_non_null(b);
+        assert_int_equal(stun_auth_check(&id, &m, b, &f->core.nonces, &c.tuple, f->now_us, 0),
+                         cases[i].want);
+        credentials_free(b);
+    }
+}
+
+static void test_wrong_credentials_get_401(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "wrong");
+    assert_int_equal(fake_allocate(f, &c), 401);
+    fake_client_init(&c, "203.0.113.7:2", "nobody", "wrong");
+    assert_int_equal(fake_allocate(f, &c), 401);
+    fake_client_rest(&c, "203.0.113.7:3", "another secret", FAKE_WALL_S + 60, "", "carl");
+    assert_int_equal(fake_allocate(f, &c), 401);
+    fake_client_rest(&c, "203.0.113.7:4", FAKE_SECRET, FAKE_WALL_S, "", "carl"); /* just expired */
+    assert_int_equal(fake_allocate(f, &c), 401);
+    assert_int_equal(f->opened, 0);
+}
+
+static void test_expired_credential_fails_on_refresh_too(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_rest(&c, "203.0.113.7:1", FAKE_SECRET, FAKE_WALL_S + 100, "call-1", "carl");
+    assert_int_equal(fake_allocate(f, &c), 0);
+    fake_pass(f, 99 * US_PER_S);
+    assert_int_equal(fake_refresh(f, &c, 600), 0);
+    fake_pass(f, US_PER_S);
+    assert_int_equal(fake_refresh(f, &c, 600), 401);
+    assert_int_equal(fake_permit(f, &c, "8.8.8.8"), 401);
+    assert_int_equal(f->opened, 1); /* what was granted runs out by itself */
+    fake_pass(f, 600 * US_PER_S);
+    assert_int_equal(f->opened, 0);
+}
+
+static void test_nonce_is_for_one_client_and_a_while(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c, thief;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    assert_int_equal(fake_allocate(f, &c), 0);
+    thief = c;
+    thief.tuple.client.port = 2;
+    assert_int_equal(fake_allocate(f, &thief), 438);
+    assert_int_equal(fake_allocate(f, &thief), 0); /* with the nonce that the 438 brought */
+    fake_pass(f, 599 * US_PER_S);
+    assert_int_equal(fake_refresh(f, &c, 600), 0);
+    fake_pass(f, 2 * US_PER_S);
+    assert_int_equal(fake_refresh(f, &c, 600), 438);
+    assert_int_equal(fake_refresh(f, &c, 600), 0);
+}
+
+static void test_incomplete_credentials_get_400(void **state)
+{
+    static const enum stun_attr_type all[] = {STUN_ATTR_USERNAME, STUN_ATTR_REALM, STUN_ATTR_NONCE};
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_challenge(f, &c);
+    for (size_t missing = 0; missing < ARRAY_LEN(all); missing++) {
+        uint8_t buf[512];
+        struct wr w = wr_init(buf, sizeof(buf));
+        fake_begin(&c, &w, STUN_ALLOCATE);
+        for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+            if (i != missing)
+                stun_put(&w, all[i], SLICE_LIT("something"));
+        }
+        stun_put_sha1(&w, slice_of(c.key, sizeof(c.key)));
+        fake_send(f, &c, wr_done(&w));
+        assert_int_equal(fake_code(f, &c), 400);
+    }
+}
+
+static void test_unknown_required_attribute_gets_420_with_its_type(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[512];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct slice v;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_begin(&c, &w, STUN_BINDING);
+    stun_put_u32(&w, (enum stun_attr_type)0x0003, 0); /* CHANGE-REQUEST */
+    stun_put_u32(&w, (enum stun_attr_type)0xC057, 0); /* optional: of no interest */
+    fake_send(f, &c, wr_done(&w));
+    assert_int_equal(fake_code(f, &c), 420);
+    assert_true(fake_find(f, STUN_ATTR_UNKNOWN_ATTRIBUTES, &v));
+    assert_memory_equal(v.p, "\x00\x03", 2);
+    assert_int_equal(v.len, 2);
+
+    fake_challenge(f, &c);
+    w = wr_init(buf, sizeof(buf));
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, (enum stun_attr_type)0x002A, 0); /* CONNECTION-ID, RFC 6062 */
+    assert_int_equal(fake_request(f, &c, &w), 420);
+    assert_true(fake_find(f, STUN_ATTR_UNKNOWN_ATTRIBUTES, &v) && v.len == 2);
+}
+
+static void test_unknown_method_gets_400(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[512];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_challenge(f, &c);
+    fake_begin(&c, &w, (enum stun_method)0x00a);
+    assert_int_equal(fake_request(f, &c, &w), 400);
+}
+
+static void test_noise_is_dropped_and_counted(void **state)
+{
+    static const struct {
+        const char *hex;
+        enum turn_drop why;
+    } cases[] = {
+        {"", TURN_DROP_NOT_TURN},
+        {"80", TURN_DROP_NOT_TURN},     /* RTP */
+        {"16fefd", TURN_DROP_NOT_TURN}, /* DTLS */
+        {"00", TURN_DROP_BAD_STUN},
+        {"00010000 00000000 000000000000000000000000", TURN_DROP_BAD_STUN}, /* RFC 3489 */
+        {"40", TURN_DROP_BAD_CHANDATA},
+        {"40000002ff", TURN_DROP_BAD_CHANDATA},
+        {"40000000", TURN_DROP_NO_ALLOCATION},
+        {"01010000 2112a442 000000000000000000000000", TURN_DROP_UNEXPECTED},    /* response */
+        {"00110000 2112a442 000000000000000000000000", TURN_DROP_UNEXPECTED},    /* indication */
+        {"00160000 2112a442 000000000000000000000000", TURN_DROP_NO_ALLOCATION}, /* Send */
+    };
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t buf[64];
+        struct slice in = hex_bytes(cases[i].hex, buf, sizeof(buf));
+        uint64_t before = dropped(f, cases[i].why);
+        uint8_t *copy = guard_copy(in.p, in.len);
+        assert_int_equal(fake_send(f, &c, slice_of(copy, in.len)), DISPATCH_DROP);
+        guard_free(copy, in.len);
+        assert_int_equal(dropped(f, cases[i].why), before + 1);
+    }
+}
+
+static void test_sources_are_limited_until_they_prove_themselves(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[64];
+    struct wr w = wr_init(buf, sizeof(buf));
+    unsigned answers = 0;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_challenge(f, &c);
+    fake_begin(&c, &w, STUN_BINDING);
+    for (unsigned i = 0; i < 2000; i++) { /* one second of a flood, ports changing */
+        c.tuple.client.port = (uint16_t)(1000 + i);
+        f->now_us += 500;
+        answers += fake_send(f, &c, wr_done(&w)) == DISPATCH_ANSWER;
+    }
+    assert_in_range(answers, 10, 20);
+    assert_int_equal(dropped(f, TURN_DROP_SOURCE_LIMIT), 2000 - answers);
+    /* Who has credentials is not hindered, from the same address. */
+    c.tuple.client.port = 1;
+    assert_int_equal(fake_allocate(f, &c), 0);
+    /* A stream's source address is true: no limit there. */
+    c.tuple.transport = FIVE_TUPLE_TCP;
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    /* Another address is not affected. */
+    fake_client_init(&c, "203.0.113.8:1", "", "");
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+}
+
+static void test_denied_clients_are_dropped_before_anything(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    struct cidr block;
+    uint8_t buf[64];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    assert_int_equal(cidr_parse(&block, SLICE_LIT("203.0.113.0/28")), 0);
+    f->shared.clients = (struct client_policy){.deny = &block, .n_deny = 1};
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_begin(&c, &w, STUN_BINDING);
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_DROP);
+    assert_int_equal(dropped(f, TURN_DROP_CLIENT_DENIED), 1);
+    assert_int_equal(fake_send(f, &c, slice_sub(wr_done(&w), 0, 19)), DISPATCH_DROP);
+    assert_int_equal(dropped(f, TURN_DROP_CLIENT_DENIED), 2);
+    assert_int_equal(fake_allocate(f, &c), -1);
+    fake_client_init(&c, "203.0.113.16:1", "ann", "of green gables");
+    assert_int_equal(fake_allocate(f, &c), 0);
+}
+
+static void test_stun_only_answers_binding_and_nothing_else(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[64];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    f->shared.limits.stun_only = true;
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_begin(&c, &w, STUN_BINDING);
+    assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    assert_int_equal(fake_allocate(f, &c), -1);
+    assert_true(dropped(f, TURN_DROP_STUN_ONLY) > 0);
+}
+
+static void test_signed_request_survives_no_flipped_bit(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[512];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    f->shared.limits.source = (struct bucket_rule){0};
+    fake_relay_fini(f);
+    fake_relay_init(f);
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    c.tuple.transport = FIVE_TUPLE_TCP; /* so that no limit hides an answer */
+    fake_challenge(f, &c);
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 17u << 24);
+    fake_sign(&c, &w);
+    for (size_t bit = 0; bit < w.len * 8; bit++) {
+        buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        fake_send(f, &c, wr_done(&w));
+        struct fake_client scratch = c;
+        int code = fake_code(f, &scratch);
+        if (bit >= 16 && code == 0 && f->opened > 0)
+            fail_msg("bit %zu is not covered", bit);
+        buf[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_int_equal(f->opened, 0);
+    fake_send(f, &c, wr_done(&w));
+    assert_int_equal(fake_code(f, &c), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(test_binding_tells_the_source),
+        T(test_transmit_counter_is_echoed),
+        T(test_stranger_is_challenged_briefly),
+        T(test_credentials_of_every_kind_are_accepted),
+        T(test_sha256_and_userhash_are_whole_sessions),
+        T(test_sha256_is_offered_where_it_does_not_amplify),
+        T(test_offer_must_come_back_whole),
+        T(test_bid_down_is_noticed),
+        T(test_truncated_integrity_is_refused),
+        T(test_order_of_checks_is_the_rfcs),
+        T(test_wrong_credentials_get_401),
+        T(test_expired_credential_fails_on_refresh_too),
+        T(test_nonce_is_for_one_client_and_a_while),
+        T(test_incomplete_credentials_get_400),
+        T(test_unknown_required_attribute_gets_420_with_its_type),
+        T(test_unknown_method_gets_400),
+        T(test_noise_is_dropped_and_counted),
+        T(test_sources_are_limited_until_they_prove_themselves),
+        T(test_denied_clients_are_dropped_before_anything),
+        T(test_stun_only_answers_binding_and_nothing_else),
+        T(test_signed_request_survives_no_flipped_bit),
+    };
+
+    return cmocka_run_group_tests_name("dispatch", tests, NULL, NULL);
+}

@@ -1,0 +1,127 @@
+/* usage.c: the record of an allocation names what privacy allows.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/usage.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static const char *format(const char *username, enum usage_user privacy)
+{
+    static char text[USAGE_TEXT_MAX + 1];
+    struct five_tuple client = {.transport = FIVE_TUPLE_TLS};
+    struct alloc *a = alloc_new(&client, slice_str(username), US_PER_S);
+    struct wr w = wr_init(text, USAGE_TEXT_MAX);
+
+    a->up_pkts = 1;
+    a->up_bytes = 2;
+    a->down_pkts = 3;
+    a->down_bytes = 4;
+    usage_format(&w, a, privacy, "expired", 61 * US_PER_S + 5);
+    alloc_free(a);
+    assert_false(w.bad);
+    text[w.len] = '\0';
+    return text;
+}
+
+static void test_record_has_call_user_and_amounts(void **state)
+{
+    (void)state;
+    assert_string_equal(format("1700000000:call-7:ann", USAGE_USER_PLAIN),
+                        "allocation ended: user=ann call=call-7 transport=tls seconds=60 "
+                        "up_packets=1 up_bytes=2 down_packets=3 down_bytes=4 why=expired");
+    assert_non_null(strstr(format("ann", USAGE_USER_PLAIN), "user=ann call=- "));
+}
+
+static void test_privacy_hides_the_user(void **state)
+{
+    char hashed[USAGE_TEXT_MAX];
+
+    (void)state;
+    assert_non_null(strstr(format("17:c:ann", USAGE_USER_NONE), "user=- call=c "));
+    assert_int_equal(
+        slice_to_cstr(slice_str(format("17:c:ann", USAGE_USER_HASHED)), hashed, sizeof(hashed)), 0);
+    assert_null(strstr(hashed, "ann"));
+    assert_string_equal(format("17:c:ann", USAGE_USER_HASHED), hashed); /* the same each time */
+}
+
+static void test_record_of_a_living_one_has_no_reason(void **state)
+{
+    struct five_tuple client = {.transport = FIVE_TUPLE_UDP};
+    struct alloc *a = alloc_new(&client, SLICE_LIT("ann"), US_PER_S);
+    uint8_t text[USAGE_TEXT_MAX];
+    struct wr w = wr_init(text, sizeof(text));
+
+    (void)state;
+    usage_format(&w, a, USAGE_USER_PLAIN, NULL, 3 * US_PER_S);
+    assert_true(slice_is(wr_done(&w),
+                         "allocation alive: user=ann call=- transport=udp seconds=2 up_packets=0 "
+                         "up_bytes=0 down_packets=0 down_bytes=0"));
+    alloc_free(a);
+}
+
+static void count_due(void *arg, const struct alloc *a)
+{
+    unsigned *times = arg;
+
+    times[a->tuple.client.port]++;
+}
+
+/* 2000 allocations that begin at once, looked at 16 times an interval of 60 s for ten minutes. */
+static void test_each_living_one_is_due_once_an_interval(void **state)
+{
+    enum { COUNT = 2000, LOOKS = 16, INTERVALS = 10 };
+    static unsigned times[COUNT];
+    const uint64_t interval_us = 60 * US_PER_S;
+    struct alloc_table t;
+    struct hnode *saved = NULL;
+    struct alloc *a;
+    size_t pos = 0;
+
+    (void)state;
+    assert_int_equal(alloc_table_init(&t, US_PER_S), 0);
+    for (uint16_t i = 0; i < COUNT; i++) {
+        struct five_tuple client = {.client = {.family = ADDR_V4, .port = i}};
+        a = alloc_new(&client, SLICE_LIT("ann"), US_PER_S);
+        alloc_add(&t, a);
+    }
+    for (unsigned look = 1; look < LOOKS; look++)
+        usage_due(&t, interval_us, US_PER_S + look * interval_us / LOOKS, count_due, times);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(times[i], 0); /* nothing before its time */
+    for (unsigned look = LOOKS; look <= LOOKS * INTERVALS + LOOKS / 2; look++)
+        usage_due(&t, interval_us, US_PER_S + look * interval_us / LOOKS, count_due, times);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_in_range(times[i], INTERVALS - 1, INTERVALS);
+    while ((a = alloc_table_walk(&t, &pos, &saved))) {
+        alloc_del(&t, a);
+        alloc_free(a);
+    }
+    alloc_table_fini(&t);
+}
+
+static void test_longest_username_fits(void **state)
+{
+    char name[STUN_USERNAME_MAX + 1];
+
+    (void)state;
+    memset(name, '%', STUN_USERNAME_MAX);
+    name[STUN_USERNAME_MAX] = '\0';
+    format(name, USAGE_USER_PLAIN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_record_has_call_user_and_amounts),
+        cmocka_unit_test(test_privacy_hides_the_user),
+        cmocka_unit_test(test_record_of_a_living_one_has_no_reason),
+        cmocka_unit_test(test_each_living_one_is_due_once_an_interval),
+        cmocka_unit_test(test_longest_username_fits),
+    };
+
+    return cmocka_run_group_tests_name("usage", tests, NULL, NULL);
+}

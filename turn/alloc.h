@@ -1,0 +1,127 @@
+/* An allocation: one client's relayed address with its permissions and channels (RFC 8656 §3.2),
+ * and the table of all allocations of a worker. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_TURN_ALLOC_H
+#define SORI_TURN_ALLOC_H
+
+#include "base/htable.h"
+#include "base/timerwheel.h"
+#include "base/tokenbucket.h"
+#include "proto/stun_attr.h"
+#include "turn/chan.h"
+#include "turn/five_tuple.h"
+#include "turn/perm.h"
+#include "turn/throttle.h"
+
+struct relay_sock;
+
+/* The second relayed address of a dual allocation (RFC 8656 §7.1): the same members as the first's,
+ * in struct alloc. relayed.family is ADDR_NONE when there is none. */
+struct alloc_second {
+    struct addr relayed;
+    struct relay_sock *sock;
+    uint64_t until_us;
+    uint16_t pool;
+};
+
+struct alloc {
+    struct hnode node;  /* in the table, by tuple */
+    struct timer timer; /* deadline_us = when the first of its relayed addresses expires */
+    struct five_tuple tuple;
+    struct addr relayed;     /* as bound on this machine */
+    struct relay_sock *sock; /* the shell's, between relay_ops.open and .close */
+    uint64_t until_us;       /* when this relayed address expires */
+    struct alloc_second second;
+    void *link; /* the shell's: the client's connection; NULL over UDP */
+    struct perm_table perms;
+    struct chan_table chans;
+    struct throttle throttle;
+    uint64_t start_us, account;
+    uint64_t reported_us; /* when usage_due() gave it last, 0 = never */
+    uint64_t serial;      /* 1, 2, .. in the order of alloc_add() */
+    uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer */
+    uint32_t lifetime_s;                               /* as granted last */
+    uint16_t pool;                                     /* index of the relay address */
+    uint8_t refused_family; /* as on the wire; 0: the client got what it asked for */
+    uint16_t refused_code;  /* its ADDRESS-ERROR-CODE */
+    bool has_token;
+    uint8_t token[STUN_RESERVATION_BYTES]; /* of the reserved neighbour, for retransmissions */
+    uint8_t tid[STUN_TID_BYTES];           /* of the Allocate that made it */
+    uint16_t user_len;
+    uint8_t user[]; /* the USERNAME that made it */
+};
+
+/* All allocations of one worker. */
+struct alloc_table {
+    struct htable _by_tuple;
+    struct timerwheel *_expiry;
+    uint64_t _serial;
+};
+
+/* Makes an empty table. Returns 0 or -ENOMEM. */
+int alloc_table_init(struct alloc_table *t, uint64_t now_us);
+
+/* Frees the table, which must be empty. A zeroed table is allowed. */
+void alloc_table_fini(struct alloc_table *t);
+
+/* How many there are. */
+size_t alloc_table_count(const struct alloc_table *t);
+
+/* Visits every one: starts with *pos = 0 and *saved = NULL, NULL at the end. The one given may be
+ * ended before the next call. */
+struct alloc *alloc_table_walk(const struct alloc_table *t, size_t *pos, struct hnode **saved);
+
+/* A new allocation for this client, in no table; username at most STUN_USERNAME_MAX bytes. NULL
+ * when memory is out. */
+struct alloc *alloc_new(const struct five_tuple *client, struct slice username, uint64_t now_us);
+
+/* Frees an allocation that is in no table. NULL is allowed. */
+void alloc_free(struct alloc *a);
+
+/* The USERNAME that made it; lent. */
+struct slice alloc_user(const struct alloc *a);
+
+/* The client's allocation, or NULL. */
+struct alloc *alloc_find(const struct alloc_table *t, const struct five_tuple *client);
+
+/* Adds a to the table (no other may have its tuple), or takes it out. */
+void alloc_add(struct alloc_table *t, struct alloc *a);
+void alloc_del(struct alloc_table *t, struct alloc *a);
+
+/* True when it has a relayed address of this family (ADDR_V4, ADDR_V6). */
+static inline bool alloc_has(const struct alloc *a, uint8_t family)
+{
+    return a->relayed.family == family || (a->second.relayed.family == family && family);
+}
+
+/* How many relayed addresses it has: 1, or 2. */
+static inline unsigned alloc_addresses(const struct alloc *a)
+{
+    return a->second.relayed.family == ADDR_NONE ? 1 : 2;
+}
+
+/* The socket of its relayed address of this family, which it must have. */
+static inline struct relay_sock *alloc_sock(const struct alloc *a, uint8_t family)
+{
+    return a->relayed.family == family ? a->sock : a->second.sock;
+}
+
+/* Makes the second relayed address the first, and the first the second. Either may be empty while
+ * the caller is at work. */
+void alloc_swap(struct alloc *a);
+
+/* Sets when it expires: now_us + lifetime_s. a must be in the table. */
+void alloc_refresh(struct alloc_table *t, struct alloc *a, uint32_t lifetime_s, uint64_t now_us);
+
+/* The same for its relayed address of one family, which it must have. */
+void alloc_refresh_family(struct alloc_table *t, struct alloc *a, uint8_t family,
+                          uint32_t lifetime_s, uint64_t now_us);
+
+/* Sets the timer again after an address has gone. */
+void alloc_rearm(struct alloc_table *t, struct alloc *a);
+
+/* One allocation with a relayed address whose time is over (still in the table, its timer not set),
+ * or NULL; and when to ask again. */
+struct alloc *alloc_expired(struct alloc_table *t, uint64_t now_us);
+uint64_t alloc_deadline(const struct alloc_table *t);
+
+#endif

@@ -1,0 +1,328 @@
+/* The control socket: accepts, reads a line, asks the workers, answers.
+ *
+ * Called by main.c. A shell around control.c in a thread of its own, so that a slow reader stops
+ * neither a worker nor the signals. What touches a core is posted to the core's worker and waited
+ * for; nothing here runs while a packet is looked at.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/control_listener.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "proto/json.h"
+#include "turn/control.h"
+#include "turn/turn_worker.h"
+
+#define IO_TIMEOUT_MS 5000
+#define BACKLOG       8
+
+struct control_listener {
+    struct turn_node *node;
+    void (*drain)(void);
+    int fd, stop_fd;
+    uint64_t start_us;
+    struct sockaddr_un at;
+    pthread_t thread;
+    uint8_t line[CONTROL_LINE_MAX];
+    uint8_t reply[CONTROL_REPLY_MAX];
+};
+
+/* One request on its way over the workers. */
+struct visit {
+    const struct control_request *r;
+    struct wr *w;
+    unsigned worker;
+    uint64_t shown, left;
+    bool killed;
+};
+
+static void on_list(struct turn_worker *w, void *arg, uint64_t now_us)
+{
+    struct visit *v = arg;
+
+    control_list(v->w, &w->core, v->worker, v->r, now_us, &v->shown, &v->left);
+}
+
+static void on_kill(struct turn_worker *w, void *arg, uint64_t now_us)
+{
+    struct visit *v = arg;
+
+    v->killed = control_kill(&w->core, v->r->id.serial, now_us);
+}
+
+static void answer_list(struct control_listener *l, const struct control_request *r, struct wr *w)
+{
+    struct visit v = {.r = r, .w = w};
+    int err = 0;
+
+    for (; !err && v.worker < turn_node_threads(l->node); v.worker++)
+        err = turn_worker_call(turn_node_worker(l->node, v.worker), on_list, &v);
+    if (err)
+        control_put_error(w, "out of memory");
+    else
+        wr_fmt(w, "{\"ok\":true,\"shown\":%" PRIu64 ",\"left_out\":%" PRIu64 "}\n", v.shown,
+               v.left);
+}
+
+static void answer_kill(struct control_listener *l, const struct control_request *r, struct wr *w)
+{
+    struct visit v = {.r = r};
+
+    if (r->id.worker < turn_node_threads(l->node) &&
+        turn_worker_call(turn_node_worker(l->node, r->id.worker), on_kill, &v) != 0) {
+        control_put_error(w, "out of memory");
+    } else if (!v.killed) {
+        control_put_error(w, "no such allocation");
+    } else {
+        log_info("control", "killed allocation %u.%" PRIu64, r->id.worker, r->id.serial);
+        wr_str(w, "{\"ok\":true}\n");
+    }
+}
+
+static void answer_quota(struct control_listener *l, const struct control_request *r, struct wr *w)
+{
+    struct quota *q = turn_node_shared(l->node)->quota;
+    uint64_t per_user, total;
+
+    quota_limits(q, &per_user, &total);
+    wr_fmt(w,
+           "{\"ok\":true,\"in_use\":%" PRIu64 ",\"allocations_total\":%" PRIu64
+           ",\"allocations_per_user\":%" PRIu64,
+           quota_in_use(q), total, per_user);
+    if (r->has_user) {
+        struct slice user = slice_of(r->user, r->user_len);
+        wr_str(w, ",\"user\":");
+        json_write_text(w, user);
+        wr_fmt(w, ",\"user_in_use\":%" PRIu64, quota_held(q, hash_bytes(user)));
+    }
+    wr_str(w, "}\n");
+}
+
+static const char *level_name(void)
+{
+    return log_enabled(LOG_DEBUG)  ? "debug"
+           : log_enabled(LOG_INFO) ? "info"
+           : log_enabled(LOG_WARN) ? "warn"
+                                   : "error";
+}
+
+static void answer_status(struct control_listener *l, struct wr *w)
+{
+    uint64_t made = 0, up = 0, up_bytes = 0, down = 0, down_bytes = 0;
+
+    for (unsigned i = 0; i < turn_node_threads(l->node); i++) {
+        const struct turn_metrics *m = &turn_node_worker(l->node, i)->core.metrics;
+        made += counter_get(&m->allocations_made);
+        up += counter_get(&m->up_pkts);
+        up_bytes += counter_get(&m->up_bytes);
+        down += counter_get(&m->down_pkts);
+        down_bytes += counter_get(&m->down_bytes);
+    }
+    wr_fmt(w,
+           "{\"ok\":true,\"version\":\"%s\",\"pid\":%ld,\"seconds\":%" PRIu64
+           ",\"threads\":%u,\"draining\":%s,\"log_level\":\"%s\",\"allocations\":%" PRIu64
+           ",\"allocations_made\":%" PRIu64 ",\"up_packets\":%" PRIu64 ",\"up_bytes\":%" PRIu64
+           ",\"down_packets\":%" PRIu64 ",\"down_bytes\":%" PRIu64 "}\n",
+           SORI_VERSION, (long)getpid(), (clock_now_us() - l->start_us) / US_PER_S,
+           turn_node_threads(l->node),
+           turn_shared_draining(turn_node_shared(l->node)) ? "true" : "false", level_name(),
+           turn_node_allocations(l->node), made, up, up_bytes, down, down_bytes);
+}
+
+static void answer(struct control_listener *l, struct slice line, struct wr *w)
+{
+    struct control_request r;
+    const char *why;
+
+    if (control_decode(&r, line, &why) != 0) {
+        control_put_error(w, why);
+        return;
+    }
+    switch (r.command) {
+    case CONTROL_STATUS:
+        answer_status(l, w);
+        return;
+    case CONTROL_LIST:
+        answer_list(l, &r, w);
+        return;
+    case CONTROL_KILL:
+        answer_kill(l, &r, w);
+        return;
+    case CONTROL_QUOTA:
+        answer_quota(l, &r, w);
+        return;
+    case CONTROL_LOG_LEVEL:
+        log_set_level(r.level);
+        log_info("control", "log level is %s", level_name());
+        break;
+    case CONTROL_DRAIN:
+        l->drain();
+        break;
+    }
+    wr_str(w, "{\"ok\":true}\n");
+}
+
+/* Waits until fd is ready. False when time is up or we are to stop. */
+static bool wait_for(const struct control_listener *l, int fd, short events, int timeout_ms)
+{
+    struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = l->stop_fd, .events = POLLIN}};
+    int n;
+
+    do {
+        n = poll(p, 2, timeout_ms);
+    } while (n == -1 && errno == EINTR);
+    return n > 0 && p[1].revents == 0;
+}
+
+static bool send_all(const struct control_listener *l, int fd, struct slice rest)
+{
+    while (rest.len > 0) {
+        ssize_t n = send(fd, rest.p, rest.len, MSG_NOSIGNAL);
+        if (n > 0)
+            rest = slice_sub(rest, (size_t)n, SIZE_MAX);
+        else if (errno != EAGAIN || !wait_for(l, fd, POLLOUT, IO_TIMEOUT_MS))
+            return false;
+    }
+    return true;
+}
+
+/* Answers each whole line of what has been read; keeps the rest. False when it cannot go on. */
+static bool take_lines(struct control_listener *l, int fd, size_t *have)
+{
+    struct slice rest = slice_of(l->line, *have);
+    const uint8_t *end;
+
+    while ((end = rest.len > 0 ? memchr(rest.p, '\n', rest.len) : NULL)) {
+        size_t n = (size_t)(end - rest.p);
+        struct wr w = wr_init(l->reply, sizeof(l->reply));
+        answer(l, slice_sub(rest, 0, n), &w);
+        if (!send_all(l, fd, wr_done(&w)))
+            return false;
+        rest = slice_sub(rest, n + 1, SIZE_MAX);
+    }
+    if (rest.len == sizeof(l->line))
+        return false;
+    if (rest.len > 0)
+        memmove(l->line, rest.p, rest.len);
+    *have = rest.len;
+    return true;
+}
+
+static void serve(struct control_listener *l, int fd)
+{
+    size_t have = 0;
+
+    while (wait_for(l, fd, POLLIN, IO_TIMEOUT_MS)) {
+        ssize_t n = recv(fd, l->line + have, sizeof(l->line) - have, 0);
+        if (n <= 0)
+            return;
+        have += (size_t)n;
+        if (!take_lines(l, fd, &have))
+            return;
+    }
+}
+
+static void *run(void *arg)
+{
+    struct control_listener *l = arg;
+
+    while (wait_for(l, l->fd, POLLIN, -1)) {
+        int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd == -1) {
+            wait_for(l, -1, 0, 100); /* out of descriptors: not in a busy loop */
+            continue;
+        }
+        serve(l, fd);
+        close(fd);
+    }
+    return NULL;
+}
+
+/* True when path is a socket that nobody listens on: left over by a process that was killed. */
+static bool is_stale(const struct sockaddr_un *at)
+{
+    struct stat st;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool refused = fd != -1 && connect(fd, (const struct sockaddr *)at, sizeof(*at)) == -1 &&
+                   errno == ECONNREFUSED;
+
+    if (fd != -1)
+        close(fd);
+    return refused && lstat(at->sun_path, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+/* fchmod() before bind() makes the file with that mode: at no time can others open it. */
+static int open_socket(struct control_listener *l)
+{
+    const struct sockaddr *sa = (const struct sockaddr *)&l->at;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd == -1)
+        return -errno;
+    if (is_stale(&l->at))
+        unlink(l->at.sun_path);
+    if (fchmod(fd, 0600) == 0 && bind(fd, sa, sizeof(l->at)) == 0) {
+        if (listen(fd, BACKLOG) == 0) {
+            l->fd = fd;
+            return 0;
+        }
+        unlink(l->at.sun_path);
+    }
+    int err = -errno;
+    close(fd);
+    return err;
+}
+
+struct control_listener *control_listener_start(const char *path, struct turn_node *node,
+                                                void (*drain)(void), char err[CONTROL_ERR_MAX])
+{
+    struct control_listener *l = mem_zalloc(sizeof(*l));
+    int e = l ? 0 : -ENOMEM;
+
+    if (!e) {
+        *l = (struct control_listener){.node = node, .drain = drain, .fd = -1, .stop_fd = -1};
+        l->start_us = clock_now_us();
+        l->at.sun_family = AF_UNIX;
+        if (slice_to_cstr(slice_str(path), l->at.sun_path, sizeof(l->at.sun_path)) != 0)
+            e = -ENAMETOOLONG;
+    }
+    if (!e) {
+        l->stop_fd = eventfd(0, EFD_CLOEXEC);
+        e = l->stop_fd == -1 ? -errno : open_socket(l);
+    }
+    if (!e) {
+        e = -pthread_create(&l->thread, NULL, run, l);
+        if (!e)
+            return l;
+        unlink(path);
+    }
+    snprintf(err, CONTROL_ERR_MAX, "%s: %s", path, strerror(-e));
+    if (l && l->fd != -1)
+        close(l->fd);
+    if (l && l->stop_fd != -1)
+        close(l->stop_fd);
+    mem_free(l);
+    return NULL;
+}
+
+void control_listener_stop(struct control_listener *l)
+{
+    if (!l)
+        return;
+    eventfd_write(l->stop_fd, 1);
+    pthread_join(l->thread, NULL);
+    unlink(l->at.sun_path);
+    close(l->fd);
+    close(l->stop_fd);
+    mem_free(l);
+}

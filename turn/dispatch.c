@@ -1,0 +1,253 @@
+/* What a client sent: answered, relayed or dropped.
+ *
+ * Called by turn_udp_listener.c and turn_tcp_listener.c. Pure.
+ *
+ *     first byte 64..127 ──► relay_channel                                  ──► to the peer
+ *     first byte 0..3 ──► stun_decode ─┬─ Binding ──► bind_answer          ──► answer
+ *                                      ├─ Send ──► relay_send              ──► to the peer
+ *                                      └─ request ──► stun_auth_check ──► handler ──► answer
+ *
+ * Answers to strangers carry no reason phrase and no SOFTWARE and are limited per source: they are
+ * worth little to somebody who forges the source address.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/dispatch.h"
+
+#include "base/crypto.h"
+#include "proto/chandata.h"
+#include "turn/allocate.h"
+#include "turn/discovery.h"
+#include "turn/permit.h"
+
+#define UNKNOWN_LISTED_MAX 8  /* attribute types that a 420 names */
+#define AMPLIFY_TENTHS     26 /* a challenge that offers SHA-256 is at most 2.6 times the request */
+
+static enum dispatch_verdict drop(struct turn_core *c, enum turn_drop why)
+{
+    turn_metrics_drop(&c->metrics, why);
+    return DISPATCH_DROP;
+}
+
+/* Comprehension-required attributes that we know; known ones out of place are ignored. */
+static bool is_known(uint16_t type)
+{
+    switch (type) {
+    case STUN_ATTR_MAPPED_ADDRESS:
+    case STUN_ATTR_USERNAME:
+    case STUN_ATTR_ERROR_CODE:
+    case STUN_ATTR_UNKNOWN_ATTRIBUTES:
+    case STUN_ATTR_CHANNEL_NUMBER:
+    case STUN_ATTR_LIFETIME:
+    case STUN_ATTR_XOR_PEER_ADDRESS:
+    case STUN_ATTR_DATA:
+    case STUN_ATTR_REALM:
+    case STUN_ATTR_NONCE:
+    case STUN_ATTR_XOR_RELAYED_ADDRESS:
+    case STUN_ATTR_REQUESTED_ADDRESS_FAMILY:
+    case STUN_ATTR_EVEN_PORT:
+    case STUN_ATTR_REQUESTED_TRANSPORT:
+    case STUN_ATTR_DONT_FRAGMENT:
+    case STUN_ATTR_PASSWORD_ALGORITHM:
+    case STUN_ATTR_USERHASH:
+    case STUN_ATTR_XOR_MAPPED_ADDRESS:
+    case STUN_ATTR_RESERVATION_TOKEN:
+        return true;
+    default:
+        return type >= STUN_ATTR_OPTIONAL_MIN;
+    }
+}
+
+static bool is_of_discovery(uint16_t type)
+{
+    return type == STUN_ATTR_CHANGE_REQUEST || type == STUN_ATTR_RESPONSE_PORT ||
+           type == STUN_ATTR_PADDING;
+}
+
+/* Lists what we must understand but do not. Returns how many types were written to list. */
+static unsigned unknown_attrs(const struct request *r, struct wr *list)
+{
+    bool discovery = stun_method_of(r->msg->type) == STUN_BINDING && discovery_applies(r);
+    struct slice at = r->msg->attrs;
+    struct stun_attr a;
+    unsigned n = 0;
+
+    while (n < UNKNOWN_LISTED_MAX && stun_next(&at, &a)) {
+        if (!is_known(a.type) && !(discovery && is_of_discovery(a.type))) {
+            wr_be16(list, a.type);
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Adds what a client needs to try again. SHA-256 is offered to a client whose address is proven
+ * and where the answer stays short against the request; or as configured. */
+static void put_challenge(const struct request *r, struct wr *w)
+{
+    struct turn_core *c = r->core;
+    enum turn_sha256 rule = c->shared->limits.sha256;
+    size_t len = w->len + stun_auth_challenge_bytes(c->creds);
+    bool brief = len * 10 <= r->msg->raw.len * AMPLIFY_TENTHS;
+    bool offer = rule == TURN_SHA256_ALWAYS ||
+                 (rule == TURN_SHA256_AUTO && (brief || five_tuple_is_stream(r->from)));
+
+    stun_auth_challenge(w, c->creds, &c->nonces, r->from, offer, r->now_us);
+}
+
+/* Replaces whatever w holds by an error answer without integrity. */
+static void put_error(const struct request *r, int code, struct wr *w)
+{
+    const struct stun_msg *m = r->msg;
+
+    *w = wr_init(w->base, w->cap);
+    stun_begin(w, stun_type((enum stun_method)stun_method_of(m->type), STUN_ERROR), m->tid);
+    stun_put_error(w, (enum stun_error)code);
+    if (code == STUN_ERR_UNAUTHENTICATED || code == STUN_ERR_STALE_NONCE)
+        put_challenge(r, w);
+    if (code == STUN_ERR_TRY_ALTERNATE)
+        stun_put_addr(w, STUN_ATTR_ALTERNATE_SERVER,
+                      turn_shared_alternate(r->core->shared, r->from->client.family));
+    if (code == STUN_ERR_UNKNOWN_ATTRIBUTE) {
+        uint8_t types[2 * UNKNOWN_LISTED_MAX];
+        struct wr list = wr_init(types, sizeof(types));
+        unknown_attrs(r, &list);
+        stun_put(w, STUN_ATTR_UNKNOWN_ATTRIBUTES, wr_done(&list));
+    }
+    turn_metrics_error(&r->core->metrics, code);
+}
+
+/* Adds what must stand before integrity. Req of TRANSACTION_TRANSMIT_COUNTER is echoed; we do not
+ * count retransmissions, each answer is told as the only one: with Req, that is what a client
+ * needs to match them (RFC 7982 §3.1). */
+static void put_counter(const struct request *r, struct wr *w)
+{
+    struct slice value;
+    uint32_t counter;
+
+    if (stun_find(r->msg, STUN_ATTR_TRANSMIT_COUNTER, &value) &&
+        stun_u32_decode(&counter, value) == 0)
+        stun_put_u32(w, STUN_ATTR_TRANSMIT_COUNTER, (counter & 0xff00) | 1);
+}
+
+/* Ends an answer. FINGERPRINT only for those who use it: 8 bytes less for a reflector. */
+static enum dispatch_verdict finish(const struct request *r, struct wr *w)
+{
+    if (r->msg->has_fingerprint)
+        stun_put_fingerprint(w);
+    return w->bad ? drop(r->core, TURN_DROP_NO_MEMORY) : DISPATCH_ANSWER;
+}
+
+/* True when an answer to an unproven source is within its limit. A stream's source is proven. */
+static bool may_answer(const struct request *r)
+{
+    return five_tuple_is_stream(r->from) ||
+           source_limit_take(r->core->sources, &r->from->client, r->now_us);
+}
+
+static enum dispatch_verdict refuse(const struct request *r, int code, struct wr *w)
+{
+    if (!may_answer(r))
+        return drop(r->core, TURN_DROP_SOURCE_LIMIT);
+    put_error(r, code, w);
+    return finish(r, w);
+}
+
+/* Binding: where does the client come from (RFC 8489 §7.3.1)? Needs no credentials. */
+static enum dispatch_verdict bind_answer(const struct request *r, struct wr *w)
+{
+    uint8_t types[2 * UNKNOWN_LISTED_MAX];
+    struct wr list = wr_init(types, sizeof(types));
+
+    if (unknown_attrs(r, &list) > 0)
+        return refuse(r, STUN_ERR_UNKNOWN_ATTRIBUTE, w);
+    bool discovery = discovery_applies(r);
+    struct discovery_route route;
+    if (discovery && discovery_route(r, &route) != 0)
+        return refuse(r, STUN_ERR_BAD_REQUEST, w);
+    if (!may_answer(r))
+        return drop(r->core, TURN_DROP_SOURCE_LIMIT);
+    stun_begin(w, stun_type(STUN_BINDING, STUN_SUCCESS), r->msg->tid);
+    stun_put_xaddr(w, STUN_ATTR_XOR_MAPPED_ADDRESS, &r->from->client, r->msg->tid);
+    put_counter(r, w);
+    if (!discovery)
+        return finish(r, w);
+    discovery_put(r, &route, w);
+    r->core->elsewhere_from = route.listener;
+    r->core->elsewhere_to = route.to;
+    return finish(r, w) == DISPATCH_ANSWER ? DISPATCH_ANSWER_ELSEWHERE : DISPATCH_DROP;
+}
+
+static int handle(struct request *r, struct wr *w)
+{
+    uint8_t types[2 * UNKNOWN_LISTED_MAX];
+    struct wr list = wr_init(types, sizeof(types));
+
+    if (unknown_attrs(r, &list) > 0)
+        return STUN_ERR_UNKNOWN_ATTRIBUTE;
+    switch (stun_method_of(r->msg->type)) {
+    case STUN_ALLOCATE:
+        return allocate_request(r, w);
+    case STUN_REFRESH:
+        return allocate_refresh(r, w);
+    case STUN_CREATE_PERMISSION:
+        return permit_create(r, w);
+    case STUN_CHANNEL_BIND:
+        return permit_bind(r, w);
+    default:
+        return STUN_ERR_BAD_REQUEST;
+    }
+}
+
+/* A request that needs credentials: verify, handle, answer with integrity. */
+static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
+{
+    struct turn_core *c = r->core;
+    int code = stun_auth_check(&r->id, r->msg, c->creds, &c->nonces, r->from, r->now_us,
+                               r->now_us + c->wall_offset_us);
+
+    if (code)
+        return refuse(r, code, w);
+    r->alloc = alloc_find(&c->allocs, r->from);
+    stun_begin(w, stun_type((enum stun_method)stun_method_of(r->msg->type), STUN_SUCCESS),
+               r->msg->tid);
+    code = handle(r, w);
+    if (code)
+        put_error(r, code, w);
+    put_counter(r, w);
+    stun_auth_sign(w, &r->id);
+    crypto_wipe(&r->id, sizeof(r->id));
+    return finish(r, w);
+}
+
+enum dispatch_verdict dispatch_client(struct turn_core *c, const struct five_tuple *from,
+                                      void *link, struct slice msg, uint64_t now_us,
+                                      struct wr *answer, struct relay_to_peer *out)
+{
+    struct stun_msg m;
+
+    if (msg.len == 0)
+        return drop(c, TURN_DROP_NOT_TURN);
+    if (chandata_is(msg.p[0]))
+        return relay_channel(c, from, msg, now_us, out) ? DISPATCH_RELAY : DISPATCH_DROP;
+    if (msg.p[0] > 3)
+        return drop(c, TURN_DROP_NOT_TURN);
+    if (!client_policy_allows(&c->shared->clients, &from->client))
+        return drop(c, TURN_DROP_CLIENT_DENIED);
+    if (stun_decode(&m, msg) != 0)
+        return drop(c, TURN_DROP_BAD_STUN);
+
+    struct request r = {.core = c, .msg = &m, .from = from, .link = link, .now_us = now_us};
+    enum stun_class class = stun_class_of(m.type);
+    uint16_t method = stun_method_of(m.type);
+    if (class == STUN_INDICATION && method == STUN_SEND) {
+        turn_metrics_request(&c->metrics, method);
+        return relay_send(c, from, &m, now_us, out) ? DISPATCH_RELAY : DISPATCH_DROP;
+    }
+    if (class != STUN_REQUEST)
+        return drop(c, TURN_DROP_UNEXPECTED);
+    turn_metrics_request(&c->metrics, method);
+    if (method == STUN_BINDING)
+        return bind_answer(&r, answer);
+    if (c->shared->limits.stun_only)
+        return drop(c, TURN_DROP_STUN_ONLY);
+    return authenticated(&r, answer);
+}

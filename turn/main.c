@@ -1,0 +1,326 @@
+/* sori-turn: the relay daemon. Options, configuration, signals.
+ *
+ * The main thread only waits for signals: SIGHUP re-reads secrets, users and certificates; SIGTERM
+ * and SIGUSR1 drain (no new allocation; the end comes with the last one, or drain_timeout later);
+ * SIGINT and SIGTERM while it drains end the process at once. Exit status: 0, 64 for a wrong
+ * command line, 78 for a wrong configuration or an address that cannot be used.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/admin_http.h"
+#include "turn/cert_watch.h"
+#include "turn/control_listener.h"
+#include "turn/turn_conf.h"
+#include "turn/turn_node.h"
+
+#define POLL_US   (100 * US_PER_MS)
+#define SETTLE_US (500 * US_PER_MS) /* certificate and key are written one after the other */
+
+struct options {
+    const char *config;
+    bool check, print;
+};
+
+/* What runs, in the order in which it was made. */
+struct daemon {
+    struct turn_conf conf;
+    struct metrics *metrics;
+    struct turn_node *node;
+    struct admin_http *admin;
+    struct control_listener *control;
+    struct cert_watch *certs; /* NULL: not watched */
+    bool ready, draining;
+    uint64_t end_us;  /* of the drain */
+    uint64_t look_us; /* when to look at the certificates; 0 = not until told */
+};
+
+static void usage(FILE *f)
+{
+    fputs(
+        "usage: sori-turn [--config FILE] [--check-config | --print-config]\n"
+        "  -c, --config FILE   read the configuration from FILE (default: built-in values)\n"
+        "      --check-config  read it, say what is wrong, and exit\n"
+        "      --print-config  print the commented default configuration and exit\n"
+        "      --version       print the version and exit\n"
+        "  -h, --help          print this and exit\n"
+        "signals: SIGHUP reloads secrets, users and certificates; SIGTERM drains, then ends;\n"
+        "         SIGUSR1 too, but repeating it changes nothing; SIGINT and a second SIGTERM end\n"
+        "         at once.\n",
+        f);
+}
+
+/* Returns -1 to go on, or an exit status. */
+static int parse(struct options *o, int argc, char **argv)
+{
+    enum { CHECK = 256, PRINT, VERSION };
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, CHECK},
+        {"print-config", no_argument, NULL, PRINT}, {"version", no_argument, NULL, VERSION},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            o->config = optarg;
+            break;
+        case CHECK:
+            o->check = true;
+            break;
+        case PRINT:
+            o->print = true;
+            break;
+        case VERSION:
+            puts("sori-turn " SORI_VERSION);
+            return EX_OK;
+        case 'h':
+            usage(stdout);
+            return EX_OK;
+        default:
+            usage(stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        usage(stderr);
+        return EX_USAGE;
+    }
+    return -1;
+}
+
+/* Every allocation and connection is a descriptor: take as many as we may. */
+static void raise_nofile(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+        l.rlim_cur = l.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &l);
+    }
+}
+
+static bool is_ready(void *arg)
+{
+    const struct daemon *d = arg;
+
+    return __atomic_load_n(&d->ready, __ATOMIC_ACQUIRE);
+}
+
+static void log_listeners(const char *transport, const struct addr *v, size_t n)
+{
+    char text[ADDR_TEXT_MAX];
+
+    for (size_t i = 0; i < n; i++)
+        log_info("turn", "listening on %s %s", transport, addr_format(&v[i], text));
+}
+
+/* As the signal of that meaning would: only the main thread knows what to do. */
+static void ask_to_drain(void)
+{
+    kill(getpid(), SIGUSR1);
+}
+
+static int start_control(struct daemon *d)
+{
+    char why[CONTROL_ERR_MAX];
+
+    if (d->conf.control[0] == '\0')
+        return EX_OK;
+    d->control = control_listener_start(d->conf.control, d->node, ask_to_drain, why);
+    if (d->control)
+        return EX_OK;
+    log_error("turn", "cannot start: [admin] control: %s", why);
+    return EX_CONFIG;
+}
+
+static void watch_certificates(struct daemon *d)
+{
+    const char *paths[CERT_WATCH_MAX];
+    size_t n = 0;
+
+    if (!d->conf.tls_watch || d->conf.n_tls == 0)
+        return;
+    for (size_t i = 0; i < d->conf.n_certs; i++) {
+        paths[n++] = d->conf.certs[i].cert;
+        if (strncmp(d->conf.certs[i].key, "credential:", strlen("credential:")) != 0)
+            paths[n++] = d->conf.certs[i].key;
+    }
+    d->certs = cert_watch_new(paths, n);
+    if (!d->certs)
+        log_warn("turn", "certificates are not watched: SIGHUP reloads them");
+}
+
+static int start(struct daemon *d)
+{
+    char err[CONF_ERR_MAX];
+
+    d->metrics = metrics_new();
+    if (!d->metrics)
+        return EX_OSERR;
+    d->node = turn_node_new(&d->conf, d->metrics, err);
+    if (d->node && d->conf.admin.family != ADDR_NONE) {
+        char why[256];
+        d->admin = admin_http_start(&d->conf.admin, d->metrics, is_ready, d, why);
+        if (!d->admin)
+            snprintf(err, sizeof(err), "[admin] listen: %s", why);
+    }
+    if (!d->node || (d->conf.admin.family != ADDR_NONE && !d->admin)) {
+        log_error("turn", "cannot start: %s", err);
+        return EX_CONFIG;
+    }
+    int e = turn_node_start(d->node);
+    if (e) {
+        log_error("turn", "cannot start threads: %s", strerror(-e));
+        return EX_OSERR;
+    }
+    int status = start_control(d);
+    if (status != EX_OK)
+        return status;
+    watch_certificates(d);
+    log_listeners("udp", d->conf.listen_udp, d->conf.n_udp);
+    log_listeners("tcp", d->conf.listen_tcp, d->conf.n_tcp);
+    log_listeners("tls", d->conf.listen_tls, d->conf.n_tls);
+    __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
+    log_info("turn", "sori-turn %s is ready, %u threads", SORI_VERSION, turn_node_threads(d->node));
+    return EX_OK;
+}
+
+static void reload(struct daemon *d, const char *path)
+{
+    struct turn_conf fresh = {0};
+    char err[CONF_ERR_MAX];
+    int e = turn_conf_load(&fresh, path, err);
+
+    if (!e)
+        e = turn_node_reload(d->node, &fresh, err);
+    if (e)
+        log_error("turn", "reload refused, the old settings stay: %s", err);
+    else
+        log_info("turn", "secrets, users and certificates reloaded");
+    turn_conf_free(&fresh);
+}
+
+static void stop(struct daemon *d)
+{
+    __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
+    cert_watch_free(d->certs);
+    control_listener_stop(d->control);
+    admin_http_stop(d->admin);
+    turn_node_free(d->node);
+    metrics_free(d->metrics);
+    turn_conf_free(&d->conf);
+}
+
+/* From now on no new allocation; not ready any more. Doing it twice changes nothing. */
+static void drain(struct daemon *d)
+{
+    if (d->draining)
+        return;
+    d->draining = true;
+    d->end_us = clock_now_us() + d->conf.drain_timeout_s * US_PER_S;
+    __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
+    turn_node_drain(d->node);
+    log_info("turn", "draining: %" PRIu64 " allocations, at most %" PRIu64 " s",
+             turn_node_allocations(d->node), d->conf.drain_timeout_s);
+}
+
+static bool is_drained(const struct daemon *d)
+{
+    return d->draining && (turn_node_allocations(d->node) == 0 || clock_now_us() >= d->end_us);
+}
+
+/* The next signal; -1 after POLL_US without one while there is something to look at. */
+static int next_signal(const struct daemon *d, const sigset_t *set)
+{
+    static const struct timespec poll = {.tv_nsec = (long)(POLL_US * 1000)};
+
+    return d->draining || d->look_us ? sigtimedwait(set, NULL, &poll) : sigwaitinfo(set, NULL);
+}
+
+/* Looks at the certificates when something happened around them and they have settled. */
+static void look_at_certificates(struct daemon *d, const char *path)
+{
+    if (d->look_us == 0 || clock_now_us() < d->look_us)
+        return;
+    d->look_us = 0;
+    if (d->certs && cert_watch_changed(d->certs))
+        reload(d, path);
+}
+
+static void wait_for_end(struct daemon *d, const char *path, const sigset_t *set)
+{
+    while (!is_drained(d)) {
+        int sig = next_signal(d, set);
+        if (sig == SIGHUP)
+            reload(d, path);
+        else if (sig == SIGIO && d->look_us == 0)
+            d->look_us = clock_now_us() + SETTLE_US;
+        else if (sig == SIGINT || (sig == SIGTERM && d->draining))
+            break;
+        else if (sig == SIGTERM || sig == SIGUSR1)
+            drain(d);
+        look_at_certificates(d, path);
+    }
+    log_info("turn", "stopping with %" PRIu64 " allocations", turn_node_allocations(d->node));
+}
+
+/* Blocks the signals that wait_for_end() waits for, in this thread and those it starts. A shell's
+ * background jobs begin with SIGINT ignored, and what is ignored is not waited for: undone. */
+static void block_signals(sigset_t *set)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_DFL);
+    sigemptyset(set);
+    sigaddset(set, SIGHUP);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGUSR1);
+    sigaddset(set, SIGIO); /* cert_watch.c */
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    static struct daemon d;
+    char err[CONF_ERR_MAX];
+    sigset_t set;
+
+    int status = parse(&o, argc, argv);
+    if (status >= 0)
+        return status;
+    if (o.print) {
+        turn_conf_print(stdout);
+        return EX_OK;
+    }
+    if (turn_conf_load(&d.conf, o.config, err) != 0) {
+        fprintf(stderr, "sori-turn: %s\n", err);
+        return EX_CONFIG;
+    }
+    if (o.check) {
+        turn_conf_free(&d.conf);
+        puts("configuration is valid");
+        return EX_OK;
+    }
+    log_setup((enum log_level)d.conf.log_level, (enum log_format)d.conf.log_format, 2);
+    raise_nofile();
+    block_signals(&set);
+
+    status = start(&d);
+    if (status == EX_OK)
+        wait_for_end(&d, o.config, &set);
+    stop(&d);
+    return status;
+}

@@ -1,0 +1,130 @@
+/* Stateless nonces: "obMatJos2" || base64(features (3 bytes)) || base64url(seconds (4 bytes) ||
+ * first 8 bytes of HMAC-SHA256(epoch key, features || seconds || 5-tuple)).
+ *
+ * Called by stun_auth.c. Pure. The seconds are of the monotonic clock: a nonce is worth nothing to
+ * another process or after a restart, and is then answered with 438 and a new one.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/nonce.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/crypto.h"
+
+#define COOKIE        SLICE_LIT("obMatJos2") /* RFC 8489 §9.2 */
+#define FEATURE_BYTES 3
+#define STAMP_BYTES   4
+#define MAC_BYTES     8
+#define RAW_BYTES     (STAMP_BYTES + MAC_BYTES) /* 12 bytes are 16 characters of base64 */
+
+int nonce_init(struct nonce_keys *k, const uint8_t master[NONCE_MASTER_BYTES], uint32_t lifetime_s)
+{
+    *k = (struct nonce_keys){._lifetime_s = lifetime_s, ._epoch = UINT64_MAX};
+    k->_master = hmac_new(CRYPTO_SHA256, slice_of(master, NONCE_MASTER_BYTES));
+    return k->_master ? 0 : -ENOMEM;
+}
+
+void nonce_fini(struct nonce_keys *k)
+{
+    hmac_free(k->_master);
+    hmac_free(k->_now);
+    hmac_free(k->_before);
+    *k = (struct nonce_keys){0};
+}
+
+static struct hmac *epoch_key(struct nonce_keys *k, uint64_t epoch)
+{
+    uint8_t key[CRYPTO_SHA256_BYTES], text[8];
+    struct wr w = wr_init(text, sizeof(text));
+    const struct slice part = slice_of(text, sizeof(text));
+    struct hmac *h = NULL;
+
+    wr_be64(&w, epoch);
+    if (hmac_sum(k->_master, &part, 1, key) == 0)
+        h = hmac_new(CRYPTO_SHA256, slice_of(key, sizeof(key)));
+    crypto_wipe(key, sizeof(key));
+    return h;
+}
+
+/* Moves the two keys to the epoch of now. A key that could not be made stays NULL and is tried
+ * again at the next call. */
+static void rotate(struct nonce_keys *k, uint64_t epoch)
+{
+    if (k->_epoch != epoch) {
+        hmac_free(k->_before);
+        k->_before = k->_epoch + 1 == epoch ? k->_now : NULL;
+        if (!k->_before)
+            hmac_free(k->_now);
+        k->_now = NULL;
+        k->_epoch = epoch;
+    }
+    if (!k->_now)
+        k->_now = epoch_key(k, epoch);
+    if (!k->_before && epoch > 0)
+        k->_before = epoch_key(k, epoch - 1);
+}
+
+static int encode(struct hmac *key, unsigned features, uint32_t stamp_s,
+                  const struct five_tuple *client, uint8_t out[NONCE_BYTES])
+{
+    uint8_t head[1 + FEATURE_BYTES], raw[RAW_BYTES], mac[CRYPTO_SHA256_BYTES];
+    struct wr h = wr_init(head, sizeof(head)), w = wr_init(raw, sizeof(raw));
+    struct wr text = wr_init(out, NONCE_BYTES);
+
+    wr_be32(&h, features);
+    struct slice bits = slice_sub(wr_done(&h), 1, FEATURE_BYTES);
+    wr_be32(&w, stamp_s);
+    const struct slice parts[] = {bits, wr_done(&w), five_tuple_bytes(client)};
+    if (!key)
+        return -ENOMEM;
+    if (hmac_sum(key, parts, ARRAY_LEN(parts), mac) != 0)
+        return -EIO;
+    wr_bytes(&w, slice_of(mac, MAC_BYTES));
+    wr_bytes(&text, COOKIE);
+    base64_encode(&text, bits);
+    base64url_encode(&text, wr_done(&w));
+    return text.bad ? -EIO : 0;
+}
+
+int nonce_make(struct nonce_keys *k, unsigned features, const struct five_tuple *client,
+               uint64_t now_us, uint8_t out[NONCE_BYTES])
+{
+    uint64_t now_s = now_us / US_PER_S;
+
+    rotate(k, now_s / k->_lifetime_s);
+    return encode(k->_now, features, (uint32_t)now_s, client, out);
+}
+
+unsigned nonce_features(struct slice nonce)
+{
+    uint8_t bits[FEATURE_BYTES];
+    struct slice text = slice_sub(nonce, COOKIE.len, NONCE_COOKIE_BYTES - COOKIE.len);
+    size_t len = 0;
+
+    if (!slice_starts(nonce, COOKIE) || base64_decode(text, bits, sizeof(bits), &len) != 0 ||
+        len != sizeof(bits))
+        return 0;
+    return (unsigned)bits[0] << 16 | (unsigned)bits[1] << 8 | bits[2];
+}
+
+bool nonce_is_valid(struct nonce_keys *k, struct slice nonce, const struct five_tuple *client,
+                    uint64_t now_us)
+{
+    uint64_t now_s = now_us / US_PER_S;
+    uint8_t raw[RAW_BYTES], want[NONCE_BYTES];
+    struct slice stamp = slice_sub(nonce, NONCE_COOKIE_BYTES, SIZE_MAX);
+    size_t len = 0;
+
+    if (base64url_decode(stamp, raw, sizeof(raw), &len) != 0 || len != sizeof(raw))
+        return false;
+    struct rd r = rd_init(slice_of(raw, len));
+    uint32_t stamp_s = rd_be32(&r);
+    uint64_t epoch = now_s / k->_lifetime_s;
+    if (stamp_s > now_s || now_s - stamp_s >= k->_lifetime_s)
+        return false;
+
+    rotate(k, epoch);
+    struct hmac *key = stamp_s / k->_lifetime_s == epoch ? k->_now : k->_before;
+    return encode(key, nonce_features(nonce), stamp_s, client, want) == 0 &&
+           crypto_equal(slice_of(want, sizeof(want)), nonce);
+}

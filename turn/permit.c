@@ -1,0 +1,106 @@
+/* CreatePermission and ChannelBind (RFC 8656 §10, §12.1): which peers an allocation talks to.
+ *
+ * Called by dispatch.c with verified requests. Pure. Everything is checked before anything is
+ * changed. SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/permit.h"
+
+#include <errno.h>
+
+#include "proto/chandata.h"
+
+/* The allocation must exist and be this user's. */
+static int check_owner(const struct request *r)
+{
+    if (!r->alloc)
+        return STUN_ERR_ALLOCATION_MISMATCH;
+    return slice_eq(alloc_user(r->alloc), r->id.username) ? 0 : STUN_ERR_WRONG_CREDENTIALS;
+}
+
+static int decode_peer(const struct request *r, struct slice value, struct addr *peer)
+{
+    if (stun_xaddr_decode(peer, value, r->msg->tid) != 0)
+        return STUN_ERR_BAD_REQUEST;
+    return alloc_has(r->alloc, peer->family) ? 0 : STUN_ERR_PEER_FAMILY_MISMATCH;
+}
+
+/* Permits the address, and tells the channels to it. Room must have been reserved. */
+static void permit(struct request *r, const struct addr *peer)
+{
+    uint64_t until_us = perm_install(&r->alloc->perms, peer, r->now_us);
+
+    chan_permit(&r->alloc->chans, peer, until_us);
+}
+
+/* Charges those of the peers that have no permission now: looking for open doors is slow. */
+static bool may_reach(struct request *r, const struct addr *peers, unsigned n)
+{
+    struct turn_core *c = r->core;
+    unsigned fresh = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        fresh += !perm_allows(&r->alloc->perms, &peers[i], r->now_us);
+    if (throttle_peers(&r->alloc->throttle, &c->shared->limits.throttle, fresh, r->now_us))
+        return true;
+    counter_inc(&c->metrics.peers_refused);
+    return false;
+}
+
+int permit_create(struct request *r, struct wr *w)
+{
+    struct addr peers[STUN_ATTRS_MAX];
+    unsigned n = 0;
+    struct slice at = r->msg->attrs;
+    struct stun_attr a;
+    int err = check_owner(r);
+
+    (void)w; /* a success answer has no attributes of its own */
+    if (err)
+        return err;
+    while (stun_next(&at, &a)) {
+        if (a.type != STUN_ATTR_XOR_PEER_ADDRESS)
+            continue;
+        err = decode_peer(r, a.value, &peers[n]);
+        if (err)
+            return err;
+        if (peer_policy_check(&r->core->shared->policy, &peers[n]) == PEER_DENIED)
+            return STUN_ERR_FORBIDDEN;
+        n++;
+    }
+    if (n == 0)
+        return STUN_ERR_BAD_REQUEST;
+    if (!may_reach(r, peers, n) || perm_reserve(&r->alloc->perms, n, r->now_us) != 0)
+        return STUN_ERR_INSUFFICIENT_CAPACITY;
+    for (unsigned i = 0; i < n; i++)
+        permit(r, &peers[i]);
+    return 0;
+}
+
+int permit_bind(struct request *r, struct wr *w)
+{
+    struct slice number_value, peer_value;
+    const struct portpool *guard;
+    uint16_t number;
+    struct addr peer;
+    int err = check_owner(r);
+
+    (void)w;
+    if (err)
+        return err;
+    if (!stun_find(r->msg, STUN_ATTR_CHANNEL_NUMBER, &number_value) ||
+        !stun_find(r->msg, STUN_ATTR_XOR_PEER_ADDRESS, &peer_value) ||
+        stun_channel_decode(&number, number_value) != 0 || number < CHANDATA_CHANNEL_MIN ||
+        number > r->core->shared->limits.channel_max)
+        return STUN_ERR_BAD_REQUEST;
+    err = decode_peer(r, peer_value, &peer);
+    if (err)
+        return err;
+    if (!turn_shared_may_send(r->core->shared, &peer, &guard))
+        return STUN_ERR_FORBIDDEN;
+    if (!may_reach(r, &peer, 1) || perm_reserve(&r->alloc->perms, 1, r->now_us) != 0)
+        return STUN_ERR_INSUFFICIENT_CAPACITY;
+    err = chan_bind(&r->alloc->chans, number, &peer, guard, r->now_us);
+    if (err)
+        return err == -EPROTO ? STUN_ERR_BAD_REQUEST : STUN_ERR_INSUFFICIENT_CAPACITY;
+    permit(r, &peer);
+    return 0;
+}

@@ -1,0 +1,39 @@
+/* The relay ports of one relay address: which are taken. Shared by all workers without a lock: one
+ * bit a port, changed by compare-and-swap. (A slice of ports per worker would need no atomics, but
+ * a RESERVATION-TOKEN comes from another 5-tuple, hence perhaps to another worker.)
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_TURN_PORTPOOL_H
+#define SORI_TURN_PORTPOOL_H
+
+#include "base/bytes.h"
+
+#define PORTPOOL_WORDS (65536 / 64)
+
+enum portpool_want {
+    PORTPOOL_ANY,
+    PORTPOOL_EVEN, /* EVEN-PORT with R = 0 */
+    PORTPOOL_PAIR, /* EVEN-PORT with R = 1: the even port and the one above are taken together */
+};
+
+struct portpool {
+    uint64_t _taken[PORTPOOL_WORDS]; /* ports outside the range are taken for ever */
+    uint16_t _min, _max;
+};
+
+/* Makes a pool of the ports min..max, both included (min <= max). */
+void portpool_init(struct portpool *p, uint16_t min, uint16_t max);
+
+/* Takes a port, at a place that `random` chooses (RFC 6056: hard to guess). Returns it, or -ENOSPC
+ * when no such port is left. Any thread. */
+int portpool_take(struct portpool *p, enum portpool_want want, uint64_t random);
+
+/* Gives one port back. It must be taken and in the range. Any thread. */
+void portpool_give(struct portpool *p, uint16_t port);
+
+/* True when port is in the range and taken. Any thread. */
+bool portpool_is_taken(const struct portpool *p, uint16_t port);
+
+/* How many are taken. Any thread; exact while no other changes the pool. */
+unsigned portpool_in_use(const struct portpool *p);
+
+#endif

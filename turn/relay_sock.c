@@ -1,0 +1,149 @@
+/* The socket of an allocation's relayed address: peers' datagrams in, clients' payloads out.
+ *
+ * Called through relay_ops by allocate.c, and by the listeners. A shell: what a datagram means is
+ * relay.c's business.
+ *
+ * What one allocation sends to another of the same worker is handed over in memory, with the same
+ * checks, limits and counts on both sides: it saves a send, the loopback device and a read.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/relay_sock.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+#define READ_BUDGET 16 /* reads of one peer socket per loop turn */
+
+struct relay_sock {
+    struct hnode node; /* in the worker's table, by `at` */
+    struct addr at;
+    int fd;
+    unsigned expect; /* udp_recv_expected()'s */
+    struct turn_worker *w;
+    struct alloc *alloc;
+    struct event readable;
+};
+
+/* Passes on what routers and peers said about datagrams of ours. */
+static void tell_errors(struct relay_sock *s)
+{
+    struct relay_to_client out;
+    struct icmp_error e;
+
+    for (unsigned i = 0; i < READ_BUDGET && icmp_queue_next(s->fd, &e); i++) {
+        if (relay_icmp(&s->w->core, s->alloc, &e, worker_now(s->w->loop), &out))
+            turn_worker_to_client(s->w, s->alloc, &out);
+    }
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct relay_sock *s = arg;
+    struct turn_worker *w = s->w;
+    struct relay_to_client out;
+    struct udp_msg *msg;
+
+    (void)what;
+    unsigned n = udp_recv_expected(w->io, fd, &s->expect, READ_BUDGET, &msg);
+    for (unsigned i = 0; i < n; i++) {
+        struct slice payload = slice_of(msg[i].p, msg[i].len);
+        if (relay_from_peer(&w->core, s->alloc, &msg[i].from, payload, worker_now(w->loop), &out))
+            turn_worker_to_client(w, s->alloc, &out);
+    }
+    if (n == 0) /* readable without data: the error queue is */
+        tell_errors(s);
+    worker_want_flush(w->loop, &w->push);
+}
+
+int relay_sock_open(struct turn_worker *w, struct alloc *a, const struct addr *at)
+{
+    struct relay_sock *s = mem_zalloc(sizeof(*s));
+    int err = -ENOMEM;
+
+    if (!s)
+        return -ENOMEM;
+    s->w = w;
+    s->alloc = a;
+    s->at = *at;
+    s->fd = udp_open(at, false, 0);
+    if (s->fd < 0) {
+        err = s->fd;
+        mem_free(s);
+        return err;
+    }
+    (void)icmp_queue_open(s->fd); /* without it, clients learn of no ICMP errors */
+    (void)udp_set_gro(s->fd);     /* without it, each datagram is a read of its own */
+    if (event_assign(&s->readable, worker_base(w->loop), s->fd, EV_READ | EV_PERSIST, on_readable,
+                     s) == -1 ||
+        event_add(&s->readable, NULL) == -1) {
+        close(s->fd);
+        mem_free(s);
+        return -ENOMEM;
+    }
+    htable_add(&w->relays, &s->node, addr_hash(&s->at));
+    a->sock = s;
+    return 0;
+}
+
+void relay_sock_close(struct turn_worker *w, struct alloc *a)
+{
+    struct relay_sock *s = a->sock;
+
+    if (!s)
+        return;
+    if (w->io)
+        udp_push(w->io);
+    htable_del(&w->relays, &s->node);
+    event_del(&s->readable);
+    close(s->fd);
+    mem_free(s);
+    a->sock = NULL;
+}
+
+/* The socket of this worker at that address, or NULL. */
+static struct relay_sock *find(const struct turn_worker *w, const struct addr *at)
+{
+    if (!turn_shared_relay(w->core.shared, at))
+        return NULL;
+    for (struct hnode *n = htable_first(&w->relays, addr_hash(at)); n; n = htable_next(n)) {
+        struct relay_sock *s = CONTAINER_OF(n, struct relay_sock, node);
+        if (addr_eq(&s->at, at))
+            return s;
+    }
+    return NULL;
+}
+
+/* As if `to` had read it from its socket. */
+static void hand_over(struct relay_sock *to, const struct relay_sock *from, struct slice payload)
+{
+    struct turn_worker *w = to->w;
+    struct relay_to_client out;
+
+    if (relay_from_peer(&w->core, to->alloc, &from->at, payload, worker_now(w->loop), &out))
+        turn_worker_to_client(w, to->alloc, &out);
+}
+
+void relay_sock_send(struct turn_worker *w, const struct relay_to_peer *out)
+{
+    const struct relay_sock *s = alloc_sock(out->alloc, out->peer.family);
+    struct relay_sock *to = find(w, &out->peer);
+    int fd = s->fd;
+
+    if (to) {
+        hand_over(to, s, out->payload);
+        return;
+    }
+    if (!out->dont_fragment) {
+        udp_send(w->io, fd, &out->peer, (struct slice){0}, out->payload, 0);
+        return;
+    }
+    /* DF is the socket's, not the datagram's: send alone what must not be fragmented. */
+    udp_push(w->io);
+    udp_set_dont_fragment(fd, true);
+    udp_send(w->io, fd, &out->peer, (struct slice){0}, out->payload, 0);
+    udp_push(w->io);
+    udp_set_dont_fragment(fd, false);
+}

@@ -1,0 +1,342 @@
+/* sori-turn's configuration.
+ *
+ * Called by main.c at start, for --check-config and at a reload. The table is the only place that
+ * knows an option. SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/turn_conf.h"
+
+#include <errno.h>
+
+#include "proto/chandata.h"
+
+#define OPT(section, name, type, field, def, min, max, unit, choices, help)                        \
+    {                                                                                              \
+        section, name, type, offsetof(struct turn_conf, field), def, min, max, unit, choices, help \
+    }
+
+static const struct conf_opt table[] = {
+    OPT("turn", "stun_only", CONF_BOOL, stun_only, "no", 0, 0, NULL, NULL,
+        "Answer STUN Binding requests and nothing else. Then no users or secrets are needed."),
+    OPT("turn", "realm", CONF_STRING, realm, "sori", 0, TURN_REALM_MAX, NULL, NULL,
+        "Realm of the credentials. Keep it short: it is sent to strangers in each 401."),
+    OPT("turn", "listen_udp", CONF_LIST, listen_udp_text, "127.0.0.1:3478", 0, 0, NULL, NULL,
+        "Addresses (ip:port) for UDP clients. A public server names its own; 0.0.0.0 and [::] "
+        "stand for every address that the machine has at the start."),
+    OPT("turn", "listen_tcp", CONF_LIST, listen_tcp_text, "127.0.0.1:3478", 0, 0, NULL, NULL,
+        "Addresses for TCP clients."),
+    OPT("turn", "listen_tls", CONF_LIST, listen_tls_text, "", 0, 0, NULL, NULL,
+        "Addresses for TLS clients; needs [tls] cert_file and key_file. Usual ports: 5349, 443."),
+    OPT("turn", "relay_addresses", CONF_LIST, relay_text, "", 0, 0, NULL, NULL,
+        "Addresses (without port) that allocations are made on. Empty: those of listen_udp."),
+    OPT("turn", "external_addresses", CONF_LIST, external_text, "", 0, 0, NULL, NULL,
+        "Behind a 1:1 NAT: public=private, one for each relay address that has a public side."),
+    OPT("turn", "min_port", CONF_UINT, min_port, "49152", 1024, 65535, NULL, NULL,
+        "Lowest port of relayed addresses."),
+    OPT("turn", "max_port", CONF_UINT, max_port, "65535", 1024, 65535, NULL, NULL,
+        "Highest port of relayed addresses."),
+    OPT("turn", "threads", CONF_UINT, threads, "0", 0, 256, NULL, NULL,
+        "Worker threads; 0 = one per processor."),
+    OPT("turn", "channel_range", CONF_ENUM, channel_range, "lenient", 0, 0, NULL, "lenient|strict",
+        "Channel numbers to accept: 0x4000-0x7FFF (RFC 5766 clients are still in use), or "
+        "0x4000-0x4FFF (RFC 8656)."),
+    OPT("turn", "default_lifetime", CONF_UINT, default_lifetime_s, "600", 60, 3600, "s", NULL,
+        "Lifetime of an allocation that asks for none, and the shortest that is granted."),
+    OPT("turn", "max_lifetime", CONF_UINT, max_lifetime_s, "3600", 60, 3600, "s", NULL,
+        "Longest lifetime that is granted at once."),
+    OPT("turn", "udp_buffer", CONF_UINT, udp_buffer_bytes, "1048576", 0, 67108864, "bytes", NULL,
+        "Receive and send buffer of the UDP listeners; 0 = the system's default. The kernel caps "
+        "it at net.core.rmem_max and wmem_max."),
+    OPT("turn", "drain_timeout", CONF_UINT, drain_timeout_s, "30", 0, 86400, "s", NULL,
+        "After SIGTERM or SIGUSR1 no new allocation is made, and the process ends when the last "
+        "one has ended, or after this time. 0 = it ends at once, as it does on SIGINT and on a "
+        "second SIGTERM."),
+    OPT("turn", "alternate_servers", CONF_LIST, alternate_text, "", 0, 0, NULL, NULL,
+        "Addresses (ip:port, one per family at most) that clients who want a new allocation "
+        "meanwhile are sent to (300). Empty: they are told 508."),
+    OPT("turn", "nat_discovery", CONF_BOOL, nat_discovery, "no", 0, 0, NULL, NULL,
+        "Answer RFC 5780 tests of NAT behaviour, on those listen_udp addresses that come as two "
+        "addresses with the same two ports each. Each Binding answer is then 3.4 (IPv6: 5.8) times "
+        "the "
+        "request."),
+    OPT("auth", "secret_file", CONF_SECRET, secret, "", 0, 0, NULL, NULL,
+        "File with the secret of time-limited credentials: username expiry:callId:user or "
+        "expiry:user, password base64(HMAC-SHA1(secret, username)). Re-read on SIGHUP."),
+    OPT("auth", "previous_secret_file", CONF_SECRET, previous_secret, "", 0, 0, NULL, NULL,
+        "File with the secret before the last rotation; its credentials stay valid until they "
+        "expire. Re-read on SIGHUP."),
+    OPT("auth", "users_file", CONF_SECRET, users, "", 0, 0, NULL, NULL,
+        "File with static users in UTF-8, one user:password a line, or user:0x and the 32 hex "
+        "digits of MD5(user:realm:password), followed or not by the 64 of SHA-256 of the same "
+        "(without those, SHA-256 is offered to nobody). Re-read on SIGHUP."),
+    OPT("auth", "sha256", CONF_ENUM, sha256, "auto", 0, 0, NULL, "auto|always|never",
+        "When a challenge offers SHA-256 credentials (RFC 8489): auto = over TCP and TLS, and over "
+        "UDP where the answer is at most 2.6 times the request, so that forged requests reflect "
+        "little; always closes the way to MD5 that a short first request leaves open."),
+    OPT("auth", "nonce_lifetime", CONF_UINT, nonce_lifetime_s, "600", 10, 86400, "s", NULL,
+        "How long a nonce is accepted before the client is asked to take a new one (438)."),
+    OPT("limits", "allocations_per_user", CONF_UINT, per_user, "32", 0, 1000000, NULL, NULL,
+        "Allocations and reserved ports of one user at once (486); 0 = no limit."),
+    OPT("limits", "allocations_total", CONF_UINT, total, "0", 0, 10000000, NULL, NULL,
+        "Allocations and reserved ports of all users at once (508); 0 = no limit but the ports."),
+    OPT("limits", "bandwidth_per_allocation", CONF_UINT, bandwidth, "0", 0, 250000000, "bytes/s",
+        NULL, "Payload of one allocation, both directions together; 0 = no limit."),
+    OPT("limits", "bandwidth_per_user", CONF_UINT, user_bandwidth, "0", 0, 250000000, "bytes/s",
+        NULL,
+        "Payload of all allocations of one user, both directions together, over all workers; 0 = "
+        "no limit."),
+    OPT("limits", "packets_per_second", CONF_UINT, packets_per_s, "0", 0, 1000000, "1/s", NULL,
+        "Packets of one allocation, both directions together; 0 = no limit."),
+    OPT("limits", "new_peers_per_second", CONF_UINT, peers_per_s, "10", 0, 1000000, "1/s", NULL,
+        "Peer addresses without a permission that one allocation may ask for (508); 0 = no "
+        "limit."),
+    OPT("limits", "new_peers_burst", CONF_UINT, peers_burst, "100", 1, 1000000, NULL, NULL,
+        "How many of those at once."),
+    OPT("limits", "unauthenticated_per_second", CONF_UINT, source_per_s, "10", 0, 1000000, "1/s",
+        NULL,
+        "Answers that one UDP source (IPv4 address, IPv6 /64) gets, per worker, before it has "
+        "proven who it is: Binding, 400, 401, 438. 0 = no limit."),
+    OPT("limits", "unauthenticated_burst", CONF_UINT, source_burst, "10", 1, 1000000, NULL, NULL,
+        "How many of those at once."),
+    OPT("limits", "source_table", CONF_UINT, source_entries, "16384", 64, 16777216, NULL, NULL,
+        "Sources that are remembered for that and for connects_per_second, per worker; 32 bytes "
+        "each and once for each of the two."),
+    OPT("limits", "connects_per_second", CONF_UINT, connects_per_s, "10", 0, 1000000, "1/s", NULL,
+        "TCP and TLS connections that one source (IPv4 address, IPv6 /64) may open, per worker; "
+        "more are closed at once. 0 = no limit."),
+    OPT("limits", "connects_burst", CONF_UINT, connects_burst, "50", 1, 1000000, NULL, NULL,
+        "How many of those at once."),
+    OPT("limits", "connections", CONF_UINT, max_connections, "10000", 1, 1000000, NULL, NULL,
+        "TCP or TLS connections of one listener and worker."),
+    OPT("limits", "idle_timeout", CONF_UINT, idle_s, "30", 1, 3600, "s", NULL,
+        "Time that a connection may live without an allocation."),
+    OPT("limits", "handshake_timeout", CONF_UINT, handshake_s, "5", 1, 60, "s", NULL,
+        "Time for a TLS handshake."),
+    OPT("limits", "client_queue", CONF_UINT, client_queue_bytes, "131072", 4096, 16777216, "bytes",
+        NULL,
+        "Unsent data of one connection; what does not fit is dropped, whole messages at a time."),
+    OPT("clients", "allow_clients", CONF_CIDRS, allow_clients, "", 0, 0, NULL, NULL,
+        "Blocks that clients must come from. Empty: any address."),
+    OPT("clients", "deny_clients", CONF_CIDRS, deny_clients, "", 0, 0, NULL, NULL,
+        "Blocks whose clients get no answer over UDP and no connection; goes before "
+        "allow_clients."),
+    OPT("peers", "allow_relay_to_relay", CONF_BOOL, allow_relay_to_relay, "yes", 0, 0, NULL, NULL,
+        "Let two allocations of this server talk to each other, as two clients that both need a "
+        "relay do. Only ports with a live allocation are reachable this way."),
+    OPT("peers", "allow_private_peers", CONF_BOOL, allow_private, "no", 0, 0, NULL, NULL,
+        "Let peers have private addresses (RFC 1918, 100.64.0.0/10, fc00::/7)."),
+    OPT("peers", "allow_own_addresses", CONF_BOOL, allow_own, "no", 0, 0, NULL, NULL,
+        "Development: let peers be addresses of this machine. Exposes its UDP services."),
+    OPT("peers", "allow_loopback_peers", CONF_BOOL, allow_loopback, "no", 0, 0, NULL, NULL,
+        "Development: let peers be 127.0.0.0/8 and ::1. Exposes local UDP services."),
+    OPT("peers", "allow_peers", CONF_CIDRS, allow, "", 0, 0, NULL, NULL,
+        "Blocks that are allowed although they are private or special. Does not open own "
+        "addresses, loopback, multicast or 0.0.0.0/8."),
+    OPT("peers", "deny_peers", CONF_CIDRS, deny, "", 0, 0, NULL, NULL,
+        "Blocks that are refused; goes before everything else."),
+    OPT("tls", "cert_file", CONF_STRING, cert_file, "", 0, 0, NULL, NULL,
+        "Certificate chain, PEM. Re-read on SIGHUP."),
+    OPT("tls", "key_file", CONF_STRING, key_file, "", 0, 0, NULL, NULL,
+        "Private key, PEM. Re-read on SIGHUP."),
+    OPT("tls", "more_certificates", CONF_LIST, more_certs_text, "", 0, 0, NULL, NULL,
+        "Other certificates, each CERT:KEY (two paths): shown to clients that name a host (SNI) "
+        "which the certificate is for; cert_file goes to all others."),
+    OPT("tls", "watch", CONF_BOOL, tls_watch, "yes", 0, 0, NULL, NULL,
+        "Re-read everything that SIGHUP re-reads when one of these files changes."),
+    OPT("admin", "listen", CONF_ADDR, admin, "", 0, 0, NULL, NULL,
+        "Address for /metrics, /livez and /readyz, such as 127.0.0.1:9641. Empty: none."),
+    OPT("admin", "control", CONF_STRING, control, "", 0, 107, NULL, NULL,
+        "Path of the Unix socket (made with mode 0600) that sori-turnctl speaks to, such as "
+        "/run/sori-turn/control. Empty: none."),
+    OPT("log", "level", CONF_ENUM, log_level, "info", 0, 0, NULL, "error|warn|info|debug",
+        "Which lines are written."),
+    OPT("log", "format", CONF_ENUM, log_format, "text", 0, 0, NULL, "text|json",
+        "Text for people, or one JSON object a line."),
+    OPT("log", "users", CONF_ENUM, log_users, "hashed", 0, 0, NULL, "hashed|plain|none",
+        "How the record of an allocation names its user."),
+    OPT("log", "usage_interval", CONF_UINT, usage_interval_s, "0", 0, 86400, "s", NULL,
+        "How often the record of an allocation that lives is written, with the amounts so far; 0 "
+        "= only at its end."),
+};
+
+static int fail(char err[CONF_ERR_MAX], const char *what, struct slice value)
+{
+    snprintf(err, CONF_ERR_MAX, "%s: \"%.*s\"", what, SLICE_FMT(value));
+    return -EINVAL;
+}
+
+/* Parses a list of addresses; with_port: each must name a port (0 = the kernel's choice is not
+ * accepted), or none may. */
+static int parse_addrs(const struct conf_list *text, struct addr *out, size_t max, size_t *n,
+                       bool with_port, const char *name, char err[CONF_ERR_MAX])
+{
+    for (size_t i = 0; i < text->n; i++) {
+        struct slice s = slice_str(text->v[i]);
+        if (*n == max)
+            return fail(err, "too many addresses", s);
+        if (addr_parse(&out[*n], s) != 0 || (out[*n].port != 0) != with_port)
+            return fail(err, name, s);
+        (*n)++;
+    }
+    return 0;
+}
+
+static int parse_external(struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    static const char want[] = "[turn] external_addresses: want public=private, same family";
+
+    for (size_t i = 0; i < c->external_text.n; i++) {
+        struct slice s = slice_str(c->external_text.v[i]);
+        const uint8_t *eq = memchr(s.p, '=', s.len);
+        struct turn_external e = {0};
+        if (!eq || c->n_external == ARRAY_LEN(c->external))
+            return fail(err, want, s);
+        size_t at = (size_t)(eq - s.p);
+        if (addr_parse(&e.shown, slice_sub(s, 0, at)) != 0 ||
+            addr_parse(&e.bound, slice_sub(s, at + 1, SIZE_MAX)) != 0 || e.shown.port ||
+            e.bound.port || e.shown.family != e.bound.family)
+            return fail(err, want, s);
+        c->external[c->n_external++] = e;
+    }
+    return 0;
+}
+
+static int parse_alternates(struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    struct addr v[2];
+    size_t n = 0;
+    int e = parse_addrs(&c->alternate_text, v, ARRAY_LEN(v), &n, true,
+                        "[turn] alternate_servers: want ip:port", err);
+
+    for (size_t i = 0; !e && i < n; i++) {
+        struct addr *slot = &c->alternate[v[i].family == ADDR_V6];
+        if (slot->family != ADDR_NONE)
+            e = fail(err, "[turn] alternate_servers: one per family",
+                     slice_str(c->alternate_text.v[i]));
+        *slot = v[i];
+    }
+    return e;
+}
+
+/* Cuts each CERT:KEY in place. */
+static int parse_certs(struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    c->certs[c->n_certs++] = (struct turn_cert){c->cert_file, c->key_file};
+    for (size_t i = 0; i < c->more_certs_text.n; i++) {
+        char *text = c->more_certs_text.v[i], *colon = strchr(text, ':');
+        if (!colon || colon == text || colon[1] == '\0')
+            return fail(err, "[tls] more_certificates: want CERT:KEY", slice_str(text));
+        if (c->n_certs == ARRAY_LEN(c->certs))
+            return fail(err, "[tls] more_certificates: too many", slice_str(text));
+        *colon = '\0';
+        c->certs[c->n_certs++] = (struct turn_cert){text, colon + 1};
+    }
+    return 0;
+}
+
+static int parse_lists(struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    int e = parse_addrs(&c->listen_udp_text, c->listen_udp, ARRAY_LEN(c->listen_udp), &c->n_udp,
+                        true, "[turn] listen_udp: want ip:port", err);
+    if (!e)
+        e = parse_addrs(&c->listen_tcp_text, c->listen_tcp, ARRAY_LEN(c->listen_tcp), &c->n_tcp,
+                        true, "[turn] listen_tcp: want ip:port", err);
+    if (!e)
+        e = parse_addrs(&c->listen_tls_text, c->listen_tls, ARRAY_LEN(c->listen_tls), &c->n_tls,
+                        true, "[turn] listen_tls: want ip:port", err);
+    if (!e)
+        e = parse_addrs(&c->relay_text, c->relay, ARRAY_LEN(c->relay), &c->n_relay, false,
+                        "[turn] relay_addresses: want ip without port", err);
+    if (!e)
+        e = parse_alternates(c, err);
+    if (!e)
+        e = parse_certs(c, err);
+    return e ? e : parse_external(c, err);
+}
+
+/* Checks that cannot be made option by option. */
+static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    const char *what = NULL;
+
+    if (c->min_port > c->max_port)
+        what = "[turn] min_port: must not be above max_port";
+    else if (c->default_lifetime_s > c->max_lifetime_s)
+        what = "[turn] default_lifetime: must not be above max_lifetime";
+    else if (c->realm[0] == '\0')
+        what = "[turn] realm: must not be empty";
+    else if (c->n_udp + c->n_tcp + c->n_tls == 0)
+        what = "[turn] listen_udp, listen_tcp, listen_tls: at least one address is needed";
+    else if (c->n_relay == 0 && c->n_udp == 0 && !c->stun_only)
+        what = "[turn] relay_addresses: needed when listen_udp is empty";
+    else if (c->n_tls > 0 && (c->cert_file[0] == '\0' || c->key_file[0] == '\0'))
+        what = "[tls] cert_file and key_file: needed by [turn] listen_tls";
+    else if (!c->stun_only && c->secret.len + c->previous_secret.len + c->users.len == 0)
+        what = "[auth] secret_file or users_file: needed, an open relay is not started "
+               "([turn] stun_only = yes needs neither)";
+    if (!what)
+        return 0;
+    snprintf(err, CONF_ERR_MAX, "%s", what);
+    return -EINVAL;
+}
+
+static int complete(struct turn_conf *c, int loaded, char err[CONF_ERR_MAX])
+{
+    if (loaded)
+        return loaded;
+    int e = parse_lists(c, err);
+    if (!e)
+        e = check(c, err);
+    if (e)
+        turn_conf_free(c);
+    return e;
+}
+
+int turn_conf_load(struct turn_conf *c, const char *path, char err[CONF_ERR_MAX])
+{
+    return complete(c, conf_load(table, ARRAY_LEN(table), c, path, err), err);
+}
+
+int turn_conf_load_text(struct turn_conf *c, struct slice text, const char *name,
+                        char err[CONF_ERR_MAX])
+{
+    return complete(c, conf_load_text(table, ARRAY_LEN(table), c, text, name, err), err);
+}
+
+void turn_conf_free(struct turn_conf *c)
+{
+    conf_free(table, ARRAY_LEN(table), c);
+    *c = (struct turn_conf){0};
+}
+
+void turn_conf_print(FILE *f)
+{
+    conf_print(table, ARRAY_LEN(table), f);
+}
+
+struct turn_limits turn_conf_limits(const struct turn_conf *c)
+{
+    uint32_t packets = (uint32_t)c->packets_per_s;
+
+    return (struct turn_limits){
+        .default_lifetime_s = (uint32_t)c->default_lifetime_s,
+        .max_lifetime_s = (uint32_t)c->max_lifetime_s,
+        .nonce_lifetime_s = (uint32_t)c->nonce_lifetime_s,
+        .channel_max = c->channel_range == TURN_CHANNELS_STRICT ? CHANDATA_CHANNEL_STRICT_MAX
+                                                                : CHANDATA_CHANNEL_MAX,
+        .stun_only = c->stun_only,
+        .sha256 = (enum turn_sha256)c->sha256,
+        .throttle =
+            {
+                .bandwidth = throttle_rule_bytes(c->bandwidth),
+                .user = throttle_rule_bytes(c->user_bandwidth),
+                .packets = {packets * 1000, packets}, /* a second's worth at once */
+                .peers = {(uint32_t)(c->peers_per_s * 1000), (uint32_t)c->peers_burst},
+            },
+        .source = {(uint32_t)(c->source_per_s * 1000), (uint32_t)c->source_burst},
+        .source_entries = (unsigned)c->source_entries,
+    };
+}
+
+struct bucket_rule turn_conf_connects(const struct turn_conf *c)
+{
+    return (struct bucket_rule){(uint32_t)(c->connects_per_s * 1000), (uint32_t)c->connects_burst};
+}

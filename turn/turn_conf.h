@@ -1,0 +1,83 @@
+/* sori-turn's configuration: the option table, the struct it fills, and what follows from both.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_TURN_CONF_H
+#define SORI_TURN_CONF_H
+
+#include "base/conf.h"
+#include "turn/turn_shared.h"
+
+#define TURN_LISTEN_MAX     32 /* addresses per transport, after wildcards are expanded */
+#define TURN_MORE_CERTS_MAX 16
+#define TURN_REALM_MAX      128 /* bytes; a 401 carries it */
+
+enum turn_channel_range { TURN_CHANNELS_LENIENT, TURN_CHANNELS_STRICT };
+
+/* A public address and the one of this machine that stands for it behind a 1:1 NAT. */
+struct turn_external {
+    struct addr shown, bound;
+};
+
+/* A certificate chain and its key. */
+struct turn_cert {
+    const char *cert, *key;
+};
+
+struct turn_conf {
+    /* As read; see the table in turn_conf.c. */
+    bool stun_only, nat_discovery;
+    char *realm;
+    struct conf_list listen_udp_text, listen_tcp_text, listen_tls_text, relay_text, external_text;
+    struct conf_list alternate_text;
+    uint64_t drain_timeout_s;
+    uint64_t min_port, max_port, threads;
+    unsigned channel_range;
+    uint64_t default_lifetime_s, max_lifetime_s, udp_buffer_bytes;
+    struct conf_secret secret, previous_secret, users;
+    unsigned sha256;
+    uint64_t nonce_lifetime_s;
+    uint64_t per_user, total, bandwidth, user_bandwidth, packets_per_s, peers_per_s, peers_burst,
+        source_per_s, source_burst, source_entries;
+    uint64_t connects_per_s, connects_burst, max_connections, idle_s, handshake_s,
+        client_queue_bytes;
+    bool allow_relay_to_relay, allow_private, allow_own, allow_loopback;
+    struct conf_cidrs allow, deny, allow_clients, deny_clients;
+    char *cert_file, *key_file;
+    struct conf_list more_certs_text;
+    bool tls_watch;
+    struct addr admin;
+    char *control;
+    unsigned log_level, log_format, log_users;
+    uint64_t usage_interval_s;
+    /* Parsed from the texts above. */
+    struct addr listen_udp[TURN_LISTEN_MAX], listen_tcp[TURN_LISTEN_MAX],
+        listen_tls[TURN_LISTEN_MAX], relay[TURN_RELAYS_MAX];
+    struct turn_external external[TURN_RELAYS_MAX];
+    struct turn_cert certs[1 + TURN_MORE_CERTS_MAX]; /* the first is cert_file, key_file */
+    size_t n_certs;
+    struct addr alternate[2]; /* IPv4, IPv6; ADDR_NONE where none is configured */
+    size_t n_udp, n_tcp, n_tls, n_relay, n_external;
+};
+
+/* Loads path (NULL: defaults) into the zeroed *c and checks that the options fit together.
+ * Returns 0, or a negative errno with err saying what is wrong and what is allowed; *c is then
+ * freed. Nobody can be authenticated and stun_only is off: that is an error too, an open relay is
+ * never started. */
+int turn_conf_load(struct turn_conf *c, const char *path, char err[CONF_ERR_MAX]);
+
+/* The same from text, name standing for the file in messages. */
+int turn_conf_load_text(struct turn_conf *c, struct slice text, const char *name,
+                        char err[CONF_ERR_MAX]);
+
+/* Frees and wipes; a zeroed struct is allowed. */
+void turn_conf_free(struct turn_conf *c);
+
+/* Prints the commented default configuration. */
+void turn_conf_print(FILE *f);
+
+/* The limits that the workers follow. */
+struct turn_limits turn_conf_limits(const struct turn_conf *c);
+
+/* How many connections one source may open. */
+struct bucket_rule turn_conf_connects(const struct turn_conf *c);
+
+#endif

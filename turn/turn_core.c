@@ -1,0 +1,73 @@
+/* One worker's relay without its sockets: life and time.
+ *
+ * Called by turn_node.c. Pure: sockets are behind relay_ops.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/turn_core.h"
+
+#include <errno.h>
+
+#include "turn/allocate.h"
+
+#define TICK_US US_PER_S /* reservations are looked at this often */
+
+int turn_core_init(struct turn_core *c, struct turn_shared *shared, struct credentials *creds,
+                   const struct relay_ops *ops, void *ops_arg, uint64_t now_us)
+{
+    const struct turn_limits *l = &shared->limits;
+
+    *c = (struct turn_core){.shared = shared, .creds = creds, .ops = ops, .ops_arg = ops_arg};
+    c->sources = source_limit_new(l->source_entries, l->source);
+    if (!c->sources || nonce_init(&c->nonces, shared->nonce_master, l->nonce_lifetime_s) != 0 ||
+        alloc_table_init(&c->allocs, now_us) != 0) {
+        turn_core_fini(c, now_us);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void turn_core_fini(struct turn_core *c, uint64_t now_us)
+{
+    size_t pos = 0;
+    struct hnode *saved = NULL;
+    struct alloc *a;
+
+    while ((a = alloc_table_walk(&c->allocs, &pos, &saved)))
+        allocate_end(c, a, "shutdown", now_us);
+    alloc_table_fini(&c->allocs);
+    source_limit_free(c->sources);
+    nonce_fini(&c->nonces);
+    credentials_free(c->creds);
+    *c = (struct turn_core){0};
+}
+
+void turn_core_reload(struct turn_core *c, struct credentials *creds)
+{
+    credentials_free(c->creds);
+    c->creds = creds;
+}
+
+void turn_core_tick(struct turn_core *c, uint64_t now_us)
+{
+    struct alloc *a;
+    struct reserved r;
+
+    while ((a = alloc_expired(&c->allocs, now_us)))
+        allocate_expire(c, a, now_us);
+    while (reserve_expire(c->shared->reserve, now_us, &r))
+        turn_shared_give(c->shared, &r);
+}
+
+uint64_t turn_core_deadline(const struct turn_core *c, uint64_t now_us)
+{
+    uint64_t next = alloc_deadline(&c->allocs);
+
+    return next < now_us + TICK_US ? next : now_us + TICK_US;
+}
+
+void turn_core_client_gone(struct turn_core *c, const struct five_tuple *client, uint64_t now_us)
+{
+    struct alloc *a = alloc_find(&c->allocs, client);
+
+    if (a)
+        allocate_end(c, a, "disconnected", now_us);
+}

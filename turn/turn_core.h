@@ -1,0 +1,58 @@
+/* One worker's relay without its sockets: everything that dispatch.c and its handlers act on.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_TURN_CORE_H
+#define SORI_TURN_CORE_H
+
+#include "turn/alloc.h"
+#include "turn/credentials.h"
+#include "turn/nonce.h"
+#include "turn/source_limit.h"
+#include "turn/turn_metrics.h"
+#include "turn/turn_shared.h"
+
+/* What the core asks of its shell; tests put a model behind it. */
+struct relay_ops {
+    /* Opens a relay socket bound to at and sets a->sock. Returns 0, -EADDRINUSE (another port is
+     * tried) or another -errno (the Allocate is answered 508). */
+    int (*open)(void *arg, struct alloc *a, const struct addr *at);
+    /* Closes a->sock. */
+    void (*close)(void *arg, struct alloc *a);
+    /* Told when an allocation ends, before it is gone: usage records. May be NULL. */
+    void (*ended)(void *arg, const struct alloc *a, const char *why, uint64_t now_us);
+};
+
+struct turn_core {
+    struct turn_shared *shared; /* lent */
+    struct credentials *creds;  /* owned */
+    struct nonce_keys nonces;
+    struct source_limit *sources;
+    struct alloc_table allocs;
+    struct turn_metrics metrics;
+    const struct relay_ops *ops;
+    void *ops_arg;
+    uint64_t wall_offset_us; /* wall clock minus now_us; the shell keeps it right */
+    unsigned next_relay;     /* where the search for a relay address starts */
+    uint16_t elsewhere_from; /* with DISPATCH_ANSWER_ELSEWHERE: number of a UDP listener */
+    struct addr elsewhere_to;
+};
+
+/* Makes a core. Takes creds in any case. Returns 0 or -ENOMEM. */
+int turn_core_init(struct turn_core *c, struct turn_shared *shared, struct credentials *creds,
+                   const struct relay_ops *ops, void *ops_arg, uint64_t now_us);
+
+/* Ends every allocation and frees the rest. A zeroed core is allowed. */
+void turn_core_fini(struct turn_core *c, uint64_t now_us);
+
+/* Replaces the credentials; takes creds. Allocations live on until their next request. */
+void turn_core_reload(struct turn_core *c, struct credentials *creds);
+
+/* Ends what has expired, reservations too. */
+void turn_core_tick(struct turn_core *c, uint64_t now_us);
+
+/* When to call turn_core_tick() again. */
+uint64_t turn_core_deadline(const struct turn_core *c, uint64_t now_us);
+
+/* The client's connection is gone: ends its allocation. */
+void turn_core_client_gone(struct turn_core *c, const struct five_tuple *client, uint64_t now_us);
+
+#endif

@@ -1,0 +1,365 @@
+/* The whole relay: workers, what they share, reload.
+ *
+ * Called by main.c, in the main thread only. SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/turn_node.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/rand.h"
+#include "net/tls.h"
+#include "turn/turn_tcp_listener.h"
+#include "turn/turn_worker.h"
+
+#define OWN_MAX (256 + TURN_LISTEN_MAX * 3 + TURN_RELAYS_MAX * 2)
+
+struct turn_node {
+    struct turn_shared shared;
+    struct turn_relay relays[TURN_RELAYS_MAX];
+    struct addr relay_addrs[2 * TURN_RELAYS_MAX]; /* bound and shown, for the policy */
+    struct addr own[OWN_MAX];
+    size_t n_own;
+    struct addr udp_shown[TURN_LISTEN_MAX]; /* UDP listeners as clients see them */
+    struct turn_worker **workers;
+    unsigned n_workers, n_started;
+    struct counter draining; /* 0 or 1; main thread */
+};
+
+static bool is_wildcard(const struct addr *a)
+{
+    static const uint8_t zero[16];
+
+    return memcmp(a->ip, zero, sizeof(zero)) == 0;
+}
+
+/* Link-local addresses need a scope that struct addr does not carry: nobody listens there. */
+static bool is_link_local(const struct addr *a)
+{
+    return a->family == ADDR_V6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+}
+
+/* Replaces wildcards by the machine's addresses of that family: then each answer leaves from the
+ * address that was asked, without looking at control messages per packet. */
+static int expand(const struct turn_node *n, struct addr *v, size_t *count, char err[CONF_ERR_MAX])
+{
+    struct addr out[TURN_LISTEN_MAX] = {0};
+    size_t k = 0;
+
+    for (size_t i = 0; i < *count; i++) {
+        size_t from = is_wildcard(&v[i]) ? 0 : n->n_own;
+        if (from == n->n_own && k < TURN_LISTEN_MAX)
+            out[k++] = v[i];
+        for (size_t j = from; j < n->n_own && k < TURN_LISTEN_MAX; j++) {
+            if (n->own[j].family == v[i].family && !is_link_local(&n->own[j]))
+                out[k++] = addr_with_port(n->own[j], v[i].port);
+        }
+    }
+    if (*count > 0 && k == 0) {
+        snprintf(err, CONF_ERR_MAX, "no interface has an address to listen on");
+        return -EADDRNOTAVAIL;
+    }
+    memcpy(v, out, k * sizeof(out[0]));
+    *count = k;
+    return 0;
+}
+
+static int find_own(struct turn_node *n, char err[CONF_ERR_MAX])
+{
+    int found = udp_own_addresses(n->own, OWN_MAX);
+
+    if (found < 0) {
+        snprintf(err, CONF_ERR_MAX, "cannot list interfaces: %s", strerror(-found));
+        return found;
+    }
+    n->n_own = (size_t)found;
+    return 0;
+}
+
+static void add_own(struct turn_node *n, const struct addr *v, size_t count)
+{
+    for (size_t i = 0; i < count && n->n_own < OWN_MAX; i++)
+        n->own[n->n_own++] = addr_with_port(v[i], 0);
+}
+
+/* Relay addresses: as configured, else where we listen for UDP, each once. */
+static void default_relays(struct turn_conf *c)
+{
+    for (size_t i = 0; i < c->n_udp && c->relay_text.n == 0; i++) {
+        bool seen = false;
+        for (size_t j = 0; j < c->n_relay; j++)
+            seen = seen || addr_ip_eq(&c->relay[j], &c->listen_udp[i]);
+        if (!seen && c->n_relay < TURN_RELAYS_MAX)
+            c->relay[c->n_relay++] = addr_with_port(c->listen_udp[i], 0);
+    }
+}
+
+static void make_relays(struct turn_node *n, const struct turn_conf *c)
+{
+    for (size_t i = 0; i < c->n_relay; i++) {
+        struct turn_relay *r = &n->relays[i];
+        r->bound = r->shown = c->relay[i];
+        for (size_t j = 0; j < c->n_external; j++) {
+            if (addr_ip_eq(&c->external[j].bound, &r->bound))
+                r->shown = c->external[j].shown;
+        }
+        portpool_init(&r->pool, (uint16_t)c->min_port, (uint16_t)c->max_port);
+        n->relay_addrs[2 * i] = r->bound;
+        n->relay_addrs[2 * i + 1] = r->shown;
+    }
+    n->shared.relays = n->relays;
+    n->shared.n_relays = c->n_relay;
+}
+
+static void make_discovery(struct turn_node *n, const struct turn_conf *c)
+{
+    for (size_t i = 0; i < c->n_udp; i++) {
+        n->udp_shown[i] = c->listen_udp[i];
+        for (size_t j = 0; j < c->n_external; j++) {
+            if (addr_ip_eq(&c->external[j].bound, &c->listen_udp[i]))
+                n->udp_shown[i] = addr_with_port(c->external[j].shown, c->listen_udp[i].port);
+        }
+    }
+    n->shared.discovery = n->udp_shown;
+    n->shared.n_discovery = c->nat_discovery ? c->n_udp : 0;
+}
+
+static void make_policy(struct turn_node *n, const struct turn_conf *c)
+{
+    add_own(n, c->listen_udp, c->n_udp);
+    add_own(n, c->listen_tcp, c->n_tcp);
+    add_own(n, c->listen_tls, c->n_tls);
+    for (size_t i = 0; i < c->n_external; i++)
+        add_own(n, &c->external[i].shown, 1);
+    n->shared.policy = (struct peer_policy){
+        .own = n->own,
+        .n_own = n->n_own,
+        .relay = n->relay_addrs,
+        .n_relay = 2 * c->n_relay,
+        .allow = c->allow.v,
+        .n_allow = c->allow.n,
+        .deny = c->deny.v,
+        .n_deny = c->deny.n,
+        .allow_relay_to_relay = c->allow_relay_to_relay,
+        .allow_private = c->allow_private,
+        .allow_own = c->allow_own,
+        .allow_loopback = c->allow_loopback,
+    };
+    n->shared.clients = (struct client_policy){
+        .allow = c->allow_clients.v,
+        .n_allow = c->allow_clients.n,
+        .deny = c->deny_clients.v,
+        .n_deny = c->deny_clients.n,
+    };
+}
+
+static struct credentials *make_credentials(const struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    const struct slice secrets[CREDENTIALS_SECRETS] = {
+        slice_of(c->secret.p, c->secret.len),
+        slice_of(c->previous_secret.p, c->previous_secret.len),
+    };
+    char why[CREDENTIALS_ERR_MAX];
+    struct credentials *creds =
+        credentials_new(slice_str(c->realm), slice_of(c->users.p, c->users.len), secrets, why);
+
+    if (!creds)
+        snprintf(err, CONF_ERR_MAX, "[auth] %s", why);
+    return creds;
+}
+
+static int make_shared(struct turn_node *n, struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    int e = find_own(n, err);
+
+    if (!e)
+        e = expand(n, c->listen_udp, &c->n_udp, err);
+    if (!e)
+        e = expand(n, c->listen_tcp, &c->n_tcp, err);
+    if (!e)
+        e = expand(n, c->listen_tls, &c->n_tls, err);
+    if (e)
+        return e;
+    default_relays(c);
+    make_relays(n, c);
+    make_policy(n, c);
+    make_discovery(n, c);
+    n->shared.limits = turn_conf_limits(c);
+    memcpy(n->shared.alternate, c->alternate, sizeof(n->shared.alternate));
+    n->shared.quota = quota_new(c->per_user, c->total);
+    n->shared.reserve = reserve_new();
+    rand_bytes(n->shared.nonce_master, sizeof(n->shared.nonce_master));
+    if (n->shared.quota && n->shared.reserve)
+        return 0;
+    snprintf(err, CONF_ERR_MAX, "out of memory");
+    return -ENOMEM;
+}
+
+static int register_udp(struct metrics *m, const struct udp_stats *s)
+{
+    static const char drops[] = "sori_turn_udp_dropped_total";
+    static const char help[] = "Datagrams lost at a socket, by reason";
+
+    int e = metrics_add(m, "sori_turn_udp_received_total", "", "Datagrams received", METRIC_COUNTER,
+                        &s->recv_pkts);
+    if (!e)
+        e = metrics_add(m, "sori_turn_udp_sent_total", "", "Datagrams sent", METRIC_COUNTER,
+                        &s->sent_pkts);
+    if (!e)
+        e = metrics_add(m, drops, "reason=\"truncated\"", help, METRIC_COUNTER, &s->truncated);
+    if (!e)
+        e = metrics_add(m, drops, "reason=\"full\"", help, METRIC_COUNTER, &s->full);
+    if (!e)
+        e = metrics_add(m, drops, "reason=\"failed\"", help, METRIC_COUNTER, &s->failed);
+    return e;
+}
+
+static int make_worker(struct turn_node *n, const struct turn_conf *c, struct metrics *m,
+                       char err[CONF_ERR_MAX])
+{
+    struct credentials *creds = make_credentials(c, err);
+    struct turn_worker *w;
+
+    if (!creds)
+        return -EINVAL;
+    w = turn_worker_new(n->n_workers, c, &n->shared, creds, err);
+    if (!w)
+        return -EINVAL;
+    n->workers[n->n_workers++] = w;
+    if (turn_metrics_register(m, &w->core.metrics) == 0 &&
+        register_udp(m, udp_io_stats(w->io)) == 0)
+        return 0;
+    snprintf(err, CONF_ERR_MAX, "out of memory");
+    return -ENOMEM;
+}
+
+struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m, char err[CONF_ERR_MAX])
+{
+    struct turn_node *n = mem_zalloc(sizeof(*n));
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = conf->threads > 0 ? (unsigned)conf->threads
+                       : cores > 0       ? (unsigned)cores
+                                         : 1;
+
+    snprintf(err, CONF_ERR_MAX, "out of memory");
+    if (!n)
+        return NULL;
+    n->workers = mem_calloc(threads, sizeof(struct turn_worker *));
+    if (!n->workers || make_shared(n, conf, err) != 0)
+        goto fail;
+    for (unsigned i = 0; i < threads; i++) {
+        if (make_worker(n, conf, m, err) != 0)
+            goto fail;
+    }
+    if (metrics_add(m, "sori_turn_draining", "", "1 while no new allocation is made", METRIC_GAUGE,
+                    &n->draining) != 0)
+        goto fail;
+    return n;
+fail:
+    turn_node_free(n);
+    return NULL;
+}
+
+int turn_node_start(struct turn_node *n)
+{
+    for (; n->n_started < n->n_workers; n->n_started++) {
+        int err = worker_start(n->workers[n->n_started]->loop, "turn");
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* Makes what a reload brings for one worker. Returns 0 or -EINVAL with err; nothing is held then.
+ */
+static int make_renewal(const struct turn_node *n, const struct turn_conf *fresh,
+                        struct credentials **creds, struct tls_ctx **tls, char err[CONF_ERR_MAX])
+{
+    *tls = NULL;
+    *creds = make_credentials(fresh, err);
+    if (!*creds)
+        return -EINVAL;
+    if (n->workers[0]->conf->n_tls == 0 || fresh->cert_file[0] == '\0')
+        return 0;
+    char why[TLS_ERR_MAX];
+    *tls = turn_worker_tls(fresh, why);
+    if (*tls)
+        return 0;
+    snprintf(err, CONF_ERR_MAX, "[tls] %s", why);
+    credentials_free(*creds);
+    return -EINVAL;
+}
+
+int turn_node_reload(struct turn_node *n, const struct turn_conf *fresh, char err[CONF_ERR_MAX])
+{
+    struct credentials **creds = mem_calloc(n->n_workers, sizeof(struct credentials *));
+    struct tls_ctx **tls = mem_calloc(n->n_workers, sizeof(struct tls_ctx *));
+    unsigned made = 0;
+    int e = creds && tls ? 0 : -ENOMEM;
+
+    snprintf(err, CONF_ERR_MAX, "out of memory");
+    while (!e && made < n->n_workers) {
+        e = make_renewal(n, fresh, &creds[made], &tls[made], err);
+        if (!e)
+            made++;
+    }
+    for (unsigned i = 0; i < made; i++) {
+        if (e) {
+            credentials_free(creds[i]);
+            tls_ctx_free(tls[i]);
+        } else if (turn_worker_reload(n->workers[i], creds[i], tls[i]) != 0) {
+            /* Without memory for a mailbox entry: this worker keeps the old ones. */
+            e = 0;
+        }
+    }
+    mem_free(creds);
+    mem_free(tls);
+    return e;
+}
+
+void turn_node_free(struct turn_node *n)
+{
+    if (!n)
+        return;
+    for (unsigned i = 0; i < n->n_started; i++)
+        worker_stop(n->workers[i]->loop);
+    for (unsigned i = 0; i < n->n_started; i++)
+        worker_join(n->workers[i]->loop);
+    for (unsigned i = 0; i < n->n_workers; i++)
+        turn_worker_free(n->workers[i]);
+    mem_free(n->workers);
+    quota_free(n->shared.quota);
+    reserve_free(n->shared.reserve);
+    mem_free(n);
+}
+
+unsigned turn_node_threads(const struct turn_node *n)
+{
+    return n->n_workers;
+}
+
+void turn_node_drain(struct turn_node *n)
+{
+    turn_shared_drain(&n->shared);
+    if (counter_get(&n->draining) == 0)
+        counter_inc(&n->draining);
+}
+
+uint64_t turn_node_allocations(const struct turn_node *n)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < n->n_workers; i++)
+        sum += counter_get(&n->workers[i]->core.metrics.allocations);
+    return sum;
+}
+
+struct turn_worker *turn_node_worker(const struct turn_node *n, unsigned i)
+{
+    return n->workers[i];
+}
+
+const struct turn_shared *turn_node_shared(const struct turn_node *n)
+{
+    return &n->shared;
+}

@@ -1,0 +1,287 @@
+/* One worker of the relay: the core and the sockets around it, on one thread.
+ *
+ * Made by turn_node.c, before the threads run. Nothing is shared with other workers but
+ * struct turn_shared; new credentials and certificates come through the loop's mailbox.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/turn_worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/tls.h"
+#include "turn/relay_sock.h"
+#include "turn/turn_tcp_listener.h"
+#include "turn/turn_udp_listener.h"
+
+#define IO_SLOTS      128 /* reads of one loop turn in flight */
+#define RELAYS_EXPECT 256 /* relay sockets; the table grows */
+
+#define REPORTS 16 /* looks at what is due per usage_interval */
+
+/* What another thread wants done here, and waits for. */
+struct call {
+    struct turn_worker *w;
+    turn_worker_fn *fn;
+    void *arg;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool done;
+};
+
+/* What a reload brings. */
+struct renewal {
+    struct turn_worker *w;
+    struct credentials *creds;
+    struct tls_ctx *tls;
+};
+
+static void on_push(void *arg, uint64_t now_us)
+{
+    struct turn_worker *w = arg;
+
+    (void)now_us;
+    udp_push(w->io);
+}
+
+static void on_tick(void *arg, uint64_t now_us)
+{
+    struct turn_worker *w = arg;
+
+    w->core.wall_offset_us = clock_wall_us() - now_us;
+    turn_core_tick(&w->core, now_us);
+    worker_timer(w->loop, &w->tick, turn_core_deadline(&w->core, now_us));
+}
+
+static int on_open(void *arg, struct alloc *a, const struct addr *at)
+{
+    return relay_sock_open(arg, a, at);
+}
+
+static void on_close(void *arg, struct alloc *a)
+{
+    relay_sock_close(arg, a);
+}
+
+static void write_record(const struct turn_worker *w, const struct alloc *a, const char *why,
+                         uint64_t now_us)
+{
+    uint8_t text[USAGE_TEXT_MAX];
+    struct wr line = wr_init(text, sizeof(text));
+
+    if (!log_enabled(LOG_INFO))
+        return;
+    usage_format(&line, a, (enum usage_user)w->conf->log_users, why, now_us);
+    log_info("usage", "%.*s", SLICE_FMT(wr_done(&line)));
+}
+
+static void on_ended(void *arg, const struct alloc *a, const char *why, uint64_t now_us)
+{
+    write_record(arg, a, why, now_us);
+}
+
+static void on_due(void *arg, const struct alloc *a)
+{
+    const struct turn_worker *w = arg;
+
+    write_record(w, a, NULL, worker_now(w->loop));
+}
+
+static void on_report(void *arg, uint64_t now_us)
+{
+    struct turn_worker *w = arg;
+    uint64_t interval_us = w->conf->usage_interval_s * US_PER_S;
+
+    usage_due(&w->core.allocs, interval_us, now_us, on_due, w);
+    worker_timer(w->loop, &w->report, now_us + interval_us / REPORTS);
+}
+
+static const struct relay_ops ops = {on_open, on_close, on_ended};
+
+static int failed(char err[CONF_ERR_MAX], const char *what, const struct addr *at, int err_no)
+{
+    char text[ADDR_TEXT_MAX];
+
+    snprintf(err, CONF_ERR_MAX, "%s %s: %s", what, addr_format(at, text), strerror(-err_no));
+    return err_no;
+}
+
+static int listen_udp(struct turn_worker *w, uint16_t *number, char err[CONF_ERR_MAX])
+{
+    const struct turn_conf *c = w->conf;
+
+    for (size_t i = 0; i < c->n_udp; i++) {
+        int e = turn_udp_listener_new(&w->udp[i], w, &c->listen_udp[i], (*number)++);
+        if (e)
+            return failed(err, "[turn] listen_udp", &c->listen_udp[i], e);
+        w->n_udp++;
+    }
+    return 0;
+}
+
+static int listen_streams(struct turn_worker *w, const struct addr *v, size_t n,
+                          enum five_tuple_transport transport, uint16_t *number,
+                          char err[CONF_ERR_MAX])
+{
+    for (size_t i = 0; i < n; i++) {
+        int e = turn_tcp_listener_new(&w->tcp[w->n_tcp], w, &v[i], transport, (*number)++);
+        if (e)
+            return failed(err,
+                          transport == FIVE_TUPLE_TLS ? "[turn] listen_tls" : "[turn] listen_tcp",
+                          &v[i], e);
+        w->n_tcp++;
+    }
+    return 0;
+}
+
+struct tls_ctx *turn_worker_tls(const struct turn_conf *conf, char *err)
+{
+    struct tls_ctx *t = tls_ctx_new(conf->certs[0].cert, conf->certs[0].key, TURN_ALPN, err);
+
+    for (size_t i = 1; t && i < conf->n_certs; i++) {
+        if (tls_ctx_add(t, conf->certs[i].cert, conf->certs[i].key, err) != 0) {
+            tls_ctx_free(t);
+            return NULL;
+        }
+    }
+    return t;
+}
+
+static int open_listeners(struct turn_worker *w, char err[CONF_ERR_MAX])
+{
+    const struct turn_conf *c = w->conf;
+    uint16_t number = 0;
+
+    if (c->n_tls > 0) {
+        char why[TLS_ERR_MAX];
+        w->tls = turn_worker_tls(c, why);
+        if (!w->tls) {
+            snprintf(err, CONF_ERR_MAX, "[tls] %s", why);
+            return -EINVAL;
+        }
+    }
+    if (c->n_tcp + c->n_tls > 0) {
+        w->connects = source_limit_new((unsigned)c->source_entries, turn_conf_connects(c));
+        if (!w->connects)
+            return -ENOMEM;
+    }
+    int e = listen_udp(w, &number, err);
+    if (!e)
+        e = listen_streams(w, c->listen_tcp, c->n_tcp, FIVE_TUPLE_TCP, &number, err);
+    if (!e)
+        e = listen_streams(w, c->listen_tls, c->n_tls, FIVE_TUPLE_TLS, &number, err);
+    return e;
+}
+
+struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
+                                    struct turn_shared *shared, struct credentials *creds,
+                                    char err[CONF_ERR_MAX])
+{
+    struct turn_worker *w = mem_zalloc(sizeof(*w));
+
+    snprintf(err, CONF_ERR_MAX, "out of memory or descriptors");
+    if (w)
+        w->loop = worker_new(index);
+    if (!w || !w->loop) {
+        credentials_free(creds);
+        goto fail;
+    }
+    w->conf = conf;
+    w->push = (struct wflush){.fn = on_push, .arg = w};
+    w->report = (struct wtimer){.fn = on_report, .arg = w};
+    w->tick = (struct wtimer){.fn = on_tick, .arg = w};
+    if (turn_core_init(&w->core, shared, creds, &ops, w, worker_now(w->loop)) != 0)
+        goto fail;
+    w->io = udp_io_new(IO_SLOTS, UDP_DATAGRAM_MAX);
+    if (!w->io || htable_init(&w->relays, RELAYS_EXPECT) != 0 || open_listeners(w, err) != 0)
+        goto fail;
+    on_tick(w, worker_now(w->loop));
+    if (conf->usage_interval_s > 0)
+        on_report(w, worker_now(w->loop));
+    return w;
+fail:
+    turn_worker_free(w);
+    return NULL;
+}
+
+void turn_worker_free(struct turn_worker *w)
+{
+    if (!w)
+        return;
+    for (size_t i = 0; i < w->n_tcp; i++)
+        turn_tcp_listener_free(w->tcp[i]);
+    if (w->loop)
+        turn_core_fini(&w->core, worker_now(w->loop));
+    for (size_t i = 0; i < w->n_udp; i++)
+        turn_udp_listener_free(w->udp[i]);
+    tls_ctx_free(w->tls);
+    source_limit_free(w->connects);
+    udp_io_free(w->io);
+    htable_fini(&w->relays);
+    worker_free(w->loop);
+    mem_free(w);
+}
+
+static void on_renewal(void *arg, uint64_t now_us)
+{
+    struct renewal *r = arg;
+
+    (void)now_us;
+    turn_core_reload(&r->w->core, r->creds);
+    if (r->tls) {
+        tls_ctx_free(r->w->tls);
+        r->w->tls = r->tls;
+    }
+    mem_free(r);
+}
+
+int turn_worker_reload(struct turn_worker *w, struct credentials *creds, struct tls_ctx *tls)
+{
+    struct renewal *r = mem_zalloc(sizeof(*r));
+
+    if (r)
+        *r = (struct renewal){w, creds, tls};
+    if (r && worker_post(w->loop, on_renewal, r) == 0)
+        return 0;
+    mem_free(r);
+    credentials_free(creds);
+    tls_ctx_free(tls);
+    return -ENOMEM;
+}
+
+static void on_call(void *arg, uint64_t now_us)
+{
+    struct call *c = arg;
+
+    c->fn(c->w, c->arg, now_us);
+    pthread_mutex_lock(&c->lock);
+    c->done = true;
+    pthread_cond_signal(&c->ended);
+    pthread_mutex_unlock(&c->lock); /* c is its caller's again, who frees it */
+}
+
+int turn_worker_call(struct turn_worker *w, turn_worker_fn *fn, void *arg)
+{
+    struct call c = {.w = w, .fn = fn, .arg = arg};
+
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_cond_init(&c.ended, NULL);
+    int err = worker_post(w->loop, on_call, &c);
+    pthread_mutex_lock(&c.lock);
+    while (!err && !c.done)
+        pthread_cond_wait(&c.ended, &c.lock);
+    pthread_mutex_unlock(&c.lock);
+    pthread_cond_destroy(&c.ended);
+    pthread_mutex_destroy(&c.lock);
+    return err;
+}
+
+void turn_worker_to_client(struct turn_worker *w, const struct alloc *a,
+                           const struct relay_to_client *out)
+{
+    if (five_tuple_is_stream(&a->tuple))
+        turn_tcp_listener_send(a->link, out);
+    else
+        turn_udp_listener_send(w->udp[a->tuple.listener], &a->tuple.client, out);
+}

@@ -1,0 +1,58 @@
+/* One worker of the relay: the core and the sockets around it, on one thread.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_TURN_WORKER_H
+#define SORI_TURN_WORKER_H
+
+#include "net/udp.h"
+#include "net/worker.h"
+#include "turn/relay.h"
+#include "turn/turn_conf.h"
+#include "turn/usage.h"
+
+struct source_limit;
+struct tls_ctx;
+struct turn_tcp_listener;
+struct turn_udp_listener;
+
+struct turn_worker {
+    struct worker *loop;
+    struct turn_core core;
+    struct udp_io *io;
+    struct htable relays;          /* relay sockets by address: relay_sock.c */
+    struct tls_ctx *tls;           /* read at each accept; NULL without TLS listeners */
+    struct source_limit *connects; /* new connections per source; NULL without such listeners */
+    const struct turn_conf *conf;
+    struct wflush push;
+    struct wtimer tick, report;
+    /* By listener number: UDP first, then TCP, then TLS. */
+    struct turn_udp_listener *udp[TURN_LISTEN_MAX];
+    struct turn_tcp_listener *tcp[2 * TURN_LISTEN_MAX];
+    size_t n_udp, n_tcp;
+};
+
+/* Makes a worker with all its listeners open, not running yet. conf and shared outlive it; takes
+ * creds in any case. NULL with err (CONF_ERR_MAX bytes) saying what could not be opened. */
+struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
+                                    struct turn_shared *shared, struct credentials *creds,
+                                    char err[CONF_ERR_MAX]);
+
+/* Ends everything. The thread must have been joined. NULL is allowed. */
+void turn_worker_free(struct turn_worker *w);
+
+/* The TLS context of this configuration, with all its certificates. NULL with err (TLS_ERR_MAX). */
+struct tls_ctx *turn_worker_tls(const struct turn_conf *conf, char *err);
+
+/* Hands new credentials and, unless NULL, a new TLS context to the worker, which takes both. Any
+ * thread. Returns 0 or -ENOMEM (then they are freed). */
+int turn_worker_reload(struct turn_worker *w, struct credentials *creds, struct tls_ctx *tls);
+
+/* Runs fn(w, arg) in the worker's thread and waits for its end. Any other thread, while the worker
+ * runs. Returns 0, or -ENOMEM when it was not run. */
+typedef void turn_worker_fn(struct turn_worker *w, void *arg, uint64_t now_us);
+int turn_worker_call(struct turn_worker *w, turn_worker_fn *fn, void *arg);
+
+/* Sends a relayed message to a's client, over whatever it came by. Worker thread. */
+void turn_worker_to_client(struct turn_worker *w, const struct alloc *a,
+                           const struct relay_to_client *out);
+
+#endif

@@ -1,0 +1,63 @@
+/* The record of one allocation's use, as a log line.
+ *
+ * Called by turn_worker.c when an allocation ends, and at intervals while it lives. Pure.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/usage.h"
+
+#include <inttypes.h>
+
+#include "base/hash.h"
+#include "proto/turncred.h"
+
+#define DUE_AT_LEAST 64 /* records at once */
+
+static void put_user(struct wr *w, struct slice user, enum usage_user privacy)
+{
+    if (privacy == USAGE_USER_PLAIN)
+        wr_bytes(w, user);
+    else if (privacy == USAGE_USER_HASHED)
+        wr_fmt(w, "%016" PRIx64, hash_bytes(user));
+    else
+        wr_str(w, "-");
+}
+
+void usage_format(struct wr *w, const struct alloc *a, enum usage_user privacy, const char *why,
+                  uint64_t now_us)
+{
+    static const char *const transport[] = {
+        [FIVE_TUPLE_UDP] = "udp",
+        [FIVE_TUPLE_TCP] = "tcp",
+        [FIVE_TUPLE_TLS] = "tls",
+    };
+    struct turncred cred = {.user = alloc_user(a)};
+
+    turncred_parse(&cred, alloc_user(a)); /* a static name stays as it is */
+    wr_str(w, why ? "allocation ended: user=" : "allocation alive: user=");
+    put_user(w, cred.user, privacy);
+    wr_str(w, " call=");
+    wr_bytes(w, cred.call_id.len > 0 ? cred.call_id : SLICE_LIT("-"));
+    wr_fmt(w,
+           " transport=%s seconds=%" PRIu64 " up_packets=%" PRIu64 " up_bytes=%" PRIu64
+           " down_packets=%" PRIu64 " down_bytes=%" PRIu64 "",
+           transport[a->tuple.transport], (now_us - a->start_us) / US_PER_S, a->up_pkts,
+           a->up_bytes, a->down_pkts, a->down_bytes);
+    if (why)
+        wr_fmt(w, " why=%s", why);
+}
+
+void usage_due(const struct alloc_table *t, uint64_t interval_us, uint64_t now_us, usage_fn *fn,
+               void *arg)
+{
+    size_t budget = alloc_table_count(t) / 8 + DUE_AT_LEAST, pos = 0;
+    struct hnode *saved = NULL;
+    struct alloc *a;
+
+    while (budget > 0 && (a = alloc_table_walk(t, &pos, &saved))) {
+        uint64_t last_us = a->reported_us ? a->reported_us : a->start_us;
+        if (now_us - last_us < interval_us)
+            continue;
+        a->reported_us = now_us;
+        fn(arg, a);
+        budget--;
+    }
+}

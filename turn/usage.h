@@ -1,0 +1,29 @@
+/* The record of one allocation's use, as a log line. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_TURN_USAGE_H
+#define SORI_TURN_USAGE_H
+
+#include "turn/alloc.h"
+
+/* How users appear in the log. */
+enum usage_user {
+    USAGE_USER_HASHED, /* 16 hex digits, the same for one user until the process restarts */
+    USAGE_USER_PLAIN,
+    USAGE_USER_NONE,
+};
+
+#define USAGE_TEXT_MAX 1024
+
+/* Writes the record of an allocation as it is at now_us: user, call id (of a time-limited
+ * username), packets and bytes each way so far, seconds. why: one word for one that ends, NULL for
+ * one that lives on. */
+void usage_format(struct wr *w, const struct alloc *a, enum usage_user privacy, const char *why,
+                  uint64_t now_us);
+
+/* Calls fn(arg, a) for allocations that have lived interval_us since they began or were last given,
+ * for some of them when there are many: asked 16 times an interval, it gives each in time or half
+ * an interval late. fn must not end allocations. */
+typedef void usage_fn(void *arg, const struct alloc *a);
+void usage_due(const struct alloc_table *t, uint64_t interval_us, uint64_t now_us, usage_fn *fn,
+               void *arg);
+
+#endif
