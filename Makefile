@@ -32,7 +32,7 @@ ALLL    := -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
 
 SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)
 SRC_server := $(filter-out server/main.c,$(wildcard server/*.c))
-SRC_turn   := $(filter-out turn/main.c,$(wildcard turn/*.c))
+SRC_turn   := $(filter-out turn/main.c turn/turnctl_main.c,$(wildcard turn/*.c))
 TESTS      := $(wildcard tests/unit/*/*_test.c)
 FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH      := $(wildcard bench/micro/*.c bench/load/*.c)
@@ -42,7 +42,7 @@ bin         = $(patsubst %.c,$(BUILD)/%,$(1))
 LIB_common := $(BUILD)/libcommon.a
 LIB_server := $(BUILD)/libserver.a
 LIB_turn   := $(BUILD)/libturn.a
-DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-turn
+DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-turn $(BUILD)/sori-turnctl
 WEB        := $(wildcard server/web/*)
 
 .DELETE_ON_ERROR:
@@ -71,6 +71,10 @@ $(LIB_common) $(LIB_server) $(LIB_turn):
 # The page is compiled into sori-server with .incbin.
 $(BUILD)/server/web_files.o: $(WEB)
 
+$(BUILD)/sori-turnctl: $(BUILD)/turn/turnctl_main.o $(LIB_turn) $(LIB_common)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+
 $(BUILD)/sori-%: $(BUILD)/%/main.o $(BUILD)/lib%.a $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
@@ -92,8 +96,8 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/rep
 TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS))
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 
-deps: ## install Debian packages that are missing (asks for root only then)
-	@deploy/deps.sh build
+deps: ## install Debian and npm packages that build, tests and gate need and are missing
+	@deploy/deps.sh build test check
 
 run: ## build, make a development set-up under run/, start everything, print the page's address
 	@deploy/deps.sh build
@@ -118,6 +122,7 @@ sim: $(call bin,$(SIMS)) ## simulate calls: make sim SEEDS=1000000
 
 FUZZ_SECONDS ?= 30
 fuzz-smoke: ## coverage-guided fuzzing with libFuzzer: make fuzz-smoke FUZZ_SECONDS=30
+	@deploy/deps.sh build fuzz
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=address,undefined \
 	  CFLAGS="-O1 -g -fsanitize=fuzzer-no-link" fuzz-bins
 	@BUILD=build/fuzz tests/fuzz/smoke.sh $(FUZZ_SECONDS)
@@ -146,11 +151,12 @@ bench-turn: $(BUILD)/sori-turn $(call bin,$(filter bench/load/turn%,$(BENCH))) #
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/turn.py
 
-install: all ## install daemons, configuration and systemd units under PREFIX (DESTDIR is honoured)
+install: all ## install daemons, units and (where none is) configuration: PREFIX, DESTDIR
 	install -Dm755 $(BUILD)/sori-server $(DESTDIR)$(PREFIX)/bin/sori-server
 	install -Dm755 $(BUILD)/sori-turn $(DESTDIR)$(PREFIX)/bin/sori-turn
-	install -Dm644 config/server.ini $(DESTDIR)/etc/sori/server.ini
-	install -Dm644 config/turn.ini $(DESTDIR)/etc/sori/turn.ini
+	install -Dm755 $(BUILD)/sori-turnctl $(DESTDIR)$(PREFIX)/bin/sori-turnctl
+	for f in server turn; do [ -e $(DESTDIR)/etc/sori/$$f.ini ] || \
+	  install -Dm644 config/$$f.ini $(DESTDIR)/etc/sori/$$f.ini || exit 1; done
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/*.service
 
 clean: ## remove what was built

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs the Debian packages that are missing for the given purposes: build test check fuzz bench.
+# Asks for root only when something is missing. SPDX-License-Identifier: BSD-3-Clause
+set -eu
+build="gcc make pkg-config libevent-dev libssl-dev libjansson-dev libmicrohttpd-dev libinih-dev openssl python3"
+test="libcmocka-dev python3-pytest python3-aioice python3-websockets coturn chromium nodejs iproute2 util-linux procps"
+check="clang clang-format cppcheck git"
+fuzz="clang libclang-rt-14-dev"
+bench="coturn nodejs python3-matplotlib util-linux"
+
+want=""
+for purpose in "$@"; do
+    case $purpose in
+    build) want="$want $build" ;;
+    test) want="$want $test" ;;
+    check) want="$want $check" ;;
+    bench) want="$want $bench" ;;
+    fuzz) want="$want $fuzz" ;;
+    *) echo "deps.sh: unknown purpose '$purpose' (build, test, check, fuzz, bench)" >&2; exit 64 ;;
+    esac
+done
+
+missing=""
+for p in $want; do
+    # Node may have come from elsewhere than Debian: any node 18 or newer will do.
+    if [ "$p" = nodejs ] && command -v node >/dev/null 2>&1; then continue; fi
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
+done
+case " $* " in *" test "* | *" bench "*)
+    command -v npm >/dev/null 2>&1 || missing="$missing npm" ;;
+esac
+
+if [ -n "$missing" ]; then
+    echo "Installing Debian packages:$missing"
+    if [ "$(id -u)" = 0 ]; then as_root=""; else as_root="sudo"; fi
+    log=$(mktemp)
+    # shellcheck disable=SC2086
+    if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        echo "deps.sh: installing failed; the whole output is in $log" >&2
+        exit 1
+    fi
+    rm -f "$log"
+fi
+
+# Packages of npm that tests and benches use (the daemons use none).
+for purpose in "$@"; do
+    case $purpose in test) dir=tests ;; bench) dir=bench/peers ;; *) continue ;; esac
+    [ -f "$dir/package-lock.json" ] || continue
+    if [ ! -d "$dir/node_modules" ] || [ "$dir/package-lock.json" -nt "$dir/node_modules" ]; then
+        echo "Installing npm packages of $dir"
+        (cd "$dir" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error) && touch "$dir/node_modules"
+    fi
+done

@@ -1,0 +1,164 @@
+#!/usr/bin/python3
+"""Runs Sori's tests and ends with the line "N passed, N failed".
+
+    tests/run.py [unit|fuzz|sim|web|e2e|browser|oom]... [-k WORD]
+
+BUILD names the folder of the binaries (build/gcc). Everything runs on loopback; end-to-end tests
+run in a network namespace of their own. SPDX-License-Identifier: BSD-3-Clause
+"""
+import concurrent.futures
+import glob
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("BUILD", "build/gcc")
+TTY = sys.stdout.isatty()
+PARTS = ["unit", "fuzz", "sim", "web", "e2e", "browser"]
+LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "e2e": 900, "browser": 900, "oom": 900}
+SEEDS = os.environ.get("SEEDS", "10000")
+# Public seeds that a fuzz target replays beside its own corpus where they are present.
+STUN_SEEDS = ["fuzz-seeds/webrtc/stun-corpus", "fuzz-seeds/coturn/FuzzStun", "fuzz-seeds/coturn/FuzzStunClient"]
+PUBLIC_SEEDS = {"stun": STUN_SEEDS, "turn": STUN_SEEDS, "chandata": STUN_SEEDS, "json": ["json-parsing"],
+                "sig": ["json-parsing"], "call": ["json-parsing"], "jwt": ["wycheproof"]}
+
+
+class Totals:
+    passed = failed = skipped = 0
+
+
+def env():
+    e = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", SORI_BUILD=os.path.join(ROOT, BUILD),
+             SORI_ROOT=ROOT, PYTHONDONTWRITEBYTECODE="1",
+             PYTHONPATH=os.path.join(ROOT, "tests", "lib"))
+    e.setdefault("SORI_VECTORS", os.path.join(os.path.dirname(ROOT), "shared", "vectors"))
+    e.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=99")
+    e.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+    e.setdefault("TSAN_OPTIONS", "exitcode=99")
+    return e
+
+
+def run(cmd, limit):
+    start = time.monotonic()
+    try:
+        p = subprocess.run(cmd, cwd=ROOT, env=env(), stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit)
+        code, out = p.returncode, p.stdout.decode("utf-8", "replace")
+    except OSError as missing:
+        code, out = -1, f"cannot run {cmd[0]}: {missing.strerror}\n"
+    except subprocess.TimeoutExpired as late:
+        code, out = -1, (late.stdout or b"").decode("utf-8", "replace") + f"\nstopped after {limit} s\n"
+    return code, out, time.monotonic() - start
+
+
+def report(name, passed, failed, skipped, secs, out):
+    Totals.passed += passed
+    Totals.failed += failed
+    Totals.skipped += skipped
+    mark = "FAIL" if failed else "ok"
+    skip = f", {skipped} skipped" if skipped else ""
+    print(f"{mark:4} {name:44} {passed:4} passed{skip}{f', {failed} failed' if failed else ''}"
+          f"  {secs:.1f} s", flush=True)
+    if failed:
+        print("     | " + out.rstrip().replace("\n", "\n     | "), flush=True)
+
+
+def tap(name, cmd, limit):
+    """A program that prints TAP (cmocka, node --test)."""
+    code, out, secs = run(cmd, limit)
+    # cmocka writes "not ok 3 # SKIP name" for a skipped test, others "ok 3 name # SKIP".
+    skipped = len(re.findall(r"^(?:not )?ok \d+.*# SKIP", out, re.M))
+    passed = len(re.findall(r"^ok \d+(?!.*# SKIP)", out, re.M))
+    failed = len(re.findall(r"^not ok \d+(?!.*# SKIP)", out, re.M))
+    if "# tests " in out:  # node's own totals (nested tests counted once)
+        n = {k: int(v) for k, v in re.findall(r"^# (pass|fail|skipped|cancelled) (\d+)", out, re.M)}
+        passed, skipped = n.get("pass", 0), n.get("skipped", 0)
+        failed = n.get("fail", 0) + n.get("cancelled", 0)
+    if code != 0 and failed == 0:
+        failed = 1
+    if passed + failed + skipped == 0 and code == 0:
+        failed, out = 1, out + "\nno test ran"
+    return name, passed, failed, skipped, secs, out
+
+
+def single(name, cmd, limit):
+    code, out, secs = run(cmd, limit)
+    return name, int(code == 0), int(code != 0), 0, secs, out
+
+
+def pytest(name, path, limit):
+    inner = ["/usr/bin/python3", "-m", "pytest", "-q", "-x" if os.environ.get("FAILFAST") else "--color=no",
+             "-p", "no:cacheprovider", path]
+    code, out, secs = run(namespace(inner), limit)
+    n = {k: int(v) for v, k in re.findall(r"(\d+) (passed|failed|skipped|error)", out)}
+    failed = n.get("failed", 0) + n.get("error", 0)
+    if code not in (0, 5) and failed == 0:
+        failed = 1
+    return name, n.get("passed", 0), failed, n.get("skipped", 0), secs, out
+
+
+def namespace(cmd):
+    """The command in a network namespace with only a loopback interface."""
+    if os.environ.get("SORI_NO_NETNS"):
+        return cmd
+    return ["unshare", "-rn", "sh", "-c", "ip link set lo up && exec " + shlex.join(cmd)]
+
+
+def jobs(part, word):
+    def found(pattern):
+        return [f for f in sorted(glob.glob(os.path.join(ROOT, pattern), recursive=True))
+                if word in f and "node_modules" not in f]
+
+    def rel(f):
+        return os.path.relpath(f, ROOT)
+
+    limit = LIMIT_S[part]
+    if part in ("unit", "oom"):
+        for f in found("tests/unit/*/*_test.c"):
+            if part == "oom" and "test_oom" not in open(f, encoding="utf-8").read():
+                continue
+            binary = os.path.join(BUILD, rel(f)[:-2])
+            yield lambda n=rel(f)[6:-7], b=binary: tap(n, [b], limit)
+    elif part == "fuzz":
+        for f in found("tests/fuzz/fuzz_*.c"):
+            name = os.path.basename(f)[5:-2]
+            dirs = [f"tests/fuzz/corpus/{name}"] + [os.path.join(env()["SORI_VECTORS"], d)
+                                                    for d in PUBLIC_SEEDS.get(name, [])]
+            dirs = [d for d in dirs if os.path.isdir(os.path.join(ROOT, d))]
+            yield lambda n=name, b=os.path.join(BUILD, rel(f)[:-2]), d=dirs: single(f"fuzz/{n}", [b] + d, limit)
+    elif part == "sim":
+        for f in found("tests/sim/*_sim.c"):
+            yield lambda n=rel(f)[6:-2], b=os.path.join(BUILD, rel(f)[:-2]): \
+                single(f"{n} ({SEEDS} seeds)", [b, "--seeds", SEEDS], limit)
+    elif part == "web":
+        for f in found("tests/unit/web/*.test.mjs"):
+            yield lambda f=f: tap(rel(f)[6:], ["node", "--test", "--test-reporter=tap", rel(f)], limit)
+    elif part == "e2e":
+        for f in found("tests/e2e/*_test.py"):
+            yield lambda f=f: pytest(rel(f)[6:-3], rel(f), limit)
+    elif part == "browser":
+        for f in found("tests/e2e/*_web_test.mjs"):
+            yield lambda f=f: tap(rel(f)[6:], ["node", "tests/e2e/run_browser.mjs", rel(f)], limit)
+
+
+def main():
+    args = sys.argv[1:]
+    word = args[args.index("-k") + 1] if "-k" in args else ""
+    parts = [a for a in args if a in PARTS + ["oom"]] or PARTS
+    for part in parts:
+        # End-to-end tests start daemons and browsers: one at a time. The rest shares the cores.
+        width = 1 if part in ("e2e", "browser") else max(2, os.cpu_count() or 1)
+        with concurrent.futures.ThreadPoolExecutor(width) as pool:
+            for done in concurrent.futures.as_completed([pool.submit(j) for j in jobs(part, word)]):
+                report(*done.result())
+    tail = f", {Totals.skipped} skipped" if Totals.skipped else ""
+    print(f"{Totals.passed} passed, {Totals.failed} failed{tail}")
+    sys.exit(1 if Totals.failed or Totals.passed == 0 else 0)
+
+
+if __name__ == "__main__":
+    main()
