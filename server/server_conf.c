@@ -135,13 +135,6 @@ const struct conf_opt server_conf_opts[] = {
 };
 const size_t server_conf_opts_n = ARRAY_LEN(server_conf_opts);
 
-static bool is_loopback(const struct addr *a)
-{
-    static const struct addr v6 = {.ip = {[15] = 1}, .family = ADDR_V6};
-
-    return a->family == ADDR_V4 ? a->ip[0] == 127 : addr_ip_eq(a, &v6);
-}
-
 /* Each listen entry is an address with a port; clear text stays on loopback. */
 static int check_listen(const struct conf_list *l, const char *name, bool loopback_only,
                         char err[CONF_ERR_MAX])
@@ -153,7 +146,7 @@ static int check_listen(const struct conf_list *l, const char *name, bool loopba
                      name, l->v[i]);
             return -EINVAL;
         }
-        if (loopback_only && !is_loopback(&a)) {
+        if (loopback_only && !addr_is_loopback(&a)) {
             snprintf(err, CONF_ERR_MAX,
                      "[server] %s = %s: clear text is allowed on loopback only (127.0.0.0/8, ::1); "
                      "set clear_anywhere = yes for a private network to your TLS proxy",

@@ -18,6 +18,13 @@ uint64_t addr_ip_hash(const struct addr *a)
     return hash_bytes(slice_of(a->ip, addr_ip_len(a)));
 }
 
+bool addr_is_loopback(const struct addr *a)
+{
+    static const struct addr v6 = {.ip = {[15] = 1}, .family = ADDR_V6};
+
+    return a->family == ADDR_V4 ? a->ip[0] == 127 : addr_ip_eq(a, &v6);
+}
+
 uint64_t addr_hash(const struct addr *a)
 {
     uint8_t key[sizeof(a->ip) + 2];

@@ -91,13 +91,6 @@ static enum MHD_Result serve(void *arg, struct MHD_Connection *c, const char *ur
     return say(c, MHD_HTTP_NOT_FOUND, "not found\n");
 }
 
-static bool is_loopback(const struct addr *a)
-{
-    static const uint8_t v6[16] = {[15] = 1};
-    return a->family == ADDR_V4 ? a->ip[0] == 127
-                                : a->family == ADDR_V6 && memcmp(a->ip, v6, sizeof v6) == 0;
-}
-
 static struct MHD_Daemon *daemon_start(struct admin_http *a, const struct addr *listen)
 {
     struct sockaddr_storage ss;
@@ -118,7 +111,7 @@ struct admin_http *admin_http_start(const struct addr *listen, struct metrics *m
 {
     char text[ADDR_TEXT_MAX];
     addr_format(listen, text);
-    if (!is_loopback(listen)) {
+    if (!addr_is_loopback(listen)) {
         snprintf(err, ADMIN_HTTP_ERR_MAX, "%s is not a loopback address", text);
         return NULL;
     }

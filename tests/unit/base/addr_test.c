@@ -184,6 +184,32 @@ static void test_cidr_refuses_host_bits_and_nonsense(void **state)
     assert_int_equal(c.bits, 99);
 }
 
+static void test_loopback_is_127_and_one(void **state)
+{
+    static const struct {
+        const char *text;
+        bool loopback;
+    } cases[] = {{"127.0.0.1", true},
+                 {"127.255.255.255", true},
+                 {"126.255.255.255", false},
+                 {"128.0.0.0", false},
+                 {"0.0.0.0", false},
+                 {"::1", true},
+                 {"::", false},
+                 {"::2", false},
+                 {"::ffff:127.0.0.1", false},
+                 {"1::1", false}};
+    struct addr a;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(addr_parse(&a, slice_str(cases[i].text)), 0);
+        assert_int_equal(addr_is_loopback(&a), cases[i].loopback);
+    }
+    a = (struct addr){0};
+    assert_false(addr_is_loopback(&a));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_hash_follows_equality),
         cmocka_unit_test(test_cidr_contains_its_range_and_no_more),
         cmocka_unit_test(test_cidr_refuses_host_bits_and_nonsense),
+        cmocka_unit_test(test_loopback_is_127_and_one),
     };
     return cmocka_run_group_tests_name("addr", tests, NULL, NULL);
 }

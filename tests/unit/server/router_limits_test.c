@@ -1,58 +1,11 @@
 /* Tests of what one client can make the server do, and keep: limits of router.c, login.c,
  * router_call.c and client.c over whole messages. SPDX-License-Identifier: BSD-3-Clause */
-#include "tests/lib/fake_client.h"
+#include "tests/lib/fake_world.h"
 
 #include <setjmp.h>
 #include <cmocka.h>
 
 #define CALL "0192f3e4-7b1c-7d0e-9c1f-2b3a4c5d6e7f"
-
-struct world {
-    struct server_conf conf;
-    struct token_keys *keys;
-    struct router *r;
-    uint64_t now;
-};
-
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    char err[CONF_ERR_MAX];
-
-    if (conf_load(server_conf_opts, server_conf_opts_n, &w->conf, NULL, err) != 0)
-        return -1;
-    w->keys = token_keys_new(TOKEN_ALGS_PRODUCT);
-    token_keys_add_secret(w->keys, (struct slice){0}, CRYPTO_HS256, SLICE_LIT(FAKE_SECRET), err);
-    w->now = US_PER_S;
-    w->r = router_new(&w->conf, &w->keys, w->now, FAKE_WALL);
-    *state = w;
-    return w->r ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-
-    router_free(w->r);
-    token_keys_free(w->keys);
-    conf_free(server_conf_opts, server_conf_opts_n, &w->conf);
-    free(w);
-    return 0;
-}
-
-/* Lets time pass; everything that is due on the way happens on time. */
-static void pass(struct world *w, uint64_t us)
-{
-    uint64_t end = w->now + us;
-
-    for (uint64_t at; (at = router_deadline(w->r)) <= end;) {
-        w->now = at > w->now ? at : w->now;
-        router_clock(w->r, w->now, FAKE_WALL + w->now);
-        router_tick(w->r);
-    }
-    w->now = end;
-    router_clock(w->r, w->now, FAKE_WALL + w->now);
-}
 
 static struct fake *join(struct world *w, const char *user, const char *device)
 {

@@ -1,6 +1,6 @@
 /* Tests of server/router.c, login.c, router_call.c and client.c together: whole messages in, whole
  * messages out, time as a variable. SPDX-License-Identifier: BSD-3-Clause */
-#include "tests/lib/fake_client.h"
+#include "tests/lib/fake_world.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -9,56 +9,8 @@
 #define CALL  "0192f3e4-7b1c-7d0e-9c1f-2b3a4c5d6e7f"
 #define CALL2 "0192f3e4-7b1c-7d0e-9c1f-2b3a4c5d6e80"
 
-struct world {
-    struct server_conf conf;
-    struct token_keys *keys;
-    struct router *r;
-    uint64_t now;
-};
-
 static char *turn_urls[] = {(char *)"stun:t.example:3478",
                             (char *)"turn:t.example:3478?transport=udp"};
-
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    char err[CONF_ERR_MAX];
-
-    if (conf_load(server_conf_opts, server_conf_opts_n, &w->conf, NULL, err) != 0)
-        return -1;
-    w->keys = token_keys_new(TOKEN_ALGS_PRODUCT);
-    token_keys_add_secret(w->keys, (struct slice){0}, CRYPTO_HS256, SLICE_LIT(FAKE_SECRET), err);
-    w->now = US_PER_S;
-    w->r = router_new(&w->conf, &w->keys, w->now, FAKE_WALL);
-    *state = w;
-    return w->r ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-
-    router_free(w->r);
-    token_keys_free(w->keys);
-    conf_free(server_conf_opts, server_conf_opts_n, &w->conf);
-    free(w);
-    return 0;
-}
-
-/* Lets time pass; everything that is due on the way happens on time. */
-static void pass(struct world *w, uint64_t us)
-{
-    uint64_t end = w->now + us;
-
-    while (router_deadline(w->r) <= end) {
-        uint64_t at = router_deadline(w->r);
-        w->now = at > w->now ? at : w->now;
-        router_clock(w->r, w->now, FAKE_WALL + w->now);
-        router_tick(w->r);
-    }
-    w->now = end;
-    router_clock(w->r, w->now, FAKE_WALL + w->now);
-}
 
 static bool has(const char *text, const char *part)
 {
