@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from soriclient import SECRET, Client, token
-from soridaemon import Daemon, free_port, make_cert, metric
+from soriclient import Client, token
+from soridaemon import metric
+from soriserver import Server
 
 CONFIG = """
 [server]
@@ -35,25 +36,9 @@ handshakes_burst = 1000
 """
 
 
-class Server:
-    def __init__(self, most=1000, prefix=()):
-        self.tls, self.clear, self.admin = free_port(), free_port(), free_port()
-        self.d = Daemon("sori-server", CONFIG.format(tls=self.tls, clear=self.clear, admin=self.admin, most=most),
-                        files={"secret": SECRET + "\n"}, prefix=prefix)
-        make_cert(self.d.folder)
-        self.wss, self.ws = f"wss://127.0.0.1:{self.tls}/ws", f"ws://127.0.0.1:{self.clear}/ws"
-
-    def __enter__(self):
-        self.d.__enter__()
-        return self
-
-    def __exit__(self, *a):
-        self.d.__exit__(*a)
-
-
 @pytest.fixture(scope="module")
 def server():
-    with Server() as s:
+    with Server(CONFIG, most=1000) as s:
         yield s
 
 
@@ -166,7 +151,7 @@ def test_requests_without_reading_the_answers_end_early(server):
 
 
 def test_a_full_listener_waits_and_goes_on(server):
-    with Server(most=5) as s:
+    with Server(CONFIG, most=5) as s:
         held = [socket.create_connection(("127.0.0.1", s.clear), 5) for _ in range(12)]
         time.sleep(0.3)
         for h in held:  # those that wait in the backlog get their turn when the first ones time out
@@ -184,7 +169,7 @@ def test_a_full_listener_waits_and_goes_on(server):
 
 
 def test_running_out_of_descriptors_is_survived():
-    with Server(prefix=("prlimit", "--nofile=40:40")) as s:
+    with Server(CONFIG, most=1000, prefix=("prlimit", "--nofile=40:40")) as s:
         held = [socket.create_connection(("127.0.0.1", s.clear), 5) for _ in range(60)]
         time.sleep(0.5)
         ticks = cpu_ticks(s.d.pid)
@@ -216,7 +201,7 @@ def test_an_idle_server_sleeps(server):
 
 def test_metrics_and_signals_beside_traffic():
     """The operator's thread reads while the worker writes (for the thread sanitizer), and signals come in a row."""
-    with Server() as s:
+    with Server(CONFIG, most=1000) as s:
         async def go():
             for n in range(20):
                 c = Client(s.wss, f"user-{n}")

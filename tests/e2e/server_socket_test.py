@@ -14,7 +14,8 @@ import pytest
 import websockets
 
 from soriclient import SECRET, Client, token, trust_anything
-from soridaemon import Daemon, free_port, make_cert, run_to_exit
+from soridaemon import free_port, make_cert, run_to_exit
+from soriserver import Server
 
 CONFIG = """
 [server]
@@ -37,25 +38,9 @@ login_failures_per_10min = 1000
 """
 
 
-class Server:
-    def __init__(self, extra=""):
-        self.tls, self.clear = free_port(), free_port()
-        self.d = Daemon("sori-server", CONFIG.format(tls=self.tls, clear=self.clear, extra=extra),
-                        files={"secret": SECRET + "\n"})
-        make_cert(self.d.folder)
-        self.wss, self.ws = f"wss://127.0.0.1:{self.tls}/ws", f"ws://127.0.0.1:{self.clear}/ws"
-
-    def __enter__(self):
-        self.d.__enter__()
-        return self
-
-    def __exit__(self, *a):
-        self.d.__exit__(*a)
-
-
 @pytest.fixture(scope="module")
 def server():
-    with Server() as s:
+    with Server(CONFIG, extra="") as s:
         yield s
 
 
@@ -242,7 +227,7 @@ def serial(port):
 
 
 def test_reload_takes_a_new_certificate_and_keeps_the_old_when_it_is_bad():
-    with Server() as s:
+    with Server(CONFIG, extra="") as s:
         before = serial(s.tls)
         make_cert(s.d.folder)
         at = len(s.d.lines)
@@ -264,14 +249,14 @@ def test_stop_tells_the_clients_and_is_clean():
         s.d.signal(signal.SIGTERM)
         assert (await c.until("server.goaway"))["data"]["deadlineMs"] >= 0
         assert await c.closed() == 1012
-    with Server() as s:
+    with Server(CONFIG, extra="") as s:
         asyncio.run(go(s))
         s.d.stop()
 
 
 def test_a_killed_server_comes_back_and_clients_start_anew():
     async def go():
-        s = Server()
+        s = Server(CONFIG, extra="")
         with s:
             c = Client(s.wss, "alice")
             await c.connect()
@@ -292,9 +277,7 @@ def test_a_killed_server_comes_back_and_clients_start_anew():
 def test_an_address_that_connects_too_often_is_turned_away():
     config = CONFIG.replace("handshakes_per_s = 1000", "handshakes_per_s = 1").replace(
         "handshakes_burst = 1000", "handshakes_burst = 5")
-    s = Server()
-    s.d.config = s.d.add_file("daemon.ini", config.format(tls=s.tls, clear=s.clear, extra="").replace("@FOLDER@", s.d.folder))
-    with s:
+    with Server(config, extra="") as s:
         answered = sum("200 OK" in get(s.clear, "/livez") for _ in range(20))
         assert 5 <= answered <= 7
 
@@ -334,7 +317,7 @@ def test_a_slow_reader_is_cut_off_and_nobody_else_waits():
         for c in (slow, fast, talker):
             c.socket.transport.abort()
         return lost and full
-    with Server("messages_per_s = 10000\nmessages_burst = 10000\n") as s:
+    with Server(CONFIG, extra="messages_per_s = 10000\nmessages_burst = 10000\n") as s:
         assert asyncio.run(go(s)), "the talker was never told that the slow one is full, then gone"
 
 
