@@ -293,12 +293,13 @@ def main():
     cost = requests() if not ONLY or "requests" in ONLY else None
     plot(loads.values())
     print("back end: epoll with recvmmsg and sendmmsg (there is no other)")
-    for name, goal, value in figures(loads, cost):
-        if value is None:
-            print(f"FIGURE {name}=missing")
-        else:
-            print(f"FIGURE {name}={value:.4g} (goal {goal}: "
-                  f"{'reached' if value <= goal else 'missed'})")
+    found = list(figures(loads, cost))
+    for name, goal, value in found:
+        verdict = "not measured" if value is None else "reached" if value <= goal else "missed"
+        print(f"goal {name} at most {goal}: {verdict}")
+    for name, _, value in found:
+        print(f"FIGURE {name}={'missing' if value is None else format(value, '.4g')}")
+
 
 
 if __name__ == "__main__":
