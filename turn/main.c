@@ -150,7 +150,7 @@ static void watch_certificates(struct daemon *d)
     const char *paths[CERT_WATCH_MAX];
     size_t n = 0;
 
-    if (!d->conf.tls_watch || d->conf.n_tls == 0)
+    if (!d->conf.tls_watch || !turn_conf_wants_tls(&d->conf))
         return;
     for (size_t i = 0; i < d->conf.n_certs; i++) {
         paths[n++] = d->conf.certs[i].cert;

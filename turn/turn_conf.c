@@ -22,7 +22,7 @@ static const struct conf_opt table[] = {
         "Addresses (ip:port) for UDP clients. A public server names its own; 0.0.0.0 and [::] "
         "stand for every address that the machine has at the start."),
     OPT("turn", "listen_tcp", CONF_LIST, listen_tcp_text, "127.0.0.1:3478", 0, 0, NULL, NULL,
-        "Addresses for TCP clients."),
+        "Addresses for TCP clients; [tls] on_tcp_ports serves TLS on them, too."),
     OPT("turn", "listen_tls", CONF_LIST, listen_tls_text, "", 0, 0, NULL, NULL,
         "Addresses for TLS clients; needs [tls] cert_file and key_file. Usual ports: 5349, 443."),
     OPT("turn", "relay_addresses", CONF_LIST, relay_text, "", 0, 0, NULL, NULL,
@@ -139,6 +139,9 @@ static const struct conf_opt table[] = {
     OPT("tls", "more_certificates", CONF_LIST, more_certs_text, "", 0, 0, NULL, NULL,
         "Other certificates, each CERT:KEY (two paths): shown to clients that name a host (SNI) "
         "which the certificate is for; cert_file goes to all others."),
+    OPT("tls", "on_tcp_ports", CONF_BOOL, tls_on_tcp, "no", 0, 0, NULL, NULL,
+        "Serve TLS on the addresses of listen_tcp, too: what a connection is shows in its first "
+        "byte, which must come within handshake_timeout."),
     OPT("tls", "watch", CONF_BOOL, tls_watch, "yes", 0, 0, NULL, NULL,
         "Re-read everything that SIGHUP re-reads when one of these files changes."),
     OPT("admin", "listen", CONF_ADDR, admin, "", 0, 0, NULL, NULL,
@@ -267,8 +270,8 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
         what = "[turn] listen_udp, listen_tcp, listen_tls: at least one address is needed";
     else if (c->n_relay == 0 && c->n_udp == 0 && !c->stun_only)
         what = "[turn] relay_addresses: needed when listen_udp is empty";
-    else if (c->n_tls > 0 && (c->cert_file[0] == '\0' || c->key_file[0] == '\0'))
-        what = "[tls] cert_file and key_file: needed by [turn] listen_tls";
+    else if (turn_conf_wants_tls(c) && (c->cert_file[0] == '\0' || c->key_file[0] == '\0'))
+        what = "[tls] cert_file and key_file: needed by [turn] listen_tls, [tls] on_tcp_ports";
     else if (!c->stun_only && c->secret.len + c->previous_secret.len + c->users.len == 0)
         what = "[auth] secret_file or users_file: needed, an open relay is not started "
                "([turn] stun_only = yes needs neither)";
@@ -334,6 +337,11 @@ struct turn_limits turn_conf_limits(const struct turn_conf *c)
         .source = {(uint32_t)(c->source_per_s * 1000), (uint32_t)c->source_burst},
         .source_entries = (unsigned)c->source_entries,
     };
+}
+
+bool turn_conf_wants_tls(const struct turn_conf *c)
+{
+    return c->n_tls > 0 || (c->n_tcp > 0 && c->tls_on_tcp);
 }
 
 struct bucket_rule turn_conf_connects(const struct turn_conf *c)

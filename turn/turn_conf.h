@@ -43,7 +43,7 @@ struct turn_conf {
     struct conf_cidrs allow, deny, allow_clients, deny_clients;
     char *cert_file, *key_file;
     struct conf_list more_certs_text;
-    bool tls_watch;
+    bool tls_watch, tls_on_tcp;
     struct addr admin;
     char *control;
     unsigned log_level, log_format, log_users;
@@ -76,6 +76,9 @@ void turn_conf_print(FILE *f);
 
 /* The limits that the workers follow. */
 struct turn_limits turn_conf_limits(const struct turn_conf *c);
+
+/* True when a listener speaks TLS: there must be a certificate. */
+bool turn_conf_wants_tls(const struct turn_conf *c);
 
 /* How many connections one source may open. */
 struct bucket_rule turn_conf_connects(const struct turn_conf *c);

@@ -279,7 +279,7 @@ static int make_renewal(const struct turn_node *n, const struct turn_conf *fresh
     *creds = make_credentials(fresh, err);
     if (!*creds)
         return -EINVAL;
-    if (n->workers[0]->conf->n_tls == 0 || fresh->cert_file[0] == '\0')
+    if (!turn_conf_wants_tls(n->workers[0]->conf) || fresh->cert_file[0] == '\0')
         return 0;
     char why[TLS_ERR_MAX];
     *tls = turn_worker_tls(fresh, why);

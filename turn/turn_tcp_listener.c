@@ -16,7 +16,6 @@
 struct turn_tcp_listener {
     struct turn_worker *w;
     struct stream_listener *sl;
-    enum five_tuple_transport transport;
     uint16_t number;
     uint64_t idle_us;
     uint8_t padded[UDP_DATAGRAM_MAX + 4]; /* a payload with its padding, for one stream_write2() */
@@ -64,7 +63,7 @@ static void *on_open(void *listener_arg, struct stream *s)
     c->tuple = (struct five_tuple){
         .client = stream_peer(s),
         .listener = l->number,
-        .transport = (uint8_t)l->transport,
+        .transport = stream_is_tls(s) ? FIVE_TUPLE_TLS : FIVE_TUPLE_TCP,
     };
     stream_deadline(s, worker_now(l->w->loop) + l->idle_us);
     return c;
@@ -135,12 +134,13 @@ int turn_tcp_listener_new(struct turn_tcp_listener **out, struct turn_worker *w,
 
     if (!l)
         return -ENOMEM;
-    *l = (struct turn_tcp_listener){.w = w, .transport = transport, .number = number};
+    *l = (struct turn_tcp_listener){.w = w, .number = number};
     l->idle_us = w->conf->idle_s * US_PER_S;
     const struct stream_conf conf = {
         .ops = &ops,
         .arg = l,
-        .tls = transport == FIVE_TUPLE_TLS ? &w->tls : NULL,
+        .tls = transport == FIVE_TUPLE_TLS || w->conf->tls_on_tcp ? &w->tls : NULL,
+        .tls_optional = transport == FIVE_TUPLE_TCP,
         .max_pending = FRAMING_MAX,
         .max_queue = (size_t)w->conf->client_queue_bytes,
         .handshake_us = w->conf->handshake_s * US_PER_S,

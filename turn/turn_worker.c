@@ -153,7 +153,7 @@ static int open_listeners(struct turn_worker *w, char err[CONF_ERR_MAX])
     const struct turn_conf *c = w->conf;
     uint16_t number = 0;
 
-    if (c->n_tls > 0) {
+    if (turn_conf_wants_tls(c)) {
         char why[TLS_ERR_MAX];
         w->tls = turn_worker_tls(c, why);
         if (!w->tls) {

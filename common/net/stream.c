@@ -4,7 +4,8 @@
  * over a connection (ws_listener, turn_tcp_listener). The states of a stream, and who moves it:
  *
  *   stream_begin() -> HANDSHAKE -handshake_step()-> OPENING -open_user()-> OPEN
- *                        |      (clear text begins at OPENING)              | stream_close()
+ *               |        |      (clear text begins at OPENING)              | stream_close()
+ *               +-> PREFACE -preface_step()-> HANDSHAKE | OPENING           |
  *                        |                                                  v
  *                        |                         LINGER <-half_close()- CLOSING (queue drains)
  *                        +------- stream_destroy() from any state -> DEAD <-+
@@ -81,7 +82,7 @@ void stream_destroy(struct stream *s, enum stream_end why)
 static void watch(struct stream *s)
 {
     /* What waits for room to write must not be woken by input that it can't take yet. */
-    bool reads = (s->state == STREAM_HANDSHAKE && !s->blocked) ||
+    bool reads = s->state == STREAM_PREFACE || (s->state == STREAM_HANDSHAKE && !s->blocked) ||
                  (s->state == STREAM_OPEN && !s->read_on_write) || s->state == STREAM_LINGER;
     bool writes = s->blocked || s->read_on_write;
     short want = EV_PERSIST;
@@ -363,6 +364,26 @@ static void handshake_step(struct stream *s)
     open_user(s);
 }
 
+/* Asks what the stream is; goes on as soon as that is known. */
+static void preface_step(struct stream *s)
+{
+    switch (stream_preface(s)) {
+    case STREAM_KIND_WAIT:
+        watch(s);
+        break;
+    case STREAM_KIND_TLS:
+        s->state = STREAM_HANDSHAKE;
+        watch(s); /* readable still: the handshake begins in the next turn */
+        break;
+    case STREAM_KIND_CLEAR:
+        open_user(s);
+        break;
+    case STREAM_KIND_GONE:
+        stream_destroy(s, STREAM_END_ERROR);
+        break;
+    }
+}
+
 /* ---- events of a stream ---- */
 
 static void on_stream(evutil_socket_t fd, short what, void *arg)
@@ -370,8 +391,11 @@ static void on_stream(evutil_socket_t fd, short what, void *arg)
     struct stream *s = arg;
     (void)fd;
     enter(s);
-    if (s->state == STREAM_HANDSHAKE) {
-        handshake_step(s);
+    if (s->state == STREAM_HANDSHAKE || s->state == STREAM_PREFACE) {
+        if (s->state == STREAM_HANDSHAKE)
+            handshake_step(s);
+        else
+            preface_step(s);
         leave(s);
         return;
     }
@@ -426,13 +450,13 @@ void stream_begin(struct stream_listener *l, int fd, const struct addr *peer)
     s->peer = *peer;
     s->flush = (struct wflush){.fn = on_flush, .arg = s};
     s->timer = (struct wtimer){.fn = on_timer, .arg = s};
-    s->state = STREAM_HANDSHAKE;
+    s->state = stream_has_preface(l) ? STREAM_PREFACE : STREAM_HANDSHAKE;
     event_assign(&s->ev, worker_base(l->w), fd, EV_READ | EV_PERSIST, on_stream, s);
     list_append(&l->streams, &s->link);
     l->count++;
     l->refs++;
     enter(s);
-    if (l->conf.tls) {
+    if (l->conf.tls || s->state == STREAM_PREFACE) {
         worker_timer(l->w, &s->timer, worker_now(l->w) + l->conf.handshake_us);
         watch(s);
     } else {
@@ -519,7 +543,7 @@ struct addr stream_local(const struct stream *s)
 
 bool stream_is_tls(const struct stream *s)
 {
-    return s->l->conf.tls != NULL;
+    return s->tls != NULL;
 }
 
 struct worker *stream_worker(const struct stream *s)

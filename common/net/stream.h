@@ -41,9 +41,10 @@ struct stream_conf {
     const struct stream_ops *ops;
     void *arg;             /* listener_arg */
     struct tls_ctx **tls;  /* NULL: clear text; else *tls is read at each accept (reload) */
+    bool tls_optional;     /* with tls: who does not begin with a TLS handshake is clear text */
     size_t max_pending;    /* unconsumed input kept, bytes */
     size_t max_queue;      /* unsent output kept, bytes */
-    uint64_t handshake_us; /* time for the TLS handshake */
+    uint64_t handshake_us; /* time for what comes before open(): TLS handshake, first byte */
     unsigned max_streams;  /* accept pauses at this many on the listener; 0 = no limit */
     /* Asked before anything is spent on a new connection; false closes it at once. May be NULL. */
     bool (*admit)(void *arg, const struct addr *from, uint64_t now_us);
@@ -92,7 +93,7 @@ void stream_deadline(struct stream *s, uint64_t deadline_us);
  */
 void stream_set_user(struct stream *s, const struct stream_ops *ops, void *user);
 
-/* The two ends, whether it is TLS, and whose thread it lives on. */
+/* The two ends, whether this one is TLS, and whose thread it lives on. */
 struct addr stream_peer(const struct stream *s);
 struct addr stream_local(const struct stream *s);
 bool stream_is_tls(const struct stream *s);

@@ -163,7 +163,7 @@ void stream_listener_free(struct stream_listener *l)
     LIST_EACH(it, tmp, &l->streams)
     {
         struct stream *s = CONTAINER_OF(it, struct stream, link);
-        if (s->state == STREAM_HANDSHAKE)
+        if (s->state == STREAM_HANDSHAKE || s->state == STREAM_PREFACE)
             stream_destroy(s, STREAM_END_LOCAL);
     }
     stream_listener_unref(l);

@@ -10,6 +10,7 @@
 #define STREAM_READ_BYTES 65536 /* per stream and turn */
 
 enum stream_state {
+    STREAM_PREFACE,
     STREAM_HANDSHAKE,
     STREAM_OPENING,
     STREAM_OPEN,
@@ -70,6 +71,19 @@ struct stream {
 
 /* A stream for the new descriptor fd, which it takes over, failing or not. */
 void stream_begin(struct stream_listener *l, int fd, const struct addr *peer);
+
+/* What a stream turned out to be, by what it began with. */
+enum stream_kind {
+    STREAM_KIND_WAIT, /* not told yet */
+    STREAM_KIND_TLS,
+    STREAM_KIND_CLEAR,
+    STREAM_KIND_GONE, /* it ended, or what it sent can't be */
+};
+
+/* True when what a new stream on l is shows only in its first bytes: it begins in STREAM_PREFACE,
+ * where each readiness is answered by one stream_preface(). */
+bool stream_has_preface(const struct stream_listener *l);
+enum stream_kind stream_preface(struct stream *s);
 
 /* Ends s whatever its state; the user hears of it if there is one. */
 void stream_destroy(struct stream *s, enum stream_end why);

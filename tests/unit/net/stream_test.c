@@ -749,6 +749,75 @@ static void test_freeing_the_listener_ends_handshakes(void **state)
     run(t, client_reads_to_end);
 }
 
+/* ---- clear text and TLS on one port ---- */
+
+static int setup_both(void **state)
+{
+    int err = setup_tls(state);
+    ((struct server *)*state)->conf.tls_optional = true;
+    return err;
+}
+
+static void test_first_byte_of_a_handshake_means_tls(void **state)
+{
+    struct server *t = *state;
+    t->echo = true;
+    t->client_buf = mem_zalloc(BIG);
+    start(t);
+    dial_tls(t);
+    run(t, client_shakes_hands);
+    assert_true(stream_is_tls(t->s));
+    assert_int_equal(SSL_write(t->ssl, "hello", 5), 5);
+    run(t, tls_echoed_5);
+    assert_memory_equal(t->client_buf, "hello", 5);
+}
+
+static void test_any_other_first_byte_means_clear_text(void **state)
+{
+    struct server *t = *state;
+    t->echo = true;
+    t->client_buf = mem_zalloc(BIG);
+    start(t);
+    t->fd = dial(t);
+    run(t, one_there);
+    assert_int_equal(t->opened, 0);
+    assert_int_equal(send(t->fd,
+                          "\x15"
+                          "ello",
+                          5, 0),
+                     5);
+    run(t, echoed_5);
+    assert_memory_equal(t->client_buf,
+                        "\x15"
+                        "ello",
+                        5);
+    assert_false(stream_is_tls(t->s));
+    assert_int_equal(stream_listener_tls_failures(t->l), 0);
+}
+
+static void test_silence_before_the_first_byte_has_a_deadline(void **state)
+{
+    struct server *t = *state;
+    start(t);
+    t->fd = dial(t);
+    run(t, one_there);
+    run(t, none_left);
+    assert_int_equal(t->opened, 0);
+    assert_int_equal(stream_listener_tls_failures(t->l), 0);
+}
+
+static void test_end_before_the_first_byte_is_quiet(void **state)
+{
+    struct server *t = *state;
+    start(t);
+    t->fd = dial(t);
+    run(t, one_there);
+    close(t->fd);
+    t->fd = -1;
+    run(t, none_left);
+    assert_int_equal(t->opened, 0);
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -764,6 +833,7 @@ static int group_teardown(void **state)
 }
 
 #define PLAIN(t)  cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define BOTH(t)   cmocka_unit_test_setup_teardown(t, setup_both, teardown)
 #define SECURE(t) cmocka_unit_test_setup_teardown(t, setup_tls, teardown)
 
 int main(void)
@@ -796,6 +866,11 @@ int main(void)
         SECURE(test_tls_handshake_has_a_deadline),
         SECURE(test_tls_context_can_be_replaced_under_a_connection),
         SECURE(test_freeing_the_listener_ends_handshakes),
+        BOTH(test_first_byte_of_a_handshake_means_tls),
+        BOTH(test_any_other_first_byte_means_clear_text),
+        BOTH(test_silence_before_the_first_byte_has_a_deadline),
+        BOTH(test_end_before_the_first_byte_is_quiet),
+        BOTH(test_freeing_the_listener_ends_handshakes),
     };
     return cmocka_run_group_tests_name("stream", tests, group_setup, group_teardown);
 }
