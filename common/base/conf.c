@@ -26,17 +26,42 @@ enum {
     CONF_WRAP = 78,      /* columns of printed comments */
 };
 
+/* A table, what it fills, and which of its options the file names. */
+struct scope {
+    const struct conf_opt *opts;
+    size_t n;
+    void *out;
+    bool *seen;
+};
+
 struct conf_loader {
     const struct conf_opt *opts;
     size_t n;
     void *out;
-    bool *seen; /* per option: the file names it */
+    bool *seen;
+    const struct conf_sections *named; /* of the [kind NAME] that we are in, or NULL */
+    struct conf_named *into;           /* where its element is the last one */
+    bool named_seen[CONF_SECTION_OPTS_MAX];
     struct slice rest;
     const char *file;
     unsigned line;
     char *err; /* CONF_ERR_MAX */
     int status;
 };
+
+/* The last element of the named sections that we are in. */
+static char *element_of(const struct conf_loader *l)
+{
+    return (char *)l->into->v + (l->into->n - 1) * l->named->size;
+}
+
+/* What the pairs that come now belong to. */
+static struct scope scope_of(struct conf_loader *l)
+{
+    if (l->named)
+        return (struct scope){l->named->opts, l->named->n, element_of(l), l->named_seen};
+    return (struct scope){l->opts, l->n, l->out, l->seen};
+}
 
 /* --- Messages -----------------------------------------------------------------------------------
  */
@@ -69,15 +94,15 @@ static size_t edit_distance(struct slice a, struct slice b)
 
 /* The option whose name (section NULL: whose section) is nearest to text, NULL when none is near.
  */
-static const struct conf_opt *nearest(const struct conf_loader *l, const char *section,
+static const struct conf_opt *nearest(const struct scope *in, const char *section,
                                       struct slice text)
 {
     const struct conf_opt *best = NULL;
     size_t least = CONF_NEAR + 1;
 
-    for (size_t i = 0; i < l->n; i++) {
-        const struct conf_opt *o = &l->opts[i];
-        if (section && strcmp(o->section, section) != 0)
+    for (size_t i = 0; i < in->n; i++) {
+        const struct conf_opt *o = &in->opts[i];
+        if (section && (strcmp(o->section, section) != 0 || o->type == CONF_SECTIONS))
             continue;
         struct slice name = slice_str(section ? o->name : o->section);
         size_t distance = edit_distance(text, name);
@@ -120,11 +145,17 @@ static void fail_line(struct conf_loader *l, const char *what)
     fail(l, -EINVAL, &w);
 }
 
+static const char *named_suffix(const struct conf_opt *o)
+{
+    return o->type == CONF_SECTIONS ? " NAME" : "";
+}
+
 static void fail_section(struct conf_loader *l, struct slice name)
 {
     uint8_t buf[CONF_BUFFER_MAX];
     struct wr w = wr_init(buf, sizeof(buf));
-    const struct conf_opt *near = nearest(l, NULL, name);
+    const struct scope whole = {l->opts, l->n, NULL, NULL};
+    const struct conf_opt *near = nearest(&whole, NULL, name);
     const char *last = "";
 
     fail_where(l, &w);
@@ -132,11 +163,11 @@ static void fail_section(struct conf_loader *l, struct slice name)
     wr_bytes(&w, slice_sub(name, 0, CONF_SHOWN_MAX));
     wr_str(&w, "]: unknown section");
     if (near)
-        wr_fmt(&w, ", did you mean [%s]?", near->section);
+        wr_fmt(&w, ", did you mean [%s%s]?", near->section, named_suffix(near));
     wr_str(&w, " (known:");
     for (size_t i = 0; i < l->n; i++) {
         if (strcmp(l->opts[i].section, last) != 0)
-            wr_fmt(&w, " [%s]", l->opts[i].section);
+            wr_fmt(&w, " [%s%s]", l->opts[i].section, named_suffix(&l->opts[i]));
         last = l->opts[i].section;
     }
     wr_str(&w, ")");
@@ -147,16 +178,22 @@ static void fail_section(struct conf_loader *l, struct slice name)
 static void fail_pair(const struct conf_loader *l, struct wr *w, const char *section,
                       const char *key, const char *value)
 {
+    const char *kind = l->named ? l->named->opts[0].section : "";
+    const char *name = l->named ? *(char **)(void *)(element_of(l) + l->named->name) : "";
+
     fail_where(l, w);
-    wr_fmt(w, "[%.*s] %.*s = %.*s%s: ", CONF_SHOWN_MAX, section, CONF_SHOWN_MAX, key,
-           CONF_SHOWN_MAX, value, strlen(value) > CONF_SHOWN_MAX ? "..." : "");
+    wr_fmt(w, "[%.*s%s%.*s] %.*s = %.*s%s: ", CONF_SHOWN_MAX, l->named ? kind : section,
+           l->named ? " " : "", CONF_SHOWN_MAX, name, CONF_SHOWN_MAX, key, CONF_SHOWN_MAX, value,
+           strlen(value) > CONF_SHOWN_MAX ? "..." : "");
 }
 
 static void fail_key(struct conf_loader *l, const char *section, const char *key, const char *value)
 {
     uint8_t buf[CONF_BUFFER_MAX];
     struct wr w = wr_init(buf, sizeof(buf));
-    const struct conf_opt *near = nearest(l, section, slice_str(key));
+    const struct scope in = scope_of(l);
+    const struct conf_opt *near =
+        nearest(&in, l->named ? l->named->opts[0].section : section, slice_str(key));
 
     fail_pair(l, &w, section, key, value);
     wr_str(&w, "unknown key");
@@ -176,8 +213,9 @@ static void fail_value(struct conf_loader *l, const struct conf_opt *o, const ch
     uint8_t buf[CONF_BUFFER_MAX];
     struct wr w = wr_init(buf, sizeof(buf));
     struct slice v = slice_str(value);
-    bool hide = o->type == CONF_SECRET && !slice_starts(v, SLICE_LIT("/")) &&
-                !slice_starts(v, SLICE_LIT(".")) && !slice_starts(v, SLICE_LIT("credential:"));
+    bool hide = (o->type == CONF_SECRET || o->type == CONF_SECRETS) &&
+                !slice_starts(v, SLICE_LIT("/")) && !slice_starts(v, SLICE_LIT(".")) &&
+                !slice_starts(v, SLICE_LIT("credential:"));
 
     fail_pair(l, &w, o->section, o->name, hide ? "(not shown)" : value);
     if (status == -ENOMEM) {
@@ -196,9 +234,99 @@ static void fail_value(struct conf_loader *l, const struct conf_opt *o, const ch
 static bool section_known(const struct conf_loader *l, struct slice name)
 {
     for (size_t i = 0; i < l->n; i++)
-        if (slice_is(name, l->opts[i].section))
+        if (l->opts[i].type != CONF_SECTIONS && slice_is(name, l->opts[i].section))
             return true;
     return false;
+}
+
+static void set_defaults(struct conf_loader *l)
+{
+    const struct scope in = scope_of(l);
+
+    for (size_t i = 0; i < in.n && l->status == 0; i++) {
+        const struct conf_opt *o = &in.opts[i];
+        const char *why, *def = o->def ? o->def : "";
+        int err = in.seen[i] ? 0 : conf_value_set(o, in.out, slice_str(def), true, &why);
+        if (err != 0)
+            fail_value(l, o, def, err == -ENOMEM ? err : -EINVAL, why);
+    }
+}
+
+/* Gives the element of a [kind NAME] that has ended what the file did not say. */
+static void leave_named(struct conf_loader *l)
+{
+    if (l->named)
+        set_defaults(l);
+    l->named = NULL;
+}
+
+/* Splits "kind NAME" of a table's entry. */
+static bool named_matches(const struct conf_opt *o, struct slice section, struct slice *name)
+{
+    struct slice kind = slice_str(o->section);
+
+    if (o->type != CONF_SECTIONS || !slice_starts(section, kind) || section.len < kind.len + 2 ||
+        section.p[kind.len] != ' ')
+        return false;
+    *name = slice_sub(section, kind.len + 1, SIZE_MAX);
+    return name->p[0] != ' ' && name->p[name->len - 1] != ' ';
+}
+
+static bool named_is_taken(const struct conf_sections *s, const struct conf_named *into,
+                           struct slice name)
+{
+    for (size_t i = 0; i < into->n; i++) {
+        char *element = (char *)into->v + i * s->size;
+        if (slice_is(name, *(char **)(void *)(element + s->name)))
+            return true;
+    }
+    return false;
+}
+
+/* Begins an element for [kind NAME]: later pairs are its own. */
+static void enter_named(struct conf_loader *l, const struct conf_opt *o, struct slice name)
+{
+    const struct conf_sections *s = o->sections;
+    struct conf_named *into = (void *)((char *)l->out + o->offset);
+
+    if (name.len > CONF_SECTION_NAME_MAX) {
+        fail_line(l, "the section's name is longer than 128 bytes");
+    } else if (named_is_taken(s, into, name)) {
+        fail_line(l, "a section of this name is there already");
+    } else if (into->n == s->max) {
+        fail_line(l, "there are too many sections of this kind");
+    } else {
+        void *v = mem_realloc(into->v, (into->n + 1) * s->size);
+        char *copy = v ? mem_strndup(name) : NULL;
+        into->v = v ? v : into->v;
+        if (!copy) {
+            fail_line(l, "out of memory");
+            l->status = -ENOMEM;
+            return;
+        }
+        l->named = s;
+        l->into = into;
+        into->n++;
+        memset(element_of(l), 0, s->size);
+        memset(l->named_seen, 0, sizeof(l->named_seen));
+        *(char **)(void *)(element_of(l) + s->name) = copy;
+    }
+}
+
+/* Takes "[section]" or "[kind NAME]" for the pairs that follow. */
+static void enter_section(struct conf_loader *l, struct slice section)
+{
+    struct slice name;
+
+    leave_named(l);
+    for (size_t i = 0; i < l->n && l->status == 0; i++) {
+        if (named_matches(&l->opts[i], section, &name)) {
+            enter_named(l, &l->opts[i], name);
+            return;
+        }
+    }
+    if (l->status == 0 && !section_known(l, section))
+        fail_section(l, section);
 }
 
 static bool is_blank(uint8_t c)
@@ -231,9 +359,8 @@ static void check_section_line(struct conf_loader *l, struct slice line)
     }
     struct slice name = slice_sub(line, 0, (size_t)(end - line.p));
     struct slice after = skip_blanks(slice_sub(line, name.len + 1, line.len));
-    if (!section_known(l, name))
-        fail_section(l, name);
-    else if (after.len > 0 && after.p[0] != ';' && after.p[0] != '#')
+    enter_section(l, name);
+    if (l->status == 0 && after.len > 0 && after.p[0] != ';' && after.p[0] != '#')
         fail_line(l, "there is text after a section's closing bracket");
 }
 
@@ -268,18 +395,21 @@ static int take_pair(void *user, const char *section, const char *key, const cha
 
     if (l->status != 0)
         return 0;
-    for (; i < l->n && !o; i++)
-        if (strcmp(l->opts[i].section, section) == 0 && strcmp(l->opts[i].name, key) == 0)
-            o = &l->opts[i];
+    const struct scope in = scope_of(l);
+    const char *want = l->named ? in.opts[0].section : section; /* inih cuts long names */
+    for (; i < in.n && !o; i++)
+        if (strcmp(in.opts[i].section, want) == 0 && strcmp(in.opts[i].name, key) == 0 &&
+            in.opts[i].type != CONF_SECTIONS)
+            o = &in.opts[i];
     if (!o && section[0] == '\0') {
         fail_line(l, "a key stands before the first [section]");
     } else if (!o) {
         fail_key(l, section, key, value);
-    } else if (l->seen[i - 1] && !conf_value_is_list(o)) {
+    } else if (in.seen[i - 1] && !conf_value_is_list(o)) {
         fail_value(l, o, value, -EINVAL, "the key is given twice");
     } else {
-        l->seen[i - 1] = true;
-        int err = conf_value_set(o, l->out, slice_str(value), false, &why);
+        in.seen[i - 1] = true;
+        int err = conf_value_set(o, in.out, slice_str(value), false, &why);
         if (err != 0)
             fail_value(l, o, value, err == -ENOMEM ? err : -EINVAL, why);
     }
@@ -304,22 +434,11 @@ static void read_all(struct conf_loader *l)
     }
 }
 
-static void set_defaults(struct conf_loader *l)
-{
-    l->line = 0;
-    for (size_t i = 0; i < l->n && l->status == 0; i++) {
-        const struct conf_opt *o = &l->opts[i];
-        const char *why, *def = o->def ? o->def : "";
-        int err = l->seen[i] ? 0 : conf_value_set(o, l->out, slice_str(def), true, &why);
-        if (err != 0)
-            fail_value(l, o, def, err == -ENOMEM ? err : -EINVAL, why);
-    }
-}
-
 int conf_load_text(const struct conf_opt *opts, size_t n, void *out, struct slice text,
                    const char *name, char err[CONF_ERR_MAX])
 {
-    struct conf_loader l = {opts, n, out, NULL, text, name, 0, err, 0};
+    struct conf_loader l = {
+        .opts = opts, .n = n, .out = out, .rest = text, .file = name, .err = err};
 
     err[0] = '\0';
     l.seen = mem_calloc(n, sizeof(*l.seen));
@@ -328,6 +447,8 @@ int conf_load_text(const struct conf_opt *opts, size_t n, void *out, struct slic
         return -ENOMEM;
     }
     read_all(&l);
+    l.line = 0;
+    leave_named(&l);
     if (l.status == 0)
         set_defaults(&l);
     mem_free(l.seen);
@@ -430,9 +551,32 @@ static void print_option(const struct conf_opt *o, FILE *f)
     fprintf(f, def[0] ? ";%s = %s\n" : ";%s =%s\n", o->name, def);
 }
 
+/* A named section as an example, all of it commented out: an empty one would have a meaning. */
+static void print_sections(const struct conf_opt *o, FILE *f)
+{
+    uint8_t buf[CONF_BUFFER_MAX];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    print_wrapped(slice_str(o->help), f);
+    wr_str(&w, "Value: ");
+    conf_value_allowed(o, &w);
+    wr_str(&w, ". Default: none.");
+    print_wrapped(wr_done(&w), f);
+    fprintf(f, ";[%s %s]\n", o->section, o->name);
+    for (size_t i = 0; i < o->sections->n; i++) {
+        fputc('\n', f);
+        print_option(&o->sections->opts[i], f);
+    }
+}
+
 void conf_print(const struct conf_opt *opts, size_t n, FILE *f)
 {
     for (size_t i = 0; i < n; i++) {
+        if (opts[i].type == CONF_SECTIONS) {
+            fputs(i > 0 ? "\n" : "", f);
+            print_sections(&opts[i], f);
+            continue;
+        }
         if (i == 0 || strcmp(opts[i].section, opts[i - 1].section) != 0)
             fprintf(f, "%s[%s]\n", i > 0 ? "\n" : "", opts[i].section);
         fputc('\n', f);

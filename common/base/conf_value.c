@@ -49,7 +49,7 @@ static struct slice next_piece(struct slice *rest, char sep)
 
 bool conf_value_is_list(const struct conf_opt *o)
 {
-    return o->type == CONF_LIST || o->type == CONF_CIDRS;
+    return o->type == CONF_LIST || o->type == CONF_CIDRS || o->type == CONF_SECRETS;
 }
 
 static int set_bool(bool *field, struct slice text)
@@ -128,12 +128,65 @@ static int add_cidr(struct conf_cidrs *list, struct slice item)
     return 0;
 }
 
+static void free_secret(struct conf_secret *secret)
+{
+    crypto_wipe(secret->p, secret->len);
+    mem_free(secret->p);
+    mem_free(secret->path);
+    *secret = (struct conf_secret){0};
+}
+
+static int set_secret(struct conf_secret *field, struct slice text, const char **why)
+{
+    struct conf_secret s = {0};
+
+    if (text.len == 0)
+        return 0;
+    int err = secretfile_load(text, &s.p, &s.len, why);
+    if (err != 0)
+        return err;
+    s.path = mem_strndup(text);
+    if (!s.path) {
+        free_secret(&s);
+        return -ENOMEM;
+    }
+    *field = s;
+    return 0;
+}
+
+static int add_secret(struct conf_secrets *list, struct slice item, const char **why)
+{
+    struct conf_secret *v = mem_realloc(list->v, (list->n + 1) * sizeof(*v));
+
+    if (!v)
+        return -ENOMEM;
+    list->v = v;
+    v[list->n] = (struct conf_secret){0};
+    int err = set_secret(&v[list->n], item, why);
+    if (err == 0)
+        list->n++;
+    return err;
+}
+
+static size_t items(const struct conf_opt *o, const void *field)
+{
+    return o->type == CONF_CIDRS     ? ((const struct conf_cidrs *)field)->n
+           : o->type == CONF_SECRETS ? ((const struct conf_secrets *)field)->n
+                                     : ((const struct conf_list *)field)->n;
+}
+
+static int add_item(const struct conf_opt *o, void *field, struct slice item, const char **why)
+{
+    if (o->type == CONF_SECRETS)
+        return add_secret(field, item, why);
+    return o->type == CONF_CIDRS ? add_cidr(field, item) : add_text(o, field, item);
+}
+
 /* Adds each item of a comma-separated line; an empty line adds nothing, an empty item is refused.
  */
 static int add_items(const struct conf_opt *o, void *field, struct slice text, const char **why)
 {
-    size_t n =
-        o->type == CONF_CIDRS ? ((struct conf_cidrs *)field)->n : ((struct conf_list *)field)->n;
+    size_t n = items(o, field);
     bool more = text.len > 0;
 
     for (; more; n++) {
@@ -147,16 +200,11 @@ static int add_items(const struct conf_opt *o, void *field, struct slice text, c
         else if (n >= CONF_ITEMS_MAX)
             *why = "there are more than 4096 items";
         else
-            err = o->type == CONF_CIDRS ? add_cidr(field, item) : add_text(o, field, item);
+            err = add_item(o, field, item, why);
         if (err != 0)
             return err;
     }
     return 0;
-}
-
-static int set_secret(struct conf_secret *field, struct slice text, const char **why)
-{
-    return text.len == 0 ? 0 : secretfile_load(text, &field->p, &field->len, why);
 }
 
 int conf_value_set(const struct conf_opt *o, void *out, struct slice text, bool fallback,
@@ -179,9 +227,12 @@ int conf_value_set(const struct conf_opt *o, void *out, struct slice text, bool 
         return empty ? 0 : addr_parse(field, text);
     case CONF_LIST:
     case CONF_CIDRS:
+    case CONF_SECRETS:
         return add_items(o, field, text, why);
     case CONF_SECRET:
         return set_secret(field, text, why);
+    case CONF_SECTIONS: /* conf.c fills their elements' options one by one */
+        return 0;
     }
     return -EINVAL;
 }
@@ -230,9 +281,28 @@ void conf_value_allowed(const struct conf_opt *o, struct wr *w)
     case CONF_SECRET:
         wr_str(w, "the path of a file that only its owner can read, or credential:NAME");
         break;
+    case CONF_SECRETS:
+        wr_str(w, "paths of files that only their owner can read, or credential:NAME, with commas "
+                  "between or on several lines of this key");
+        break;
+    case CONF_SECTIONS:
+        wr_fmt(w, "at most %zu such sections", o->sections->max);
+        break;
     }
     if (o->unit)
         wr_fmt(w, " (%s)", o->unit);
+}
+
+static void free_sections(const struct conf_sections *s, struct conf_named *named)
+{
+    for (size_t i = 0; i < named->n; i++) {
+        char *element = (char *)named->v + i * s->size;
+        for (size_t k = 0; k < s->n; k++)
+            conf_value_free(&s->opts[k], element);
+        mem_free(*(char **)(void *)(element + s->name));
+    }
+    mem_free(named->v);
+    *named = (struct conf_named){0};
 }
 
 void conf_value_free(const struct conf_opt *o, void *out)
@@ -254,9 +324,14 @@ void conf_value_free(const struct conf_opt *o, void *out)
         mem_free(list->v);
         *list = (struct conf_cidrs){0};
     } else if (o->type == CONF_SECRET) {
-        struct conf_secret *secret = field;
-        crypto_wipe(secret->p, secret->len);
-        mem_free(secret->p);
-        *secret = (struct conf_secret){0};
+        free_secret(field);
+    } else if (o->type == CONF_SECRETS) {
+        struct conf_secrets *list = field;
+        for (size_t i = 0; i < list->n; i++)
+            free_secret(&list->v[i]);
+        mem_free(list->v);
+        *list = (struct conf_secrets){0};
+    } else if (o->type == CONF_SECTIONS) {
+        free_sections(o->sections, field);
     }
 }

@@ -24,22 +24,52 @@ struct conf {
     struct conf_list names;
     struct conf_cidrs nets;
     struct conf_secret secret;
+    struct conf_secrets keys;
+    struct conf_named farms;
+};
+
+struct farm {
+    char *name;
+    uint64_t cows;
+    struct conf_list fields;
 };
 
 #define AT(field) offsetof(struct conf, field)
 
+static const struct conf_opt farm_opts[] = {
+    {"farm", "cows", CONF_UINT, offsetof(struct farm, cows), "7", 1, 9, NULL, {NULL}, "Cows."},
+    {"farm", "fields", CONF_LIST, offsetof(struct farm, fields), "", 0, 8, NULL, {NULL}, "Land."},
+};
+static const struct conf_sections farms = {farm_opts, ARRAY_LEN(farm_opts), sizeof(struct farm), 2,
+                                           offsetof(struct farm, name)};
+
 static const struct conf_opt opts[] = {
-    {"main", "flag", CONF_BOOL, AT(flag), "yes", 0, 0, NULL, NULL, "Whether to do it."},
-    {"main", "period", CONF_UINT, AT(period_s), "25", 5, 60, "s", NULL,
+    {"main", "flag", CONF_BOOL, AT(flag), "yes", 0, 0, NULL, {NULL}, "Whether to do it."},
+    {"main",
+     "period",
+     CONF_UINT,
+     AT(period_s),
+     "25",
+     5,
+     60,
+     "s",
+     {NULL},
      "Time between two pings. A shorter one finds dead peers sooner and costs the phones more of "
      "their battery."},
-    {"main", "any", CONF_UINT, AT(any), NULL, 0, 0, NULL, NULL, "Any number."},
-    {"main", "mode", CONF_ENUM, AT(mode), "soft", 0, 0, NULL, "off|soft|hard", "How."},
-    {"main", "text", CONF_STRING, AT(text), "hello", 0, 8, NULL, NULL, "A text."},
-    {"net", "listen", CONF_ADDR, AT(listen), "127.0.0.1:8080", 0, 0, NULL, NULL, "Where."},
-    {"net", "names", CONF_LIST, AT(names), "a, b", 0, 8, NULL, NULL, "Names."},
-    {"net", "nets", CONF_CIDRS, AT(nets), NULL, 0, 0, NULL, NULL, "Networks."},
-    {"net", "secret", CONF_SECRET, AT(secret), NULL, 0, 0, NULL, NULL, "A secret."},
+    {"main", "any", CONF_UINT, AT(any), NULL, 0, 0, NULL, {NULL}, "Any number."},
+    {"main", "mode", CONF_ENUM, AT(mode), "soft", 0, 0, NULL, {"off|soft|hard"}, "How."},
+    {"main", "text", CONF_STRING, AT(text), "hello", 0, 8, NULL, {NULL}, "A text."},
+    {"net", "listen", CONF_ADDR, AT(listen), "127.0.0.1:8080", 0, 0, NULL, {NULL}, "Where."},
+    {"net", "names", CONF_LIST, AT(names), "a, b", 0, 8, NULL, {NULL}, "Names."},
+    {"net", "nets", CONF_CIDRS, AT(nets), NULL, 0, 0, NULL, {NULL}, "Networks."},
+    {"net", "secret", CONF_SECRET, AT(secret), NULL, 0, 0, NULL, {NULL}, "A secret."},
+    {"net", "keys", CONF_SECRETS, AT(keys), NULL, 0, 0, NULL, {NULL}, "Secrets."},
+    {.section = "farm",
+     .name = "NAME",
+     .type = CONF_SECTIONS,
+     .offset = AT(farms),
+     .sections = &farms,
+     .help = "A farm."},
 };
 enum { OPTS = ARRAY_LEN(opts) };
 
@@ -127,12 +157,28 @@ static void test_every_error_says_where_what_and_what_is_allowed(void **state)
         {"[main]\nzzzzzzzz = x\n", "t.ini:2: [main] zzzzzzzz = x: unknown key"},
         {"[main]\n= x\n", "t.ini:2: [main]  = x: unknown key"},
         {"[mian]\n",
-         "t.ini:1: [mian]: unknown section, did you mean [main]? (known: [main] [net])"},
+         "t.ini:1: [mian]: unknown section, did you mean [main]? (known: [main] [net] [farm "
+         "NAME])"},
         {"[]\n", "t.ini:1: []: unknown section"},
         {"[ main ]\n", "unknown section, did you mean [main]?"},
         {"[main]\nflag = yes\n[other]\n", "t.ini:3: [other]: unknown section"},
         {"\n[main\n", "t.ini:2: a section is written [name], the closing bracket is missing"},
         {"[main] flag = yes\n", "t.ini:1: there is text after a section's closing bracket"},
+        {"[farm]\n", "t.ini:1: [farm]: unknown section"},
+        {"[farm ]\n", "t.ini:1: [farm ]: unknown section, did you mean [farm NAME]?"},
+        {"[farma b]\n", "t.ini:1: [farma b]: unknown section"},
+        {"[farm  b]\n", "t.ini:1: [farm  b]: unknown section"},
+        {"[farm a]\n[main]\n[farm a]\n", "t.ini:3: a section of this name is there already"},
+        {"[farm a]\n[farm b]\n[farm c]\n", "t.ini:3: there are too many sections"},
+        {"[farm a]\ncows = 10\n",
+         "t.ini:2: [farm a] cows = 10: must be a whole number from 1 to 9"},
+        {"[farm a]\ncows = 1\n[farm b]\ncows = 2\ncows = 3\n",
+         "t.ini:5: [farm b] cows = 3: the key is given twice"},
+        {"[farm a]\nkows = 1\n", "t.ini:2: [farm a] kows = 1: unknown key, did you mean cows?"},
+        {"[farm a]\nflag = no\n", "t.ini:2: [farm a] flag = no: unknown key"},
+        {"[farm a]\n[main]\ncows = 1\n", "t.ini:3: [main] cows = 1: unknown key"},
+        {"[farm a] cows = 1\n", "t.ini:1: there is text after a section's closing bracket"},
+        {"[net]\nkeys = hunter2\n", "t.ini:2: [net] keys = (not shown): there is no such file"},
         {"flag = yes\n", "t.ini:1: a key stands before the first [section]"},
         {"[main]\nflag\n", "t.ini:2: this is neither [section], nor key = value"},
         {"[main]\nflag\nflag = maybe\n", "t.ini:2: this is neither"},
@@ -161,6 +207,44 @@ static void test_every_error_says_where_what_and_what_is_allowed(void **state)
         assert_null(c.names.v);
         assert_int_equal(mem_live(), live);
     }
+}
+
+static void test_named_sections_fill_elements(void **state)
+{
+    (void)state;
+    static const char long_name[] = "a name that is longer than the fifty bytes that inih keeps";
+    struct conf c;
+    char err[CONF_ERR_MAX], text[512];
+    uint64_t live = mem_live();
+
+    snprintf(text, sizeof(text),
+             "[farm one]\nfields = a, b\n[main]\nflag = no\n[farm %s]\ncows = 3\n"
+             "fields = c\nfields = d\n[net]\nnames = x\n",
+             long_name);
+    assert_int_equal(load(&c, slice_str(text), err), 0);
+    assert_int_equal(c.farms.n, 2);
+    const struct farm *f = c.farms.v;
+    assert_string_equal(f[0].name, "one");
+    assert_int_equal(f[0].cows, 7);
+    assert_int_equal(f[0].fields.n, 2);
+    assert_string_equal(f[1].name, long_name);
+    assert_int_equal(f[1].cows, 3);
+    assert_int_equal(f[1].fields.n, 2);
+    assert_string_equal(f[1].fields.v[1], "d");
+    assert_false(c.flag);
+    assert_int_equal(c.names.n, 1);
+    conf_free(opts, OPTS, &c);
+    assert_int_equal(mem_live(), live);
+    memset(text, 'n', sizeof(text));
+    memcpy(text, "[farm ", 6);
+    for (size_t len = 128; len <= 129; len++) {
+        text[6 + len] = ']';
+        assert_int_equal(load(&c, slice_of(text, 7 + len), err), len == 128 ? 0 : -EINVAL);
+        if (len == 128)
+            conf_free(opts, OPTS, &c);
+        text[6 + len] = 'n';
+    }
+    assert_non_null(strstr(err, "longer than 128 bytes"));
 }
 
 static void test_nul_and_long_lines_are_errors(void **state)
@@ -244,7 +328,14 @@ static void test_secret_files_must_be_private_and_not_empty(void **state)
         if (cases[i].err)
             assert_non_null(strstr(err, cases[i].err));
         else
-            assert_true(slice_is(slice_of(c.secret.p, c.secret.len), "key"));
+            assert_true(slice_is(slice_of(c.secret.p, c.secret.len), "key") &&
+                        strcmp(c.secret.path, credential ? "credential:s" : path) == 0);
+        conf_free(opts, OPTS, &c);
+        snprintf(text, sizeof(text), "[net]\nkeys = %s, %s\n", credential ? cases[i].value : path,
+                 credential ? cases[i].value : path);
+        assert_int_equal(load(&c, slice_str(text), err), cases[i].err ? -EINVAL : 0);
+        if (!cases[i].err)
+            assert_true(c.keys.n == 2 && c.keys.v[1].len == 3);
         conf_free(opts, OPTS, &c);
         assert_int_equal(unlink(path), 0);
     }
@@ -301,8 +392,9 @@ static void test_printed_table_loads_as_it_is_and_uncommented(void **state)
 static void test_oom_load_fails_whole(void **state)
 {
     (void)state;
-    static const struct slice text = {
-        (const uint8_t *)"[net]\nnames = a, b, c\nnets = ::1, ::2\n[main]\ntext = x\n", 54};
+    static const struct slice text =
+        SLICE_LIT("[net]\nnames = a, b, c\nnets = ::1, ::2\n[main]\ntext = x\n"
+                  "[farm a]\n[farm b]\nfields = q\n");
     uint64_t live = mem_live();
     bool failed = true;
 
@@ -329,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_defaults_hold_without_a_file),
         cmocka_unit_test(test_file_replaces_defaults),
         cmocka_unit_test(test_every_error_says_where_what_and_what_is_allowed),
+        cmocka_unit_test(test_named_sections_fill_elements),
         cmocka_unit_test(test_nul_and_long_lines_are_errors),
         cmocka_unit_test(test_messages_are_bounded),
         cmocka_unit_test(test_secret_files_must_be_private_and_not_empty),
