@@ -41,6 +41,7 @@ struct alloc {
     uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer */
     uint32_t lifetime_s;                               /* as granted last */
     uint16_t pool;                                     /* index of the relay address */
+    uint16_t realm;                                    /* of its user */
     uint8_t refused_family; /* as on the wire; 0: the client got what it asked for */
     uint16_t refused_code;  /* its ADDRESS-ERROR-CODE */
     bool has_token;

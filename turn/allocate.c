@@ -8,7 +8,6 @@
 
 #include <errno.h>
 
-#include "base/hash.h"
 #include "base/rand.h"
 
 #define BIND_TRIES  8    /* ports tried when other programs sit on ours */
@@ -207,7 +206,7 @@ static int acquire(struct turn_core *c, struct alloc *a, const struct wish *wish
         units = 1;
         err = open_reserved(c, a, &held);
     } else {
-        err = quota_take(s->quota, a->account, units);
+        err = quota_take(s->quota, a->realm, a->account, units);
         if (err)
             return quota_error(err);
         err = open_any(c, a, wish);
@@ -266,7 +265,7 @@ static void answer(const struct request *r, const struct alloc *a, struct wr *w)
 
 static bool is_users(const struct alloc *a, const struct request *r)
 {
-    return slice_eq(alloc_user(a), r->id.username);
+    return a->realm == r->realm && slice_eq(alloc_user(a), r->id.username);
 }
 
 static bool is_retransmission(const struct alloc *a, const struct request *r)
@@ -296,7 +295,11 @@ int allocate_request(struct request *r, struct wr *w)
     if (!a)
         return STUN_ERR_INSUFFICIENT_CAPACITY;
     a->link = r->link;
-    a->account = hash_bytes(credentials_account(c->creds, r->id.username));
+    a->realm = (uint16_t)r->realm;
+    a->account = realm_account(
+        r->realm, credentials_account(credentials_of(c->creds, r->realm), r->id.username));
+    if (quota_rule_of(c->shared->quota, r->realm)->bytes.milli_per_s > 0)
+        a->throttle.user = &quota_rule_of(c->shared->quota, r->realm)->bytes;
     memcpy(a->tid, r->msg->tid, STUN_TID_BYTES);
     err = wish.additional ? acquire_both(c, a, &wish, r->now_us) : acquire(c, a, &wish, r->now_us);
     if (err) {

@@ -55,12 +55,16 @@ static bool decode_id(struct slice text, struct control_id *out)
 int control_decode(struct control_request *out, struct slice line, const char **why)
 {
     static const struct json_limits limits = {.depth = 1, .values = 8, .bytes = CONTROL_LINE_MAX};
-    enum { COMMAND, USER, ALLOCATION, LEVEL, FIELDS };
-    struct json_field f[FIELDS] = {
-        {"command", {0}, 0}, {"user", {0}, 0}, {"allocation", {0}, 0}, {"level", {0}, 0}};
+    enum { COMMAND, USER, REALM, ALLOCATION, LEVEL, FIELDS };
+    struct json_field f[FIELDS] = {{"command", {0}, 0},
+                                   {"user", {0}, 0},
+                                   {"realm", {0}, 0},
+                                   {"allocation", {0}, 0},
+                                   {"level", {0}, 0}};
     struct control_request r = {0};
     uint8_t buf[CONTROL_LINE_MAX];
     struct wr scratch = wr_init(buf, sizeof(buf)), user = wr_init(r.user, sizeof(r.user));
+    struct wr realm = wr_init(r.realm, sizeof(r.realm));
     struct slice text;
 
     if (json_scan_object(line, &limits, f, FIELDS) != 0)
@@ -73,6 +77,13 @@ int control_decode(struct control_request *out, struct slice line, const char **
         r.has_user = true;
         wr_bytes(&user, text);
         r.user_len = user.len;
+    }
+    if (f[REALM].kind != JSON_KIND_NONE) {
+        if (!json_text(f[REALM].value, &text, &scratch) || text.len > sizeof(r.realm))
+            return refuse(why, "realm: want a text of at most 128 bytes");
+        r.has_realm = true;
+        wr_bytes(&realm, text);
+        r.realm_len = realm.len;
     }
     if (r.command == CONTROL_KILL &&
         (!json_text(f[ALLOCATION].value, &text, &scratch) || !decode_id(text, &r.id)))
@@ -113,6 +124,8 @@ static void put_alloc(struct wr *w, const struct turn_core *c, unsigned worker,
     json_write_text(w, cred->user);
     wr_str(w, ",\"call\":");
     json_write_text(w, cred->call_id);
+    wr_str(w, ",\"realm\":");
+    json_write_text(w, realm_name(&c->shared->realms, a->realm));
     wr_fmt(w, ",\"transport\":\"%s\"", transport[a->tuple.transport]);
     put_addr(w, "client", &a->tuple.client);
     put_addr(w, "relayed", &shown);
@@ -138,7 +151,9 @@ void control_list(struct wr *w, const struct turn_core *c, unsigned worker,
         struct turncred cred = {.user = alloc_user(a)};
         struct wr line = wr_init(w->base, room);
         turncred_parse(&cred, alloc_user(a)); /* a static name stays as it is */
-        if (r->has_user && !slice_eq(cred.user, slice_of(r->user, r->user_len)))
+        if ((r->has_user && !slice_eq(cred.user, slice_of(r->user, r->user_len))) ||
+            (r->has_realm &&
+             !slice_eq(realm_name(&c->shared->realms, a->realm), slice_of(r->realm, r->realm_len))))
             continue;
         line.len = w->len;
         line.bad = *left > 0 || w->len > room; /* once full, stay full: no gaps */

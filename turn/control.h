@@ -1,14 +1,15 @@
 /* The control protocol: one JSON object a line, asked by sori-turnctl, answered by the daemon.
  *
  *     {"command":"status"}
- *     {"command":"list"}                {"command":"list","user":"ann"}
+ *     {"command":"list"}                {"command":"list","user":"ann","realm":"sori"}
  *     {"command":"kill","allocation":"0.17"}
- *     {"command":"quota"}               {"command":"quota","user":"ann"}
+ *     {"command":"quota"}               {"command":"quota","user":"ann","realm":"sori"}
  *     {"command":"log-level","level":"debug"}
  *     {"command":"drain"}
  *
  * The answer is zero or more lines, one per allocation, and a last one that has "ok": true, or
- * false with "error". SPDX-License-Identifier: BSD-3-Clause */
+ * false with "error". Without a realm, list is about all of them and quota about the default one.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_TURN_CONTROL_H
 #define SORI_TURN_CONTROL_H
 
@@ -40,8 +41,10 @@ struct control_request {
     struct control_id id; /* kill */
     enum log_level level; /* log-level */
     bool has_user;        /* list, quota */
-    size_t user_len;
+    bool has_realm;       /* the same */
+    size_t user_len, realm_len;
     uint8_t user[CONTROL_USER_MAX];
+    uint8_t realm[REALM_NAME_MAX];
 };
 
 /* Decodes a request line. Returns 0, or -EBADMSG with *why saying what is wrong with it: answer

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/mem.h"
 #include "proto/json.h"
 #include "turn/control.h"
@@ -91,19 +90,27 @@ static void answer_kill(struct control_listener *l, const struct control_request
 
 static void answer_quota(struct control_listener *l, const struct control_request *r, struct wr *w)
 {
+    const struct realm_table *realms = &turn_node_shared(l->node)->realms;
     struct quota *q = turn_node_shared(l->node)->quota;
-    uint64_t per_user, total;
+    int realm = r->has_realm ? realm_find(realms, slice_of(r->realm, r->realm_len)) : 0;
 
-    quota_limits(q, &per_user, &total);
+    if (realm < 0) {
+        control_put_error(w, "no such realm");
+        return;
+    }
+    const struct quota_rule *rule = quota_rule_of(q, (unsigned)realm);
+    wr_fmt(w, "{\"ok\":true,\"in_use\":%" PRIu64 ",\"allocations_total\":%" PRIu64 ",\"realm\":",
+           quota_in_use(q), quota_total(q));
+    json_write_text(w, realm_name(realms, (unsigned)realm));
     wr_fmt(w,
-           "{\"ok\":true,\"in_use\":%" PRIu64 ",\"allocations_total\":%" PRIu64
+           ",\"realm_in_use\":%" PRIu64 ",\"realm_allocations_total\":%" PRIu64
            ",\"allocations_per_user\":%" PRIu64,
-           quota_in_use(q), total, per_user);
+           quota_in_use_of(q, (unsigned)realm), rule->total, rule->per_account);
     if (r->has_user) {
         struct slice user = slice_of(r->user, r->user_len);
         wr_str(w, ",\"user\":");
         json_write_text(w, user);
-        wr_fmt(w, ",\"user_in_use\":%" PRIu64, quota_held(q, hash_bytes(user)));
+        wr_fmt(w, ",\"user_in_use\":%" PRIu64, quota_held(q, realm_account((unsigned)realm, user)));
     }
     wr_str(w, "}\n");
 }

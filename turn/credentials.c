@@ -1,4 +1,4 @@
-/* Who may use the relay: static users, and time-limited credentials under one or two secrets.
+/* Who may use the relay in a realm: static users, and time-limited credentials under some secrets.
  *
  * Called by stun_auth.c on each authenticated request; made by turn_node.c at start and reload.
  * Pure. Of static users only the long-term keys are kept, not the password.
@@ -31,15 +31,14 @@ struct user {
 struct credentials {
     struct htable users, hashes;
     struct user *first;
-    unsigned without_sha256;                         /* users */
-    struct slice realm, secret[CREDENTIALS_SECRETS]; /* heap copies */
+    unsigned without_sha256; /* users */
     unsigned secrets;
+    struct slice realm, secret[CREDENTIALS_SECRETS_MAX]; /* heap copies */
+    struct credentials *next;                            /* of the realm behind this one */
 };
 
-void credentials_free(struct credentials *c)
+static void free_one(struct credentials *c)
 {
-    if (!c)
-        return;
     for (struct user *u = c->first, *next; u; u = next) {
         next = u->next;
         crypto_wipe(u->md5, sizeof(u->md5));
@@ -54,6 +53,26 @@ void credentials_free(struct credentials *c)
     }
     mem_free((void *)(uintptr_t)c->realm.p);
     mem_free(c);
+}
+
+void credentials_free(struct credentials *c)
+{
+    for (struct credentials *next; c; c = next) {
+        next = c->next;
+        free_one(c);
+    }
+}
+
+void credentials_chain(struct credentials *c, struct credentials *next)
+{
+    c->next = next;
+}
+
+const struct credentials *credentials_of(const struct credentials *c, unsigned n)
+{
+    for (; c && n > 0; n--)
+        c = c->next;
+    return c;
 }
 
 /* A heap copy of s (one byte longer: s may be empty). Empty slice without memory. */
@@ -203,8 +222,24 @@ static int add_users(struct credentials *c, struct slice text, char err[CREDENTI
     return 0;
 }
 
-struct credentials *credentials_new(struct slice realm, struct slice users,
-                                    const struct slice secrets[CREDENTIALS_SECRETS],
+static int add_secrets(struct credentials *c, const struct slice *secrets, size_t n,
+                       char err[CREDENTIALS_ERR_MAX])
+{
+    for (size_t i = 0; i < n; i++) {
+        if (secrets[i].len == 0)
+            continue;
+        if (c->secrets == CREDENTIALS_SECRETS_MAX) {
+            snprintf(err, CREDENTIALS_ERR_MAX, "more than %d secrets", CREDENTIALS_SECRETS_MAX);
+            return -ENOSPC;
+        }
+        if (copy(&c->secret[c->secrets], secrets[i]) != 0)
+            return -ENOMEM;
+        c->secrets++;
+    }
+    return 0;
+}
+
+struct credentials *credentials_new(const struct credentials_spec *spec,
                                     char err[CREDENTIALS_ERR_MAX])
 {
     struct credentials *c = mem_zalloc(sizeof(*c));
@@ -213,16 +248,9 @@ struct credentials *credentials_new(struct slice realm, struct slice users,
     if (!c)
         return NULL;
     if (htable_init(&c->users, 16) != 0 || htable_init(&c->hashes, 16) != 0 ||
-        copy(&c->realm, realm) != 0)
-        goto fail;
-    for (unsigned i = 0; i < CREDENTIALS_SECRETS; i++) {
-        if (secrets[i].len > 0) {
-            if (copy(&c->secret[c->secrets], secrets[i]) != 0)
-                goto fail;
-            c->secrets++;
-        }
-    }
-    if (add_users(c, users, err) != 0)
+        copy(&c->realm, spec->realm) != 0 ||
+        add_secrets(c, spec->secrets, spec->n_secrets, err) != 0 ||
+        add_users(c, spec->users, err) != 0)
         goto fail;
     return c;
 fail:

@@ -1,25 +1,41 @@
-/* Who may use the relay: static users, and time-limited credentials under one or two secrets. An
- * immutable snapshot; a reload makes a new one. SPDX-License-Identifier: BSD-3-Clause */
+/* Who may use the relay in a realm: static users, and time-limited credentials under some secrets.
+ * An immutable snapshot, one per realm, chained in the order of the realms; a reload makes a new
+ * one. SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_TURN_CREDENTIALS_H
 #define SORI_TURN_CREDENTIALS_H
 
 #include "proto/stun.h"
 
-#define CREDENTIALS_SECRETS  2 /* current, previous */
-#define CREDENTIALS_KEYS_MAX CREDENTIALS_SECRETS
-#define CREDENTIALS_ERR_MAX  160
+#define CREDENTIALS_SECRETS_MAX 16 /* of one realm */
+#define CREDENTIALS_KEYS_MAX    CREDENTIALS_SECRETS_MAX
+#define CREDENTIALS_ERR_MAX     160
 
 struct credentials;
 
-/* realm: of all keys. users: text of lines "user:password" or "user:0x" and 32 hex digits (the MD5
- * long-term key) or 96 (and the SHA-256 one), "#" comments and empty lines; names and passwords are
- * prepared by opaque_string(). secrets: empty ones are skipped. All copied.
- *
- * Returns NULL with err = what is wrong in which line of users, or that memory is out. */
-struct credentials *credentials_new(struct slice realm, struct slice users,
-                                    const struct slice secrets[CREDENTIALS_SECRETS],
+/* What the credentials of a realm are made from. */
+struct credentials_spec {
+    struct slice realm; /* of all keys */
+    /* Text of lines "user:password" or "user:0x" and 32 hex digits (the MD5 long-term key) or 96
+     * (and the SHA-256 one), "#" comments and empty lines; names and passwords are prepared by
+     * opaque_string(). */
+    struct slice users;
+    const struct slice *secrets; /* empty ones are skipped */
+    size_t n_secrets;            /* those that are not empty: at most CREDENTIALS_SECRETS_MAX */
+};
+
+/* Copies all of spec. Returns NULL with err = what is wrong in which line of users, that there are
+ * too many secrets, or that memory is out. */
+struct credentials *credentials_new(const struct credentials_spec *spec,
                                     char err[CREDENTIALS_ERR_MAX]);
-void credentials_free(struct credentials *c); /* wipes; NULL is allowed */
+
+/* Frees the whole chain that begins with c, wiping it. NULL is allowed. */
+void credentials_free(struct credentials *c);
+
+/* Hangs next behind c, which has nothing there yet and owns it from now on. */
+void credentials_chain(struct credentials *c, struct credentials *next);
+
+/* The credentials of the n-th realm of the chain, NULL when it is shorter. */
+const struct credentials *credentials_of(const struct credentials *c, unsigned n);
 
 /* True when nobody can be authenticated. */
 bool credentials_is_empty(const struct credentials *c);

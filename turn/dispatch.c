@@ -84,13 +84,14 @@ static unsigned unknown_attrs(const struct request *r, struct wr *list)
 static void put_challenge(const struct request *r, struct wr *w)
 {
     struct turn_core *c = r->core;
+    const struct credentials *creds = credentials_of(c->creds, r->realm);
     enum turn_sha256 rule = c->shared->limits.sha256;
-    size_t len = w->len + stun_auth_challenge_bytes(c->creds);
+    size_t len = w->len + stun_auth_challenge_bytes(creds);
     bool brief = len * 10 <= r->msg->raw.len * AMPLIFY_TENTHS;
     bool offer = rule == TURN_SHA256_ALWAYS ||
                  (rule == TURN_SHA256_AUTO && (brief || five_tuple_is_stream(r->from)));
 
-    stun_auth_challenge(w, c->creds, &c->nonces, r->from, offer, r->now_us);
+    stun_auth_challenge(w, creds, &c->nonces, r->from, offer, r->now_us);
 }
 
 /* Replaces whatever w holds by an error answer without integrity. */
@@ -197,12 +198,24 @@ static int handle(struct request *r, struct wr *w)
     }
 }
 
+/* The realm that the request is checked under, or challenged for. */
+static unsigned realm_of(const struct request *r)
+{
+    struct slice named = {0}, origin = {0};
+
+    stun_find(r->msg, STUN_ATTR_REALM, &named);
+    stun_find(r->msg, STUN_ATTR_ORIGIN, &origin);
+    return realm_for(&r->core->shared->realms, r->from, named, origin);
+}
+
 /* A request that needs credentials: verify, handle, answer with integrity. */
 static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
 {
     struct turn_core *c = r->core;
-    int code = stun_auth_check(&r->id, r->msg, c->creds, &c->nonces, r->from, r->now_us,
-                               r->now_us + c->wall_offset_us);
+
+    r->realm = realm_of(r);
+    int code = stun_auth_check(&r->id, r->msg, credentials_of(c->creds, r->realm), &c->nonces,
+                               r->from, r->now_us, r->now_us + c->wall_offset_us);
 
     if (code)
         return refuse(r, code, w);

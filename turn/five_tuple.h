@@ -9,12 +9,14 @@
 enum five_tuple_transport { FIVE_TUPLE_UDP, FIVE_TUPLE_TCP, FIVE_TUPLE_TLS };
 
 /* listener numbers the local addresses in the order of the configuration: the same in all workers.
- * Made with zeroed padding, so that the whole struct is its own key. */
+ * host is the number of the name that the client gave in TLS (realm_host()), 0 for none of ours:
+ * part of where it came to, and nothing that it could change later. The whole struct is its own
+ * key. */
 struct five_tuple {
     struct addr client;
     uint16_t listener;
     uint8_t transport;
-    uint8_t _pad;
+    uint8_t host;
 };
 
 static inline struct slice five_tuple_bytes(const struct five_tuple *t)

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/admin_http.h"
-#include "turn/cert_watch.h"
+#include "turn/file_watch.h"
 #include "turn/control_listener.h"
 #include "turn/turn_conf.h"
 #include "turn/turn_node.h"
@@ -39,10 +39,10 @@ struct daemon {
     struct turn_node *node;
     struct admin_http *admin;
     struct control_listener *control;
-    struct cert_watch *certs; /* NULL: not watched */
+    struct file_watch *files; /* certificates, secrets, users; NULL: not watched */
     bool ready, draining;
     uint64_t end_us;  /* of the drain */
-    uint64_t look_us; /* when to look at the certificates; 0 = not until told */
+    uint64_t look_us; /* when to look at the files; 0 = not until told */
 };
 
 static void usage(FILE *f)
@@ -145,21 +145,31 @@ static int start_control(struct daemon *d)
     return EX_CONFIG;
 }
 
-static void watch_certificates(struct daemon *d)
+static size_t certificate_files(const struct turn_conf *c, const char **paths)
 {
-    const char *paths[CERT_WATCH_MAX];
     size_t n = 0;
 
-    if (!d->conf.tls_watch || !turn_conf_wants_tls(&d->conf))
-        return;
-    for (size_t i = 0; i < d->conf.n_certs; i++) {
-        paths[n++] = d->conf.certs[i].cert;
-        if (strncmp(d->conf.certs[i].key, "credential:", strlen("credential:")) != 0)
-            paths[n++] = d->conf.certs[i].key;
+    for (size_t i = 0; i < c->n_certs; i++) {
+        paths[n++] = c->certs[i].cert;
+        if (strncmp(c->certs[i].key, "credential:", strlen("credential:")) != 0)
+            paths[n++] = c->certs[i].key;
     }
-    d->certs = cert_watch_new(paths, n);
-    if (!d->certs)
-        log_warn("turn", "certificates are not watched: SIGHUP reloads them");
+    return n;
+}
+
+static void watch_files(struct daemon *d)
+{
+    const char *paths[FILE_WATCH_MAX];
+    size_t n =
+        d->conf.tls_watch && turn_conf_wants_tls(&d->conf) ? certificate_files(&d->conf, paths) : 0;
+
+    if (d->conf.auth_watch)
+        n += turn_conf_auth_files(&d->conf, &paths[n], FILE_WATCH_MAX - n);
+    if (n == 0)
+        return;
+    d->files = file_watch_new(paths, n);
+    if (!d->files)
+        log_warn("turn", "files are not watched: SIGHUP reloads them");
 }
 
 static int start(struct daemon *d)
@@ -188,7 +198,7 @@ static int start(struct daemon *d)
     int status = start_control(d);
     if (status != EX_OK)
         return status;
-    watch_certificates(d);
+    watch_files(d);
     log_listeners("udp", d->conf.listen_udp, d->conf.n_udp);
     log_listeners("tcp", d->conf.listen_tcp, d->conf.n_tcp);
     log_listeners("tls", d->conf.listen_tls, d->conf.n_tls);
@@ -215,7 +225,7 @@ static void reload(struct daemon *d, const char *path)
 static void stop(struct daemon *d)
 {
     __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
-    cert_watch_free(d->certs);
+    file_watch_free(d->files);
     control_listener_stop(d->control);
     admin_http_stop(d->admin);
     turn_node_free(d->node);
@@ -249,13 +259,13 @@ static int next_signal(const struct daemon *d, const sigset_t *set)
     return d->draining || d->look_us ? sigtimedwait(set, NULL, &poll) : sigwaitinfo(set, NULL);
 }
 
-/* Looks at the certificates when something happened around them and they have settled. */
-static void look_at_certificates(struct daemon *d, const char *path)
+/* Looks at the files when something happened around them and they have settled. */
+static void look_at_files(struct daemon *d, const char *path)
 {
     if (d->look_us == 0 || clock_now_us() < d->look_us)
         return;
     d->look_us = 0;
-    if (d->certs && cert_watch_changed(d->certs))
+    if (d->files && file_watch_changed(d->files))
         reload(d, path);
 }
 
@@ -271,7 +281,7 @@ static void wait_for_end(struct daemon *d, const char *path, const sigset_t *set
             break;
         else if (sig == SIGTERM || sig == SIGUSR1)
             drain(d);
-        look_at_certificates(d, path);
+        look_at_files(d, path);
     }
     log_info("turn", "stopping with %" PRIu64 " allocations", turn_node_allocations(d->node));
 }
@@ -287,7 +297,7 @@ static void block_signals(sigset_t *set)
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGUSR1);
-    sigaddset(set, SIGIO); /* cert_watch.c */
+    sigaddset(set, SIGIO); /* file_watch.c */
     pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 

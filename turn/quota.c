@@ -1,4 +1,4 @@
-/* Allocations per account and in total, over all workers.
+/* Allocations per account, per realm and in total, over all workers.
  *
  * Called by allocate.c. An account exists while it holds something, so a stranger's name costs
  * nothing. Accounts are told apart by a 64-bit hash under the process's secret key only: a
@@ -19,17 +19,25 @@ struct account {
     struct hnode node;
     uint64_t held;
     struct bucket bucket;
+    unsigned realm;
+};
+
+struct realm {
+    struct quota_rule rule;
+    uint64_t held;
 };
 
 struct quota {
     pthread_mutex_t lock;
     struct htable accounts;
-    uint64_t per_account, total, held;
+    uint64_t total, held;
+    unsigned n_realms;
+    struct realm realms[];
 };
 
-struct quota *quota_new(uint64_t per_account, uint64_t total)
+struct quota *quota_new(const struct quota_rule *rules, unsigned n, uint64_t total)
 {
-    struct quota *q = mem_zalloc(sizeof(*q));
+    struct quota *q = mem_zalloc(sizeof(*q) + n * sizeof(struct realm));
 
     if (!q)
         return NULL;
@@ -38,8 +46,10 @@ struct quota *quota_new(uint64_t per_account, uint64_t total)
         return NULL;
     }
     pthread_mutex_init(&q->lock, NULL);
-    q->per_account = per_account;
     q->total = total;
+    q->n_realms = n;
+    for (unsigned i = 0; i < n; i++)
+        q->realms[i].rule = rules[i];
     return q;
 }
 
@@ -63,30 +73,38 @@ static struct account *find(struct quota *q, uint64_t account)
     return n ? CONTAINER_OF(n, struct account, node) : NULL;
 }
 
-static int take_locked(struct quota *q, uint64_t account, unsigned n)
+static bool is_over(uint64_t limit, uint64_t held, unsigned n)
+{
+    return limit && (held >= limit || n > limit - held);
+}
+
+static int take_locked(struct quota *q, unsigned realm, uint64_t account, unsigned n)
 {
     struct account *a = find(q, account);
-    uint64_t held = a ? a->held : 0;
+    struct realm *r = &q->realms[realm];
 
-    if (q->total && (q->held >= q->total || n > q->total - q->held))
+    if (is_over(q->total, q->held, n) || is_over(r->rule.total, r->held, n))
         return -ENOSPC;
-    if (q->per_account && (held >= q->per_account || n > q->per_account - held))
+    if (is_over(r->rule.per_account, a ? a->held : 0, n))
         return -EDQUOT;
     if (!a) {
         a = mem_zalloc(sizeof(*a));
         if (!a)
             return -ENOMEM;
+        a->realm = realm;
         htable_add(&q->accounts, &a->node, account);
     }
     a->held += n;
+    r->held += n;
     q->held += n;
     return 0;
 }
 
-int quota_take(struct quota *q, uint64_t account, unsigned n)
+int quota_take(struct quota *q, unsigned realm, uint64_t account, unsigned n)
 {
+    assert(realm < q->n_realms);
     pthread_mutex_lock(&q->lock);
-    int err = take_locked(q, account, n);
+    int err = take_locked(q, realm, account, n);
     pthread_mutex_unlock(&q->lock);
     return err;
 }
@@ -97,6 +115,7 @@ void quota_give(struct quota *q, uint64_t account, unsigned n)
     struct account *a = find(q, account);
     assert(a && a->held >= n);
     a->held -= n;
+    q->realms[a->realm].held -= n;
     q->held -= n;
     if (a->held == 0) {
         htable_del(&q->accounts, &a->node);
@@ -133,8 +152,20 @@ uint64_t quota_held(struct quota *q, uint64_t account)
     return n;
 }
 
-void quota_limits(const struct quota *q, uint64_t *per_account, uint64_t *total)
+uint64_t quota_in_use_of(struct quota *q, unsigned realm)
 {
-    *per_account = q->per_account;
-    *total = q->total;
+    pthread_mutex_lock(&q->lock);
+    uint64_t n = q->realms[realm].held;
+    pthread_mutex_unlock(&q->lock);
+    return n;
+}
+
+const struct quota_rule *quota_rule_of(const struct quota *q, unsigned realm)
+{
+    return &q->realms[realm].rule;
+}
+
+uint64_t quota_total(const struct quota *q)
+{
+    return q->total;
 }

@@ -15,6 +15,7 @@ struct request {
     const struct five_tuple *from;
     void *link;          /* the client's connection, for a new allocation */
     struct alloc *alloc; /* the client's allocation, or NULL */
+    unsigned realm;      /* of its user; before the check, the one that it is checked under */
     struct stun_identity id;
     uint64_t now_us;
 };

@@ -40,9 +40,9 @@ enum throttle_verdict throttle_packet(struct throttle *t, const struct throttle_
         return THROTTLE_PACKETS;
     if (!bucket_take(&t->_bandwidth, &rules->bandwidth, tokens, now_us))
         return THROTTLE_BANDWIDTH;
-    if (rules->user.milli_per_s == 0)
+    if (!t->user)
         return THROTTLE_PASS;
-    if (t->_lease < tokens && !draw(t, &rules->user, q, account, tokens - t->_lease, now_us))
+    if (t->_lease < tokens && !draw(t, t->user, q, account, tokens - t->_lease, now_us))
         return THROTTLE_USER;
     t->_lease -= tokens;
     return THROTTLE_PASS;

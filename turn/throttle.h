@@ -11,7 +11,6 @@
 /* Each with milli_per_s 0 = no limit. */
 struct throttle_rules {
     struct bucket_rule bandwidth; /* per allocation, both ways, tokens of THROTTLE_UNIT_BYTES */
-    struct bucket_rule user;      /* per account over all workers, the same tokens */
     struct bucket_rule packets;   /* per allocation, both ways */
     struct bucket_rule peers;     /* addresses without a permission, per allocation */
 };
@@ -19,8 +18,9 @@ struct throttle_rules {
 /* An allocation's part; zeroed = nothing used yet. */
 struct throttle {
     struct bucket _bandwidth, _packets, _peers;
-    uint64_t _dry_until_us; /* the account had no tokens: not asked again before */
-    uint32_t _lease;        /* tokens drawn from the account and not used yet */
+    uint64_t _dry_until_us;         /* the account had no tokens: not asked again before */
+    uint32_t _lease;                /* tokens drawn from the account and not used yet */
+    const struct bucket_rule *user; /* of its account, in the same tokens; NULL = no limit; lent */
 };
 
 enum throttle_verdict {

@@ -8,16 +8,54 @@
 
 #include "proto/chandata.h"
 
-#define OPT(section, name, type, field, def, min, max, unit, choices, help)                        \
-    {                                                                                              \
-        section, name, type, offsetof(struct turn_conf, field), def, min, max, unit, choices, help \
+#define OPT(section, name, type, field, def, min, max, unit, choices, help)                     \
+    {                                                                                           \
+        section, name, type, offsetof(struct turn_conf, field), def, min, max, unit, {choices}, \
+            help                                                                                \
     }
+
+#define REALM_OPT(name, type, field, def, min, max, unit, help)                                    \
+    {                                                                                              \
+        "realm", name, type, offsetof(struct turn_realm_conf, field), def, min, max, unit, {NULL}, \
+            help                                                                                   \
+    }
+
+static const struct conf_opt realm_table[] = {
+    REALM_OPT("listeners", CONF_LIST, listeners_text, "", 0, 0, NULL,
+              "Addresses (ip:port) among [turn] listen_udp, listen_tcp and listen_tls where this "
+              "realm is at home: it may be used there and nowhere else. 0.0.0.0 and [::] stand for "
+              "every address with that port. Empty: it is not bound to an address."),
+    REALM_OPT("sni", CONF_LIST, hosts, "", 0, 253, NULL,
+              "Host names that TLS clients name (SNI): the realm is at home on their connections "
+              "and nowhere else (with listeners too: where both agree)."),
+    REALM_OPT("origins", CONF_LIST, origins, "", 0, 512, NULL,
+              "Origins, such as https://example.org: a first request with one of these in its "
+              "ORIGIN is challenged for this realm. An origin proves nothing, so it opens nothing: "
+              "it only chooses among the realms that may be used there."),
+    REALM_OPT("secret_files", CONF_SECRETS, secrets, "", 0, 0, NULL,
+              "Files with the secrets of its time-limited credentials, at most 8. Re-read on "
+              "SIGHUP."),
+    REALM_OPT("users_file", CONF_SECRET, users, "", 0, 0, NULL,
+              "File with its static users, as [auth] users_file. Re-read on SIGHUP."),
+    REALM_OPT("allocations_per_user", CONF_UINT, per_user, "32", 0, 1000000, NULL,
+              "Allocations and reserved ports of one of its users at once (486); 0 = no limit."),
+    REALM_OPT("allocations_total", CONF_UINT, total, "0", 0, 10000000, NULL,
+              "Allocations and reserved ports of all its users at once (508); 0 = no limit but "
+              "[limits] allocations_total."),
+    REALM_OPT("bandwidth_per_user", CONF_UINT, user_bandwidth, "0", 0, 250000000, "bytes/s",
+              "Payload of all allocations of one of its users; 0 = no limit."),
+};
+
+static const struct conf_sections realm_sections = {realm_table, ARRAY_LEN(realm_table),
+                                                    sizeof(struct turn_realm_conf), REALMS_MAX - 1,
+                                                    offsetof(struct turn_realm_conf, name)};
 
 static const struct conf_opt table[] = {
     OPT("turn", "stun_only", CONF_BOOL, stun_only, "no", 0, 0, NULL, NULL,
         "Answer STUN Binding requests and nothing else. Then no users or secrets are needed."),
-    OPT("turn", "realm", CONF_STRING, realm, "sori", 0, TURN_REALM_MAX, NULL, NULL,
-        "Realm of the credentials. Keep it short: it is sent to strangers in each 401."),
+    OPT("turn", "realm", CONF_STRING, realm, "sori", 0, REALM_NAME_MAX, NULL, NULL,
+        "Realm of the credentials in [auth]: the default one, whose quotas are in [limits]. Keep "
+        "it short: it is sent to strangers in each 401."),
     OPT("turn", "listen_udp", CONF_LIST, listen_udp_text, "127.0.0.1:3478", 0, 0, NULL, NULL,
         "Addresses (ip:port) for UDP clients. A public server names its own; 0.0.0.0 and [::] "
         "stand for every address that the machine has at the start."),
@@ -63,6 +101,9 @@ static const struct conf_opt table[] = {
     OPT("auth", "previous_secret_file", CONF_SECRET, previous_secret, "", 0, 0, NULL, NULL,
         "File with the secret before the last rotation; its credentials stay valid until they "
         "expire. Re-read on SIGHUP."),
+    OPT("auth", "secret_files", CONF_SECRETS, more_secrets, "", 0, 0, NULL, NULL,
+        "Files with further secrets that are valid at the same time, of other servers that grant "
+        "credentials or of a slow rotation; with the two above at most 8. Re-read on SIGHUP."),
     OPT("auth", "users_file", CONF_SECRET, users, "", 0, 0, NULL, NULL,
         "File with static users in UTF-8, one user:password a line, or user:0x and the 32 hex "
         "digits of MD5(user:realm:password), followed or not by the 64 of SHA-256 of the same "
@@ -71,6 +112,9 @@ static const struct conf_opt table[] = {
         "When a challenge offers SHA-256 credentials (RFC 8489): auto = over TCP and TLS, and over "
         "UDP where the answer is at most 2.6 times the request, so that forged requests reflect "
         "little; always closes the way to MD5 that a short first request leaves open."),
+    OPT("auth", "watch", CONF_BOOL, auth_watch, "yes", 0, 0, NULL, NULL,
+        "Re-read everything that SIGHUP re-reads when a file with secrets or users changes, here "
+        "or in a [realm]."),
     OPT("auth", "nonce_lifetime", CONF_UINT, nonce_lifetime_s, "600", 10, 86400, "s", NULL,
         "How long a nonce is accepted before the client is asked to take a new one (438)."),
     OPT("limits", "allocations_per_user", CONF_UINT, per_user, "32", 0, 1000000, NULL, NULL,
@@ -158,6 +202,14 @@ static const struct conf_opt table[] = {
     OPT("log", "usage_interval", CONF_UINT, usage_interval_s, "0", 0, 86400, "s", NULL,
         "How often the record of an allocation that lives is written, with the amounts so far; 0 "
         "= only at its end."),
+    {.section = "realm",
+     .name = "NAME",
+     .type = CONF_SECTIONS,
+     .offset = offsetof(struct turn_conf, realms),
+     .sections = &realm_sections,
+     .help = "Another realm with users, secrets and quotas of its own. Which realm a request "
+             "belongs to: docs/OPERATIONS.md. New realms and their addresses, hosts, origins and "
+             "quotas need a restart."},
 };
 
 static int fail(char err[CONF_ERR_MAX], const char *what, struct slice value)
@@ -235,6 +287,53 @@ static int parse_certs(struct turn_conf *c, char err[CONF_ERR_MAX])
     return 0;
 }
 
+static struct turn_realm_conf *realm_at(const struct turn_conf *c, size_t i)
+{
+    return (struct turn_realm_conf *)c->realms.v + i;
+}
+
+static size_t count_secrets(const struct turn_conf *c)
+{
+    return c->more_secrets.n + (c->secret.len > 0 ? 1 : 0) + (c->previous_secret.len > 0 ? 1 : 0);
+}
+
+/* Another realm must be told from the others, be of use, and be closed. */
+static int parse_realm(struct turn_conf *c, struct turn_realm_conf *r, size_t before,
+                       char err[CONF_ERR_MAX])
+{
+    size_t hosts = r->hosts.n;
+
+    for (size_t i = 0; i < before; i++)
+        hosts += realm_at(c, i)->hosts.n;
+    if (slice_is(slice_str(r->name), c->realm))
+        return fail(err, "[realm]: the default realm has this name ([turn] realm)",
+                    slice_str(r->name));
+    if (r->listeners_text.n + r->hosts.n + r->origins.n == 0)
+        return fail(err, "[realm]: needs listeners, sni or origins to be chosen by",
+                    slice_str(r->name));
+    if (r->secrets.n == 0 && r->users.len == 0)
+        return fail(err, "[realm]: needs secret_files or users_file", slice_str(r->name));
+    if (r->secrets.n > TURN_SECRETS_MAX)
+        return fail(err, "[realm] secret_files: more than 8", slice_str(r->name));
+    if (r->origins.n > REALM_ORIGINS_MAX || hosts > REALM_HOSTS_MAX)
+        return fail(err, "[realm]: more than 16 origins, or more than 64 sni in all",
+                    slice_str(r->name));
+    if (r->hosts.n > 0 && !turn_conf_wants_tls(c))
+        return fail(err, "[realm] sni: needs [turn] listen_tls or [tls] on_tcp_ports",
+                    slice_str(r->name));
+    return parse_addrs(&r->listeners_text, r->listeners, ARRAY_LEN(r->listeners), &r->n_listeners,
+                       true, "[realm] listeners: want ip:port", err);
+}
+
+static int parse_realms(struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    int e = 0;
+
+    for (size_t i = 0; !e && i < c->realms.n; i++)
+        e = parse_realm(c, realm_at(c, i), i, err);
+    return e;
+}
+
 static int parse_lists(struct turn_conf *c, char err[CONF_ERR_MAX])
 {
     int e = parse_addrs(&c->listen_udp_text, c->listen_udp, ARRAY_LEN(c->listen_udp), &c->n_udp,
@@ -252,6 +351,8 @@ static int parse_lists(struct turn_conf *c, char err[CONF_ERR_MAX])
         e = parse_alternates(c, err);
     if (!e)
         e = parse_certs(c, err);
+    if (!e)
+        e = parse_realms(c, err);
     return e ? e : parse_external(c, err);
 }
 
@@ -272,7 +373,9 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
         what = "[turn] relay_addresses: needed when listen_udp is empty";
     else if (turn_conf_wants_tls(c) && (c->cert_file[0] == '\0' || c->key_file[0] == '\0'))
         what = "[tls] cert_file and key_file: needed by [turn] listen_tls, [tls] on_tcp_ports";
-    else if (!c->stun_only && c->secret.len + c->previous_secret.len + c->users.len == 0)
+    else if (count_secrets(c) > TURN_SECRETS_MAX)
+        what = "[auth] secret_files: more than 8 secrets in all";
+    else if (!c->stun_only && count_secrets(c) + c->users.len == 0)
         what = "[auth] secret_file or users_file: needed, an open relay is not started "
                "([turn] stun_only = yes needs neither)";
     if (!what)
@@ -315,6 +418,66 @@ void turn_conf_print(FILE *f)
     conf_print(table, ARRAY_LEN(table), f);
 }
 
+unsigned turn_conf_realms(const struct turn_conf *c)
+{
+    return 1 + (unsigned)c->realms.n;
+}
+
+static void view_secret(struct turn_realm_view *v, const struct conf_secret *s)
+{
+    if (s->len > 0)
+        v->secrets[v->n_secrets++] = slice_of(s->p, s->len);
+}
+
+struct turn_realm_view turn_conf_realm(const struct turn_conf *c, unsigned i)
+{
+    struct turn_realm_view v = {.name = slice_str(c->realm)};
+    const struct turn_realm_conf *r = i > 0 ? realm_at(c, i - 1) : NULL;
+    const struct conf_secrets *more = r ? &r->secrets : &c->more_secrets;
+    const struct conf_secret *users = r ? &r->users : &c->users;
+
+    if (r)
+        v.name = slice_str(r->name);
+    v.conf = r;
+    v.users = slice_of(users->p, users->len);
+    if (!r) {
+        view_secret(&v, &c->secret);
+        view_secret(&v, &c->previous_secret);
+    }
+    for (size_t k = 0; k < more->n; k++)
+        view_secret(&v, &more->v[k]);
+    v.rule = (struct quota_rule){
+        .per_account = r ? r->per_user : c->per_user,
+        .total = r ? r->total : 0,
+        .bytes = throttle_rule_bytes(r ? r->user_bandwidth : c->user_bandwidth),
+    };
+    return v;
+}
+
+static void add_path(const struct conf_secret *s, const char **paths, size_t max, size_t *n)
+{
+    if (s->path && *n < max && !slice_starts(slice_str(s->path), SLICE_LIT("credential:")))
+        paths[(*n)++] = s->path;
+}
+
+size_t turn_conf_auth_files(const struct turn_conf *c, const char **paths, size_t max)
+{
+    size_t n = 0;
+
+    add_path(&c->secret, paths, max, &n);
+    add_path(&c->previous_secret, paths, max, &n);
+    add_path(&c->users, paths, max, &n);
+    for (size_t i = 0; i < c->more_secrets.n; i++)
+        add_path(&c->more_secrets.v[i], paths, max, &n);
+    for (size_t k = 0; k < c->realms.n; k++) {
+        const struct turn_realm_conf *r = realm_at(c, k);
+        add_path(&r->users, paths, max, &n);
+        for (size_t i = 0; i < r->secrets.n; i++)
+            add_path(&r->secrets.v[i], paths, max, &n);
+    }
+    return n;
+}
+
 struct turn_limits turn_conf_limits(const struct turn_conf *c)
 {
     uint32_t packets = (uint32_t)c->packets_per_s;
@@ -330,7 +493,6 @@ struct turn_limits turn_conf_limits(const struct turn_conf *c)
         .throttle =
             {
                 .bandwidth = throttle_rule_bytes(c->bandwidth),
-                .user = throttle_rule_bytes(c->user_bandwidth),
                 .packets = {packets * 1000, packets}, /* a second's worth at once */
                 .peers = {(uint32_t)(c->peers_per_s * 1000), (uint32_t)c->peers_burst},
             },

@@ -8,7 +8,7 @@
 
 #define TURN_LISTEN_MAX     32 /* addresses per transport, after wildcards are expanded */
 #define TURN_MORE_CERTS_MAX 16
-#define TURN_REALM_MAX      128 /* bytes; a 401 carries it */
+#define TURN_SECRETS_MAX    8 /* secret files of one realm */
 
 enum turn_channel_range { TURN_CHANNELS_LENIENT, TURN_CHANNELS_STRICT };
 
@@ -22,6 +22,17 @@ struct turn_cert {
     const char *cert, *key;
 };
 
+/* A [realm NAME] as read, and its addresses parsed. */
+struct turn_realm_conf {
+    char *name;
+    struct conf_list listeners_text, hosts, origins;
+    struct conf_secrets secrets;
+    struct conf_secret users;
+    uint64_t per_user, total, user_bandwidth;
+    struct addr listeners[TURN_LISTEN_MAX]; /* wildcards as they are */
+    size_t n_listeners;
+};
+
 struct turn_conf {
     /* As read; see the table in turn_conf.c. */
     bool stun_only, nat_discovery;
@@ -33,6 +44,8 @@ struct turn_conf {
     unsigned channel_range;
     uint64_t default_lifetime_s, max_lifetime_s, udp_buffer_bytes;
     struct conf_secret secret, previous_secret, users;
+    struct conf_secrets more_secrets;
+    bool auth_watch;
     unsigned sha256;
     uint64_t nonce_lifetime_s;
     uint64_t per_user, total, bandwidth, user_bandwidth, packets_per_s, peers_per_s, peers_burst,
@@ -48,6 +61,7 @@ struct turn_conf {
     char *control;
     unsigned log_level, log_format, log_users;
     uint64_t usage_interval_s;
+    struct conf_named realms; /* struct turn_realm_conf */
     /* Parsed from the texts above. */
     struct addr listen_udp[TURN_LISTEN_MAX], listen_tcp[TURN_LISTEN_MAX],
         listen_tls[TURN_LISTEN_MAX], relay[TURN_RELAYS_MAX];
@@ -73,6 +87,22 @@ void turn_conf_free(struct turn_conf *c);
 
 /* Prints the commented default configuration. */
 void turn_conf_print(FILE *f);
+
+/* The realm of number i, 0 (the default one) to turn_conf_realms() - 1, with the secrets that are
+ * not empty put into one list. Everything is lent by c; the default one has neither listeners,
+ * hosts nor origins. */
+struct turn_realm_view {
+    struct slice name, users, secrets[TURN_SECRETS_MAX];
+    size_t n_secrets;
+    struct quota_rule rule;
+    const struct turn_realm_conf *conf; /* NULL for the default one */
+};
+struct turn_realm_view turn_conf_realm(const struct turn_conf *c, unsigned i);
+unsigned turn_conf_realms(const struct turn_conf *c);
+
+/* Puts the paths of the files with secrets and users into paths (at most max, lent by c) and
+ * returns how many; systemd's credentials, which do not change, are left out. */
+size_t turn_conf_auth_files(const struct turn_conf *c, const char **paths, size_t max);
 
 /* The limits that the workers follow. */
 struct turn_limits turn_conf_limits(const struct turn_conf *c);

@@ -153,19 +153,106 @@ static void make_policy(struct turn_node *n, const struct turn_conf *c)
     };
 }
 
+/* The address of a listener; a wildcard names all with its port. */
+static bool names_listener(const struct addr *named, const struct addr *listener)
+{
+    return addr_eq(named, listener) || (is_wildcard(named) && named->family == listener->family &&
+                                        named->port == listener->port);
+}
+
+/* Marks those of the listeners, numbered from first, that the realm's addresses name; used[i] says
+ * that the i-th address has named one. */
+static void mark_listeners(struct realm *r, const struct turn_realm_conf *c, const struct addr *v,
+                           size_t n, size_t first, bool *used)
+{
+    for (size_t k = 0; k < c->n_listeners; k++) {
+        for (size_t i = 0; i < n && first + i < REALM_LISTENERS_MAX; i++) {
+            if (names_listener(&c->listeners[k], &v[i]))
+                r->listeners[first + i] = used[k] = true;
+        }
+    }
+}
+
+static int make_realm(struct realm_table *t, unsigned i, const struct turn_realm_view *v,
+                      const struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    bool used[TURN_LISTEN_MAX] = {0};
+    struct realm *r = &t->of[i];
+    char text[ADDR_TEXT_MAX];
+
+    r->name = v->name;
+    t->n = i + 1;
+    if (!v->conf)
+        return 0;
+    mark_listeners(r, v->conf, c->listen_udp, c->n_udp, 0, used);
+    mark_listeners(r, v->conf, c->listen_tcp, c->n_tcp, c->n_udp, used);
+    mark_listeners(r, v->conf, c->listen_tls, c->n_tls, c->n_udp + c->n_tcp, used);
+    for (size_t k = 0; k < v->conf->n_listeners; k++) {
+        if (used[k])
+            continue;
+        snprintf(err, CONF_ERR_MAX, "[realm %.*s] listeners: we do not listen on %s",
+                 SLICE_FMT(v->name), addr_format(&v->conf->listeners[k], text));
+        return -EINVAL;
+    }
+    r->has_listeners = v->conf->n_listeners > 0;
+    r->has_hosts = v->conf->hosts.n > 0;
+    for (size_t k = 0; k < v->conf->hosts.n; k++)
+        t->hosts[t->n_hosts++] = (struct realm_host){slice_str(v->conf->hosts.v[k]), i};
+    for (size_t k = 0; k < v->conf->origins.n; k++)
+        r->origins[r->n_origins++] = slice_str(v->conf->origins.v[k]);
+    return 0;
+}
+
+/* Realms and their quotas, after wildcards among the listeners have become addresses. */
+static int make_realms(struct turn_node *n, const struct turn_conf *c, char err[CONF_ERR_MAX])
+{
+    struct quota_rule rules[REALMS_MAX];
+    unsigned count = turn_conf_realms(c);
+
+    for (unsigned i = 0; i < count; i++) {
+        struct turn_realm_view v = turn_conf_realm(c, i);
+        int e = make_realm(&n->shared.realms, i, &v, c, err);
+        if (e)
+            return e;
+        rules[i] = v.rule;
+    }
+    n->shared.quota = quota_new(rules, count, c->total);
+    if (n->shared.quota)
+        return 0;
+    snprintf(err, CONF_ERR_MAX, "out of memory");
+    return -ENOMEM;
+}
+
+/* The credentials of all realms, the default one's first. */
 static struct credentials *make_credentials(const struct turn_conf *c, char err[CONF_ERR_MAX])
 {
-    const struct slice secrets[CREDENTIALS_SECRETS] = {
-        slice_of(c->secret.p, c->secret.len),
-        slice_of(c->previous_secret.p, c->previous_secret.len),
-    };
-    char why[CREDENTIALS_ERR_MAX];
-    struct credentials *creds =
-        credentials_new(slice_str(c->realm), slice_of(c->users.p, c->users.len), secrets, why);
+    struct credentials *chain = NULL;
 
-    if (!creds)
-        snprintf(err, CONF_ERR_MAX, "[auth] %s", why);
-    return creds;
+    for (unsigned i = turn_conf_realms(c); i-- > 0;) {
+        struct turn_realm_view v = turn_conf_realm(c, i);
+        const struct credentials_spec spec = {
+            .realm = v.name, .users = v.users, .secrets = v.secrets, .n_secrets = v.n_secrets};
+        char why[CREDENTIALS_ERR_MAX];
+        struct credentials *creds = credentials_new(&spec, why);
+        if (!creds) {
+            snprintf(err, CONF_ERR_MAX, "realm %.*s: %s", SLICE_FMT(v.name), why);
+            credentials_free(chain);
+            return NULL;
+        }
+        credentials_chain(creds, chain);
+        chain = creds;
+    }
+    return chain;
+}
+
+/* A reload brings secrets and users of the realms that are there, not others. */
+static bool has_same_realms(const struct turn_node *n, const struct turn_conf *fresh)
+{
+    bool same = turn_conf_realms(fresh) == n->shared.realms.n;
+
+    for (unsigned i = 0; same && i < turn_conf_realms(fresh); i++)
+        same = slice_eq(turn_conf_realm(fresh, i).name, realm_name(&n->shared.realms, i));
+    return same;
 }
 
 static int make_shared(struct turn_node *n, struct turn_conf *c, char err[CONF_ERR_MAX])
@@ -186,10 +273,12 @@ static int make_shared(struct turn_node *n, struct turn_conf *c, char err[CONF_E
     make_discovery(n, c);
     n->shared.limits = turn_conf_limits(c);
     memcpy(n->shared.alternate, c->alternate, sizeof(n->shared.alternate));
-    n->shared.quota = quota_new(c->per_user, c->total);
+    e = make_realms(n, c, err);
+    if (e)
+        return e;
     n->shared.reserve = reserve_new();
     rand_bytes(n->shared.nonce_master, sizeof(n->shared.nonce_master));
-    if (n->shared.quota && n->shared.reserve)
+    if (n->shared.reserve)
         return 0;
     snprintf(err, CONF_ERR_MAX, "out of memory");
     return -ENOMEM;
@@ -298,6 +387,10 @@ int turn_node_reload(struct turn_node *n, const struct turn_conf *fresh, char er
     int e = creds && tls ? 0 : -ENOMEM;
 
     snprintf(err, CONF_ERR_MAX, "out of memory");
+    if (!e && !has_same_realms(n, fresh)) {
+        snprintf(err, CONF_ERR_MAX, "other realms than before: they need a restart");
+        e = -EINVAL;
+    }
     while (!e && made < n->n_workers) {
         e = make_renewal(n, fresh, &creds[made], &tls[made], err);
         if (!e)

@@ -10,6 +10,7 @@
 #include "turn/peer_policy.h"
 #include "turn/portpool.h"
 #include "turn/quota.h"
+#include "turn/realm.h"
 #include "turn/reserve.h"
 #include "turn/throttle.h"
 
@@ -40,6 +41,7 @@ struct turn_shared {
     struct turn_limits limits;
     struct peer_policy policy; /* its arrays are the owner's */
     struct client_policy clients;
+    struct realm_table realms; /* its texts are the owner's */
     struct turn_relay *relays;
     size_t n_relays;
     const struct addr *discovery; /* UDP listeners as clients see them, by number; lent */

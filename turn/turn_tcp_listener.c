@@ -64,6 +64,7 @@ static void *on_open(void *listener_arg, struct stream *s)
         .client = stream_peer(s),
         .listener = l->number,
         .transport = stream_is_tls(s) ? FIVE_TUPLE_TLS : FIVE_TUPLE_TCP,
+        .host = realm_host(&l->w->core.shared->realms, stream_host(s)),
     };
     stream_deadline(s, worker_now(l->w->loop) + l->idle_us);
     return c;

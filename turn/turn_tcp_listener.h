@@ -7,7 +7,8 @@
 #define TURN_ALPN "stun.turn,stun.nat-discovery" /* RFC 7443 */
 
 /* Opens a listener on `at`, which the workers share by SO_REUSEPORT. transport: TCP (with [tls]
- * on_tcp_ports TLS too, as the client begins) or TLS; number: as in five_tuple. Returns 0 and *out, or -errno. */
+ * on_tcp_ports TLS too, as the client begins) or TLS; number: as in five_tuple. Returns 0 and *out,
+ * or -errno. */
 int turn_tcp_listener_new(struct turn_tcp_listener **out, struct turn_worker *w,
                           const struct addr *at, enum five_tuple_transport transport,
                           uint16_t number);

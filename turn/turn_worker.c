@@ -72,7 +72,8 @@ static void write_record(const struct turn_worker *w, const struct alloc *a, con
 
     if (!log_enabled(LOG_INFO))
         return;
-    usage_format(&line, a, (enum usage_user)w->conf->log_users, why, now_us);
+    usage_format(&line, a, realm_name(&w->core.shared->realms, a->realm),
+                 (enum usage_user)w->conf->log_users, why, now_us);
     log_info("usage", "%.*s", SLICE_FMT(wr_done(&line)));
 }
 

@@ -23,20 +23,21 @@ enum { EX_REFUSED = 1 };
 
 static void usage(FILE *f)
 {
-    fputs("usage: sori-turnctl [--socket PATH] COMMAND\n"
-          "  -s, --socket PATH   the daemon's [admin] control (default: " DEFAULT_SOCKET ")\n"
-          "      --version       print the version and exit\n"
-          "  -h, --help          print this and exit\n"
-          "commands:\n"
-          "  status              version, time, threads, totals\n"
-          "  list [USER]         live allocations, one a line\n"
-          "  kill ALLOCATION     end one, by the name that list shows\n"
-          "  quota [USER]        limits and what is in use\n"
-          "  log-level LEVEL     error, warn, info or debug, until the daemon ends\n"
-          "  drain               no new allocations; the daemon ends with the last one\n"
-          "Answers are JSON, one object a line. Exit status: 0 done, 1 refused, 64 wrong command\n"
-          "line, 69 no daemon or no answer.\n",
-          f);
+    fputs(
+        "usage: sori-turnctl [--socket PATH] COMMAND\n"
+        "  -s, --socket PATH   the daemon's [admin] control (default: " DEFAULT_SOCKET ")\n"
+        "      --version       print the version and exit\n"
+        "  -h, --help          print this and exit\n"
+        "commands:\n"
+        "  status              version, time, threads, totals\n"
+        "  list [USER [REALM]] live allocations, one a line\n"
+        "  kill ALLOCATION     end one, by the name that list shows\n"
+        "  quota [USER [REALM]] limits and what is in use, of the default realm if none is named\n"
+        "  log-level LEVEL     error, warn, info or debug, until the daemon ends\n"
+        "  drain               no new allocations; the daemon ends with the last one\n"
+        "Answers are JSON, one object a line. Exit status: 0 done, 1 refused, 64 wrong command\n"
+        "line, 69 no daemon or no answer.\n",
+        f);
 }
 
 /* Returns -1 to go on with the words behind the options, or an exit status. */
@@ -77,8 +78,8 @@ static bool request(struct wr *w, int n, char **words)
         const char *command, *key;
         int min, max; /* words behind the command */
     } known[] = {
-        {"status", NULL, 0, 0},  {"list", "user", 0, 1},       {"kill", "allocation", 1, 1},
-        {"quota", "user", 0, 1}, {"log-level", "level", 1, 1}, {"drain", NULL, 0, 0},
+        {"status", NULL, 0, 0},  {"list", "user", 0, 2},       {"kill", "allocation", 1, 1},
+        {"quota", "user", 0, 2}, {"log-level", "level", 1, 1}, {"drain", NULL, 0, 0},
     };
 
     for (size_t i = 0; n > 0 && i < ARRAY_LEN(known); i++) {
@@ -89,6 +90,10 @@ static bool request(struct wr *w, int n, char **words)
         if (n > 1) {
             wr_fmt(w, ",\"%s\":", known[i].key);
             json_write_text(w, slice_str(words[1]));
+        }
+        if (n > 2) {
+            wr_str(w, ",\"realm\":");
+            json_write_text(w, slice_str(words[2]));
         }
         wr_str(w, "}\n");
         return !w->bad;

@@ -21,8 +21,8 @@ static void put_user(struct wr *w, struct slice user, enum usage_user privacy)
         wr_str(w, "-");
 }
 
-void usage_format(struct wr *w, const struct alloc *a, enum usage_user privacy, const char *why,
-                  uint64_t now_us)
+void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum usage_user privacy,
+                  const char *why, uint64_t now_us)
 {
     static const char *const transport[] = {
         [FIVE_TUPLE_UDP] = "udp",
@@ -38,9 +38,11 @@ void usage_format(struct wr *w, const struct alloc *a, enum usage_user privacy, 
     wr_bytes(w, cred.call_id.len > 0 ? cred.call_id : SLICE_LIT("-"));
     wr_fmt(w,
            " transport=%s seconds=%" PRIu64 " up_packets=%" PRIu64 " up_bytes=%" PRIu64
-           " down_packets=%" PRIu64 " down_bytes=%" PRIu64 "",
+           " down_packets=%" PRIu64 " down_bytes=%" PRIu64,
            transport[a->tuple.transport], (now_us - a->start_us) / US_PER_S, a->up_pkts,
            a->up_bytes, a->down_pkts, a->down_bytes);
+    wr_str(w, " realm=");
+    wr_bytes(w, realm);
     if (why)
         wr_fmt(w, " why=%s", why);
 }

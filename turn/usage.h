@@ -13,11 +13,11 @@ enum usage_user {
 
 #define USAGE_TEXT_MAX 1024
 
-/* Writes the record of an allocation as it is at now_us: user, call id (of a time-limited
+/* Writes the record of an allocation as it is at now_us: realm, user, call id (of a time-limited
  * username), packets and bytes each way so far, seconds. why: one word for one that ends, NULL for
  * one that lives on. */
-void usage_format(struct wr *w, const struct alloc *a, enum usage_user privacy, const char *why,
-                  uint64_t now_us);
+void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum usage_user privacy,
+                  const char *why, uint64_t now_us);
 
 /* Calls fn(arg, a) for allocations that have lived interval_us since they began or were last given,
  * for some of them when there are many: asked 16 times an interval, it gives each in time or half

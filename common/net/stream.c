@@ -546,6 +546,11 @@ bool stream_is_tls(const struct stream *s)
     return s->tls != NULL;
 }
 
+struct slice stream_host(const struct stream *s)
+{
+    return s->tls ? tls_host(s->tls) : (struct slice){0};
+}
+
 struct worker *stream_worker(const struct stream *s)
 {
     return s->l->w;

@@ -97,6 +97,8 @@ void stream_set_user(struct stream *s, const struct stream_ops *ops, void *user)
 struct addr stream_peer(const struct stream *s);
 struct addr stream_local(const struct stream *s);
 bool stream_is_tls(const struct stream *s);
+/* The host that a TLS client named (SNI); empty: none. Lent by s. */
+struct slice stream_host(const struct stream *s);
 struct worker *stream_worker(const struct stream *s);
 
 #endif

@@ -500,6 +500,11 @@ const char *tls_version(const struct tls *t)
     return SSL_get_version(t->ssl);
 }
 
+struct slice tls_host(const struct tls *t)
+{
+    return slice_str(SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name));
+}
+
 struct slice tls_alpn(const struct tls *t)
 {
     const unsigned char *p = NULL;

@@ -48,5 +48,7 @@ void tls_shutdown(struct tls *t);
 /* "TLSv1.3" etc. and the chosen ALPN protocol (empty slice: none). */
 const char *tls_version(const struct tls *t);
 struct slice tls_alpn(const struct tls *t);
+/* The host that the client named (SNI, RFC 6066 §3) in its handshake; empty: none. Lent by t. */
+struct slice tls_host(const struct tls *t);
 
 #endif

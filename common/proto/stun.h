@@ -77,6 +77,7 @@ enum stun_attr_type {
     STUN_ATTR_FINGERPRINT = 0x8028,               /* RFC 8489 §14.7 */
     STUN_ATTR_RESPONSE_ORIGIN = 0x802B,           /* RFC 5780 §7.3 */
     STUN_ATTR_OTHER_ADDRESS = 0x802C,             /* RFC 5780 §7.4 */
+    STUN_ATTR_ORIGIN = 0x802F,                    /* draft-ietf-tram-stun-origin-06 */
     STUN_ATTR_SSODA_FAMILY = 0x8032, /* ADDITIONAL-ADDRESS-FAMILY before it had a number */
 };
 

@@ -13,15 +13,17 @@
 #include "proto/turncred.h"
 #include "turn/dispatch.h"
 
-#define FAKE_MIN_PORT 50000
-#define FAKE_MAX_PORT 50015
-#define FAKE_WALL_S   UINT64_C(1700000000)
-#define FAKE_SECRET   "current secret"
-#define FAKE_PREVIOUS "previous secret"
-#define FAKE_REALM    "sori"
-#define FAKE_RELAY    "198.41.0.4" /* any address that is not special */
-#define FAKE_RELAY6   "2606:4700::4"
-#define FAKE_OWN      "198.41.0.99" /* this machine's other address */
+#define FAKE_MIN_PORT  50000
+#define FAKE_MAX_PORT  50015
+#define FAKE_WALL_S    UINT64_C(1700000000)
+#define FAKE_SECRET    "current secret"
+#define FAKE_PREVIOUS  "previous secret"
+#define FAKE_REALM     "sori"
+#define FAKE_REALM2    "second" /* at home on one listener, with the same users */
+#define FAKE_LISTENER2 9
+#define FAKE_RELAY     "198.41.0.4" /* any address that is not special */
+#define FAKE_RELAY6    "2606:4700::4"
+#define FAKE_OWN       "198.41.0.99" /* this machine's other address */
 
 struct fake_relay {
     struct turn_shared shared;
@@ -42,7 +44,7 @@ struct fake_relay {
 /* A client with its credentials and the server's last nonce. */
 struct fake_client {
     struct five_tuple tuple;
-    char user[128], password[64];
+    char user[128], password[64], realm[32];
     uint8_t key[STUN_KEY_BYTES], key256[STUN_KEY_SHA256_BYTES];
     uint8_t nonce[NONCE_BYTES];
     bool has_nonce;
@@ -115,11 +117,21 @@ static inline int fake_relay_init(struct fake_relay *f)
     };
     f->shared.relays = f->relays;
     f->shared.n_relays = 2;
-    f->shared.quota = quota_new(8, 0);
+    static const struct quota_rule rules[] = {{.per_account = 8}, {.per_account = 2}};
+    f->shared.quota = quota_new(rules, ARRAY_LEN(rules), 0);
+    f->shared.realms.n = ARRAY_LEN(rules);
+    f->shared.realms.of[0].name = SLICE_LIT(FAKE_REALM);
+    f->shared.realms.of[1] = (struct realm){
+        .name = SLICE_LIT(FAKE_REALM2), .has_listeners = true, .listeners[FAKE_LISTENER2] = true};
     f->shared.reserve = reserve_new();
-    struct credentials *creds = credentials_new(
-        SLICE_LIT(FAKE_REALM), SLICE_LIT("ann:of green gables\nbob:builder\n"), secrets, err);
-    if (f->shared.quota && f->shared.reserve && creds) {
+    const struct slice users = SLICE_LIT("ann:of green gables\nbob:builder\n");
+    const struct credentials_spec first = {SLICE_LIT(FAKE_REALM), users, secrets, 2};
+    const struct credentials_spec second = {.realm = SLICE_LIT(FAKE_REALM2), .users = users};
+    struct credentials *creds = credentials_new(&first, err);
+    struct credentials *more = creds ? credentials_new(&second, err) : NULL;
+    if (more)
+        credentials_chain(creds, more);
+    if (f->shared.quota && f->shared.reserve && more) {
         if (turn_core_init(&f->core, &f->shared, creds, &ops, f, f->now_us) == 0) {
             f->core.wall_offset_us = FAKE_WALL_S * US_PER_S - f->now_us;
             return 0;
@@ -139,6 +151,15 @@ static inline void fake_relay_fini(struct fake_relay *f)
     reserve_free(f->shared.reserve);
 }
 
+/* Makes the client one of this realm. */
+static inline void fake_client_realm(struct fake_client *c, const char *realm)
+{
+    slice_to_cstr(slice_str(realm), c->realm, sizeof(c->realm));
+    stun_long_term_key(c->key, slice_str(c->user), slice_str(realm), slice_str(c->password));
+    stun_long_term_key_sha256(c->key256, slice_str(c->user), slice_str(realm),
+                              slice_str(c->password));
+}
+
 /* A client of a static user. */
 static inline void fake_client_init(struct fake_client *c, const char *at, const char *user,
                                     const char *password)
@@ -146,9 +167,7 @@ static inline void fake_client_init(struct fake_client *c, const char *at, const
     *c = (struct fake_client){.tuple = {.client = fake_addr(at)}};
     slice_to_cstr(slice_str(user), c->user, sizeof(c->user));
     slice_to_cstr(slice_str(password), c->password, sizeof(c->password));
-    stun_long_term_key(c->key, slice_str(c->user), SLICE_LIT(FAKE_REALM), slice_str(c->password));
-    stun_long_term_key_sha256(c->key256, slice_str(c->user), SLICE_LIT(FAKE_REALM),
-                              slice_str(c->password));
+    fake_client_realm(c, FAKE_REALM);
 }
 
 /* A client with a time-limited credential. */
@@ -184,12 +203,12 @@ static inline void fake_sign(const struct fake_client *c, struct wr *w)
     struct slice nonce = slice_of(c->nonce, sizeof(c->nonce));
     uint8_t hash[STUN_USERHASH_BYTES];
 
-    stun_userhash(hash, slice_str(c->user), SLICE_LIT(FAKE_REALM));
+    stun_userhash(hash, slice_str(c->user), slice_str(c->realm));
     if (c->hashed)
         stun_put(w, STUN_ATTR_USERHASH, slice_of(hash, sizeof(hash)));
     else
         stun_put(w, STUN_ATTR_USERNAME, slice_str(c->user));
-    stun_put(w, STUN_ATTR_REALM, SLICE_LIT(FAKE_REALM));
+    stun_put(w, STUN_ATTR_REALM, slice_str(c->realm));
     stun_put(w, STUN_ATTR_NONCE, nonce);
     if (c->sha256 && (nonce_features(nonce) & NONCE_PASSWORD_ALGORITHMS)) {
         stun_put(w, STUN_ATTR_PASSWORD_ALGORITHMS, SLICE_LIT("\0\2\0\0\0\1\0\0"));

@@ -10,17 +10,19 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "proto/turncred.h"
 
 #define WALL_US (UINT64_C(1700000000) * 1000000)
 
-static const struct slice two[CREDENTIALS_SECRETS] = {SLICE_LIT("current"), SLICE_LIT("previous")};
-static const struct slice none[CREDENTIALS_SECRETS];
+static const struct slice two[2] = {SLICE_LIT("current"), SLICE_LIT("previous")};
+static const struct slice none[2];
 
 static struct credentials *make(const char *users, const struct slice *secrets)
 {
+    const struct credentials_spec spec = {SLICE_LIT("example.org"), slice_str(users), secrets, 2};
     char err[CREDENTIALS_ERR_MAX];
 
-    return credentials_new(SLICE_LIT("example.org"), slice_str(users), secrets, err);
+    return credentials_new(&spec, err);
 }
 
 static unsigned md5_keys(const struct credentials *c, struct slice name, uint64_t wall_us,
@@ -132,7 +134,8 @@ static void test_bad_users_files_name_their_line(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        assert_null(credentials_new(SLICE_LIT("r"), slice_str(cases[i].text), none, err));
+        const struct credentials_spec spec = {SLICE_LIT("r"), slice_str(cases[i].text), none, 2};
+        assert_null(credentials_new(&spec, err));
         assert_non_null(strstr(err, cases[i].want));
     }
 }
@@ -153,6 +156,46 @@ static void test_time_limited_names_have_a_key_per_secret_until_they_expire(void
     assert_true(credentials_is_empty(c));
     assert_int_equal(md5_keys(c, SLICE_LIT("1700000001:ann"), WALL_US, keys), 0);
     credentials_free(c);
+}
+
+static void test_many_secrets_are_valid_at_once_and_bounded(void **state)
+{
+    uint8_t keys[CREDENTIALS_KEYS_MAX][STUN_KEY_MAX], want[STUN_KEY_BYTES];
+    uint8_t password[TURNCRED_PASSWORD_BYTES];
+    struct slice many[CREDENTIALS_SECRETS_MAX + 2];
+    struct credentials_spec spec = {SLICE_LIT("r"), {0}, many, CREDENTIALS_SECRETS_MAX + 1};
+    struct slice name = SLICE_LIT("1700000001:ann");
+    char err[CREDENTIALS_ERR_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = slice_of("abcdefghijklmnopqr" + i, 1);
+    assert_null(credentials_new(&spec, err));
+    assert_non_null(strstr(err, "16 secrets"));
+    many[3] = (struct slice){0}; /* an empty one does not count */
+    struct credentials *c = credentials_new(&spec, err);
+    assert_non_null(c);
+    assert_int_equal(md5_keys(c, name, WALL_US, keys), CREDENTIALS_SECRETS_MAX);
+    turncred_password(password, many[16], name);
+    stun_long_term_key(want, name, SLICE_LIT("r"), slice_of(password, sizeof(password)));
+    assert_memory_equal(keys[15], want, sizeof(want));
+    credentials_free(c);
+}
+
+static void test_realms_are_a_chain(void **state)
+{
+    uint64_t before = mem_live();
+    struct credentials *a = make("ann:x\n", none), *b = make("bob:x\n", none);
+    uint8_t keys[CREDENTIALS_KEYS_MAX][STUN_KEY_MAX];
+
+    (void)state;
+    credentials_chain(a, b);
+    assert_ptr_equal(credentials_of(a, 0), a);
+    assert_ptr_equal(credentials_of(a, 1), b);
+    assert_null(credentials_of(a, 2));
+    assert_int_equal(md5_keys(a, SLICE_LIT("bob"), 0, keys), 0);
+    credentials_free(a);
+    assert_int_equal(mem_live(), before);
 }
 
 static void test_account_is_the_user_of_all_calls(void **state)
@@ -192,6 +235,8 @@ int main(void)
         cmocka_unit_test(test_names_and_passwords_are_prepared),
         cmocka_unit_test(test_bad_users_files_name_their_line),
         cmocka_unit_test(test_time_limited_names_have_a_key_per_secret_until_they_expire),
+        cmocka_unit_test(test_many_secrets_are_valid_at_once_and_bounded),
+        cmocka_unit_test(test_realms_are_a_chain),
         cmocka_unit_test(test_account_is_the_user_of_all_calls),
         cmocka_unit_test(test_oom_snapshot_is_whole_or_not_there),
     };

@@ -312,7 +312,6 @@ static void test_order_of_checks_is_the_rfcs(void **state)
         "0014 000b 6578616d706c652e6f7267 00"
         "001d 0004 0002 0000"
         "001c 0020 b5c7bf005b6c52a21c51c5e892f81924136296cb927c43149309278cc6518e65";
-    static const struct slice none[CREDENTIALS_SECRETS];
     char err[CREDENTIALS_ERR_MAX];
     uint8_t buf[512];
     struct stun_msg m;
@@ -328,7 +327,9 @@ static void test_order_of_checks_is_the_rfcs(void **state)
     assert_int_equal(stun_decode(&m, hex_bytes(b1, buf, sizeof(buf))), 0);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct credentials *b =
-            credentials_new(SLICE_LIT("example.org"), slice_str(cases[i].users), none, err);
+            credentials_new(&(struct credentials_spec){.realm = SLICE_LIT("example.org"),
+                                                       .users = slice_str(cases[i].users)},
+                            err);
         assert_non_null(b);
         assert_int_equal(stun_auth_check(&id, &m, b, &f->core.nonces, &c.tuple, f->now_us, 0),
                          cases[i].want);
@@ -385,6 +386,86 @@ static void test_nonce_is_for_one_client_and_a_while(void **state)
     fake_pass(f, 2 * US_PER_S);
     assert_int_equal(fake_refresh(f, &c, 600), 438);
     assert_int_equal(fake_refresh(f, &c, 600), 0);
+}
+
+static void test_each_realm_has_its_own_users_and_accounts(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client here, there;
+    struct slice v;
+
+    /* The realm of the listener that they come to: named in the challenge, and the only one. */
+    fake_client_init(&there, "203.0.113.7:1", "ann", "of green gables");
+    there.tuple.listener = FAKE_LISTENER2;
+    fake_challenge(f, &there);
+    assert_true(fake_find(f, STUN_ATTR_REALM, &v) && slice_is(v, FAKE_REALM2));
+    assert_int_equal(fake_allocate(f, &there), 401); /* signed for the default realm */
+    assert_true(fake_find(f, STUN_ATTR_REALM, &v) && slice_is(v, FAKE_REALM2));
+    fake_client_realm(&there, FAKE_REALM2);
+    assert_int_equal(fake_allocate(f, &there), 0);
+    assert_int_equal(fake_alloc(f, &there)->realm, 1);
+    /* The realm at home elsewhere cannot be used here, whoever asks. */
+    fake_client_init(&here, "203.0.113.7:2", "ann", "of green gables");
+    fake_client_realm(&here, FAKE_REALM2);
+    assert_int_equal(fake_allocate(f, &here), 401);
+    assert_true(fake_find(f, STUN_ATTR_REALM, &v) && slice_is(v, FAKE_REALM));
+    fake_client_realm(&here, FAKE_REALM);
+    assert_int_equal(fake_allocate(f, &here), 0);
+    /* The same name in both is two accounts, each with its realm's quota: 8, and 2. */
+    assert_int_not_equal(fake_alloc(f, &here)->account, fake_alloc(f, &there)->account);
+    assert_int_equal(quota_held(f->shared.quota, realm_account(1, SLICE_LIT("ann"))), 1);
+    there.tuple.client.port = 11;
+    there.has_nonce = false;
+    assert_int_equal(fake_allocate(f, &there), 0);
+    there.tuple.client.port = 12;
+    there.has_nonce = false;
+    assert_int_equal(fake_allocate(f, &there), 486);
+    here.tuple.client.port = 13;
+    here.has_nonce = false;
+    assert_int_equal(fake_allocate(f, &here), 0);
+}
+
+static void test_user_of_another_realm_is_another_user(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    /* Two realms that may be used at one place: both without listeners or hosts. */
+    f->shared.realms.of[1].has_listeners = false;
+    f->shared.realms.of[1].n_origins = 1;
+    f->shared.realms.of[1].origins[0] = SLICE_LIT("https://two.example");
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    assert_int_equal(fake_allocate(f, &c), 0);
+    fake_client_realm(&c, FAKE_REALM2);
+    assert_int_equal(fake_refresh(f, &c, 600), 441);
+    assert_int_equal(fake_permit(f, &c, "8.8.8.8"), 441);
+    assert_int_equal(fake_bind(f, &c, 0x4000, "8.8.8.8:1"), 441);
+    fake_client_realm(&c, FAKE_REALM);
+    assert_int_equal(fake_refresh(f, &c, 600), 0);
+}
+
+static void test_origin_chooses_the_challenge(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[256];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct slice v;
+
+    f->shared.realms.of[1].has_listeners = false;
+    f->shared.realms.of[1].n_origins = 1;
+    f->shared.realms.of[1].origins[0] = SLICE_LIT("https://two.example");
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    stun_put(&w, STUN_ATTR_ORIGIN, SLICE_LIT("https://two.example"));
+    fake_send(f, &c, wr_done(&w));
+    assert_int_equal(fake_code(f, &c), 401);
+    assert_true(fake_find(f, STUN_ATTR_REALM, &v) && slice_is(v, FAKE_REALM2));
+    fake_client_realm(&c, FAKE_REALM2); /* later requests name the realm, not the origin */
+    assert_int_equal(fake_allocate(f, &c), 0);
+    fake_pass(f, 601 * US_PER_S);
+    assert_int_equal(fake_refresh(f, &c, 600), 438);
+    assert_true(fake_find(f, STUN_ATTR_REALM, &v) && slice_is(v, FAKE_REALM2));
 }
 
 static void test_incomplete_credentials_get_400(void **state)
@@ -593,6 +674,9 @@ int main(void)
         T(test_wrong_credentials_get_401),
         T(test_expired_credential_fails_on_refresh_too),
         T(test_nonce_is_for_one_client_and_a_while),
+        T(test_each_realm_has_its_own_users_and_accounts),
+        T(test_user_of_another_realm_is_another_user),
+        T(test_origin_chooses_the_challenge),
         T(test_incomplete_credentials_get_400),
         T(test_unknown_required_attribute_gets_420_with_its_type),
         T(test_unknown_method_gets_400),

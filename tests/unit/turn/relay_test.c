@@ -191,7 +191,9 @@ static void test_packet_rate_and_users_bandwidth_cover_both_ways(void **state)
     assert_false(fake_from_peer(f, &c, PEER, SLICE_LIT("")));
     assert_int_equal(counter_get(&f->core.metrics.drops[TURN_DROP_PACKET_RATE]), 2);
 
-    f->shared.limits.throttle = (struct throttle_rules){.user = throttle_rule_bytes(1280)};
+    const struct bucket_rule slow = throttle_rule_bytes(1280);
+    f->shared.limits.throttle = (struct throttle_rules){0};
+    fake_alloc(f, &c)->throttle.user = fake_alloc(f, &d)->throttle.user = &slow;
     f->now_us += US_PER_S;
     assert_int_equal(fake_channel(f, &c, 0x4000, slice_of(packet, 640)), DISPATCH_RELAY);
     assert_true(fake_from_peer(f, &d, PEER, slice_of(packet, 500))); /* ann's other allocation */

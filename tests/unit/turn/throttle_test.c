@@ -13,9 +13,10 @@
 
 static struct quota *quota_of(uint64_t account, unsigned n)
 {
-    struct quota *q = quota_new(0, 0);
+    const struct quota_rule rule = {0};
+    struct quota *q = quota_new(&rule, 1, 0);
 
-    assert_int_equal(quota_take(q, account, n), 0);
+    assert_int_equal(quota_take(q, 0, account, n), 0);
     return q;
 }
 
@@ -61,12 +62,14 @@ static void test_packets_are_limited_whatever_their_size(void **state)
 
 static void test_users_bytes_are_limited_over_all_their_allocations(void **state)
 {
-    const struct throttle_rules rules = {.user = throttle_rule_bytes(1000000)};
-    struct throttle t[4] = {0}, other = {0};
+    const struct throttle_rules rules = {0};
+    const struct bucket_rule user = throttle_rule_bytes(1000000);
+    struct throttle t[4] = {{.user = &user}, {.user = &user}, {.user = &user}, {.user = &user}},
+                    other = {.user = &user};
     struct quota *q = quota_of(7, 4);
 
     (void)state;
-    assert_int_equal(quota_take(q, 8, 1), 0);
+    assert_int_equal(quota_take(q, 0, 8, 1), 0);
     /* 10 MB/s offered for 5 s: the burst of a second, then the rate, less what leases hold. */
     uint64_t got = carried(t, 4, &rules, q, 7, T0, 5 * US_PER_S, 256);
     assert_in_range(got, 5600000, 6000064);
@@ -78,8 +81,9 @@ static void test_users_bytes_are_limited_over_all_their_allocations(void **state
 
 static void test_slow_users_are_never_refused(void **state)
 {
-    const struct throttle_rules rules = {.user = throttle_rule_bytes(1000000)};
-    struct throttle t[4] = {0};
+    const struct throttle_rules rules = {0};
+    const struct bucket_rule user = throttle_rule_bytes(1000000);
+    struct throttle t[4] = {{.user = &user}, {.user = &user}, {.user = &user}, {.user = &user}};
     struct quota *q = quota_of(7, 4);
 
     (void)state;
@@ -90,8 +94,9 @@ static void test_slow_users_are_never_refused(void **state)
 
 static void test_packet_larger_than_the_limit_never_passes(void **state)
 {
-    const struct throttle_rules rules = {.user = throttle_rule_bytes(640)};
-    struct throttle t = {0};
+    const struct throttle_rules rules = {0};
+    const struct bucket_rule user = throttle_rule_bytes(640);
+    struct throttle t = {.user = &user};
     struct quota *q = quota_of(7, 1);
 
     (void)state;

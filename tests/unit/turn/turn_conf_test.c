@@ -36,7 +36,16 @@ static int load(struct turn_conf *c, const char *more, char err[CONF_ERR_MAX])
 {
     char text[2048];
 
-    snprintf(text, sizeof(text), "[auth]\nusers_file = %s\n%s", users_path, more);
+    struct wr w = wr_init(text, sizeof(text));
+    wr_fmt(&w, "[auth]\nusers_file = %s\n", users_path);
+    for (; *more; more++) { /* "@" stands for a file that is there */
+        if (*more == '@')
+            wr_str(&w, users_path);
+        else
+            wr_u8(&w, (uint8_t)*more);
+    }
+    wr_u8(&w, 0);
+    assert_false(w.bad);
     *c = (struct turn_conf){0};
     return turn_conf_load_text(c, slice_str(text), "test.ini", err);
 }
@@ -61,7 +70,7 @@ static void test_defaults_are_safe(void **state)
     assert_int_equal(c.drain_timeout_s, 30);
     assert_int_equal(l.throttle.peers.milli_per_s, 10000);
     assert_int_equal(l.throttle.packets.milli_per_s, 0);
-    assert_int_equal(l.throttle.user.milli_per_s, 0);
+    assert_int_equal(turn_conf_realm(&c, 0).rule.bytes.milli_per_s, 0);
     turn_conf_free(&c);
 }
 
@@ -101,6 +110,37 @@ static void test_lists_are_parsed(void **state)
     turn_conf_free(&c);
 }
 
+static void test_realms_have_their_own_everything(void **state)
+{
+    struct turn_conf c;
+    char err[CONF_ERR_MAX];
+    const char *paths[16];
+
+    (void)state;
+    assert_int_equal(load(&c,
+                          "secret_file = @\nsecret_files = @, @\n[realm two]\norigins = a, b\n"
+                          "secret_files = @\nallocations_per_user = 3\n[limits]\n"
+                          "allocations_per_user = 5\nallocations_total = 9\n[realm three x]\n"
+                          "listeners = 0.0.0.0:3478\nusers_file = @\nbandwidth_per_user = 6400\n",
+                          err),
+                     0);
+    assert_int_equal(turn_conf_realms(&c), 3);
+    struct turn_realm_view v = turn_conf_realm(&c, 0);
+    assert_true(slice_is(v.name, "sori") && v.n_secrets == 3 && slice_is(v.users, "ann:x"));
+    assert_true(v.rule.per_account == 5 && v.rule.total == 0 && !v.conf);
+    v = turn_conf_realm(&c, 1);
+    assert_true(slice_is(v.name, "two") && v.n_secrets == 1 && v.users.len == 0);
+    assert_true(v.rule.per_account == 3 && v.conf->origins.n == 2);
+    v = turn_conf_realm(&c, 2);
+    assert_true(slice_is(v.name, "three x") && v.n_secrets == 0 && slice_is(v.users, "ann:x"));
+    assert_true(v.rule.per_account == 32 && v.rule.bytes.milli_per_s == 100000);
+    assert_int_equal(v.conf->listeners[0].port, 3478);
+    assert_int_equal(turn_conf_auth_files(&c, paths, ARRAY_LEN(paths)), 6);
+    assert_string_equal(paths[5], users_path);
+    assert_int_equal(turn_conf_auth_files(&c, paths, 2), 2);
+    turn_conf_free(&c);
+}
+
 static void test_options_that_do_not_fit_are_explained(void **state)
 {
     static const struct {
@@ -127,6 +167,14 @@ static void test_options_that_do_not_fit_are_explained(void **state)
         {"[turn]\nalternate_servers = 192.0.2.1:1, [::1]:1, 192.0.2.2:1\n", "too many"},
         {"[turn]\nno_such_option = 1\n", "no_such_option"},
         {"[peers]\ndeny_peers = 10.0.0.1/8\n", "deny_peers"},
+        {"[realm two]\nlisteners = 127.0.0.1:3478\n", "needs secret_files or users_file"},
+        {"[realm two]\nusers_file = @\n", "needs listeners, sni or origins"},
+        {"[realm sori]\norigins = a\nusers_file = @\n", "default realm has this name"},
+        {"[realm two]\nsni = a\nusers_file = @\n", "listen_tls"},
+        {"[realm two]\nlisteners = 127.0.0.1\nusers_file = @\n", "want ip:port"},
+        {"[realm two]\norigins = a\nusers_file = @\nusers_files = @\n", "users_file?"},
+        {"[realm two]\norigins = a\nsecret_files = @,@,@,@,@,@,@,@,@\n", "more than 8"},
+        {"[auth]\nsecret_files = @,@,@,@,@,@,@,@,@\n", "more than 8"},
     };
 
     (void)state;
@@ -147,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_defaults_are_safe),
         cmocka_unit_test(test_open_relay_is_refused),
         cmocka_unit_test(test_lists_are_parsed),
+        cmocka_unit_test(test_realms_have_their_own_everything),
         cmocka_unit_test(test_options_that_do_not_fit_are_explained),
     };
 

@@ -97,15 +97,38 @@ static void test_reload_changes_who_is_known(void **state)
 {
     struct fake_relay *f = *state;
     struct fake_client c = allocated(f, "203.0.113.7:1");
-    const struct slice none[CREDENTIALS_SECRETS] = {{0}};
+    const struct credentials_spec spec = {.realm = SLICE_LIT(FAKE_REALM),
+                                          .users = SLICE_LIT("bob:new\n")};
     char err[CREDENTIALS_ERR_MAX];
 
-    turn_core_reload(&f->core,
-                     credentials_new(SLICE_LIT(FAKE_REALM), SLICE_LIT("bob:new\n"), none, err));
+    turn_core_reload(&f->core, credentials_new(&spec, err));
     assert_int_equal(fake_refresh(f, &c, 600), 401);
+    assert_int_equal(fake_permit(f, &c, "8.8.8.8"), 401);
+    assert_int_equal(fake_bind(f, &c, 0x4000, "8.8.8.8:1"), 401);
     assert_int_equal(f->opened, 1); /* until its time is over */
     fake_client_init(&c, "203.0.113.7:2", "bob", "new");
     assert_int_equal(fake_allocate(f, &c), 0);
+}
+
+static void test_rotated_out_secret_is_worth_nothing(void **state)
+{
+    struct fake_relay *f = *state;
+    const struct slice secrets[] = {SLICE_LIT("newest"), SLICE_LIT(FAKE_SECRET)};
+    const struct credentials_spec spec = {
+        .realm = SLICE_LIT(FAKE_REALM), .secrets = secrets, .n_secrets = ARRAY_LEN(secrets)};
+    struct fake_client old, kept;
+    char err[CREDENTIALS_ERR_MAX];
+
+    fake_client_rest(&old, "203.0.113.8:1", FAKE_PREVIOUS, FAKE_WALL_S + 900, "", "carl");
+    fake_client_rest(&kept, "203.0.113.8:2", FAKE_SECRET, FAKE_WALL_S + 900, "", "carl");
+    assert_int_equal(fake_allocate(f, &old), 0);
+    assert_int_equal(fake_allocate(f, &kept), 0);
+    turn_core_reload(&f->core, credentials_new(&spec, err));
+    assert_int_equal(fake_refresh(f, &old, 600), 401);
+    assert_int_equal(fake_permit(f, &old, "8.8.8.8"), 401);
+    assert_int_equal(fake_bind(f, &old, 0x4000, "8.8.8.8:1"), 401);
+    assert_int_equal(fake_refresh(f, &kept, 600), 0);
+    assert_int_equal(fake_permit(f, &kept, "8.8.8.8"), 0);
 }
 
 static void test_only_live_relayed_addresses_are_translated(void **state)
@@ -136,6 +159,7 @@ int main(void)
         T(test_shutdown_ends_every_allocation),
         T(test_deadline_is_never_late),
         T(test_reload_changes_who_is_known),
+        T(test_rotated_out_secret_is_worth_nothing),
         T(test_only_live_relayed_addresses_are_translated),
     };
 

@@ -20,7 +20,7 @@ static const char *format(const char *username, enum usage_user privacy)
     a->up_bytes = 2;
     a->down_pkts = 3;
     a->down_bytes = 4;
-    usage_format(&w, a, privacy, "expired", 61 * US_PER_S + 5);
+    usage_format(&w, a, SLICE_LIT("sori"), privacy, "expired", 61 * US_PER_S + 5);
     alloc_free(a);
     assert_false(w.bad);
     text[w.len] = '\0';
@@ -30,9 +30,10 @@ static const char *format(const char *username, enum usage_user privacy)
 static void test_record_has_call_user_and_amounts(void **state)
 {
     (void)state;
-    assert_string_equal(format("1700000000:call-7:ann", USAGE_USER_PLAIN),
-                        "allocation ended: user=ann call=call-7 transport=tls seconds=60 "
-                        "up_packets=1 up_bytes=2 down_packets=3 down_bytes=4 why=expired");
+    assert_string_equal(
+        format("1700000000:call-7:ann", USAGE_USER_PLAIN),
+        "allocation ended: user=ann call=call-7 transport=tls seconds=60 "
+        "up_packets=1 up_bytes=2 down_packets=3 down_bytes=4 realm=sori why=expired");
     assert_non_null(strstr(format("ann", USAGE_USER_PLAIN), "user=ann call=- "));
 }
 
@@ -56,10 +57,10 @@ static void test_record_of_a_living_one_has_no_reason(void **state)
     struct wr w = wr_init(text, sizeof(text));
 
     (void)state;
-    usage_format(&w, a, USAGE_USER_PLAIN, NULL, 3 * US_PER_S);
+    usage_format(&w, a, SLICE_LIT("sori"), USAGE_USER_PLAIN, NULL, 3 * US_PER_S);
     assert_true(slice_is(wr_done(&w),
                          "allocation alive: user=ann call=- transport=udp seconds=2 up_packets=0 "
-                         "up_bytes=0 down_packets=0 down_bytes=0"));
+                         "up_bytes=0 down_packets=0 down_bytes=0 realm=sori"));
     alloc_free(a);
 }
 

@@ -1,6 +1,6 @@
-/* cert_watch.c: files rewritten, replaced, or swapped behind a link are other files; the rest of
+/* file_watch.c: files rewritten, replaced, or swapped behind a link are other files; the rest of
  * the folder is not looked at. SPDX-License-Identifier: BSD-3-Clause */
-#include "turn/cert_watch.h"
+#include "turn/file_watch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,33 +65,33 @@ static void test_each_way_to_renew_is_seen_once(void **state)
     (void)state;
     put("cert.pem", "one");
     put("key.pem", "one");
-    struct cert_watch *w = cert_watch_new(names, 2);
+    struct file_watch *w = file_watch_new(names, 2);
     assert_non_null(w);
-    assert_false(cert_watch_changed(w));
+    assert_false(file_watch_changed(w));
 
     put("cert.pem", "longer");
     assert_true(is_told());
-    assert_true(cert_watch_changed(w));
-    assert_false(cert_watch_changed(w));
+    assert_true(file_watch_changed(w));
+    assert_false(file_watch_changed(w));
 
     put("other", "two"); /* nothing to us */
     assert_true(is_told());
-    assert_false(cert_watch_changed(w));
+    assert_false(file_watch_changed(w));
     assert_int_equal(rename("other", "key.pem"), 0);
     assert_true(is_told());
-    assert_true(cert_watch_changed(w));
+    assert_true(file_watch_changed(w));
 
     put("v1.pem", "1");
     put("v2.pem", "2");
     unlink("cert.pem");
-    assert_false(cert_watch_changed(w)); /* gone is no reason to reload */
+    assert_false(file_watch_changed(w)); /* gone is no reason to reload */
     assert_int_equal(symlink("v1.pem", "cert.pem"), 0);
-    assert_true(cert_watch_changed(w));
+    assert_true(file_watch_changed(w));
     unlink("cert.pem");
     assert_int_equal(symlink("v2.pem", "cert.pem"), 0);
-    assert_true(cert_watch_changed(w));
-    assert_false(cert_watch_changed(w));
-    cert_watch_free(w);
+    assert_true(file_watch_changed(w));
+    assert_false(file_watch_changed(w));
+    file_watch_free(w);
 }
 
 static void test_oom_or_no_folder_gives_none(void **state)
@@ -101,10 +101,10 @@ static void test_oom_or_no_folder_gives_none(void **state)
 
     (void)state;
     mem_fail_after(0);
-    assert_null(cert_watch_new(names, 2));
+    assert_null(file_watch_new(names, 2));
     mem_fail_never();
-    assert_null(cert_watch_new(missing, 1));
-    cert_watch_free(NULL);
+    assert_null(file_watch_new(missing, 1));
+    file_watch_free(NULL);
     assert_int_equal(mem_live(), before);
 }
 
@@ -115,5 +115,5 @@ int main(void)
         cmocka_unit_test(test_oom_or_no_folder_gives_none),
     };
 
-    return cmocka_run_group_tests_name("cert_watch", tests, setup, teardown);
+    return cmocka_run_group_tests_name("file_watch", tests, setup, teardown);
 }

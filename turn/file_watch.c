@@ -1,9 +1,9 @@
-/* Tells when certificate files have changed, whichever way they are renewed.
+/* Tells when files have changed, whichever way they are renewed.
  *
  * Called by main.c, main thread only. The folders are watched, not the files: tools replace files
  * (rename), swap a symbolic link (certbot) or the folder behind one (Kubernetes). What happened is
  * not looked at, only whether the files are others now. SPDX-License-Identifier: BSD-3-Clause */
-#include "turn/cert_watch.h"
+#include "turn/file_watch.h"
 
 #include <fcntl.h>
 #include <sys/inotify.h>
@@ -20,10 +20,10 @@ struct file {
     struct stat last; /* zeroed while there is no such file */
 };
 
-struct cert_watch {
+struct file_watch {
     int fd;
     size_t n;
-    struct file files[CERT_WATCH_MAX];
+    struct file files[];
 };
 
 static bool is_another(const struct stat *a, const struct stat *b)
@@ -55,14 +55,15 @@ static bool watch_folder(int fd, const char *path)
     return inotify_add_watch(fd, folder, WATCHED) != -1;
 }
 
-struct cert_watch *cert_watch_new(const char *const *paths, size_t n)
+struct file_watch *file_watch_new(const char *const *paths, size_t n)
 {
-    struct cert_watch *w = mem_zalloc(sizeof(*w));
+    struct file_watch *w =
+        n > FILE_WATCH_MAX ? NULL : mem_zalloc(sizeof(*w) + n * sizeof(w->files[0]));
 
     if (!w)
         return NULL;
     w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    bool ok = w->fd != -1 && n <= CERT_WATCH_MAX;
+    bool ok = w->fd != -1;
     for (size_t i = 0; ok && i < n; i++) {
         struct file *f = &w->files[w->n++];
         ok = slice_to_cstr(slice_str(paths[i]), f->path, sizeof(f->path)) == 0 &&
@@ -72,11 +73,11 @@ struct cert_watch *cert_watch_new(const char *const *paths, size_t n)
     if (ok && fcntl(w->fd, F_SETOWN, getpid()) == 0 &&
         fcntl(w->fd, F_SETFL, O_NONBLOCK | O_ASYNC) == 0)
         return w;
-    cert_watch_free(w);
+    file_watch_free(w);
     return NULL;
 }
 
-bool cert_watch_changed(struct cert_watch *w)
+bool file_watch_changed(struct file_watch *w)
 {
     uint8_t events[4096];
     bool changed = false;
@@ -88,7 +89,7 @@ bool cert_watch_changed(struct cert_watch *w)
     return changed;
 }
 
-void cert_watch_free(struct cert_watch *w)
+void file_watch_free(struct file_watch *w)
 {
     if (!w)
         return;
