@@ -26,8 +26,8 @@ BANNED = ["sprintf", "vsprintf", "strcpy", "strcat", "strncpy", "strncat", "strt
 SHELL = re.compile(r"(main|_listener|_link|_sock|_store_\w+)\.c$")
 CONFINED = {
     r"event2/": r"^common/net/|_listener\.c$|_link\.c$|_sock\.c$|main\.c$",
-    r"openssl/ssl\.h|openssl/err\.h": r"^common/net/tls\.c$|^common/base/crypto\.c$|^sfu/dtls\.c$",
-    r"openssl/": r"^common/base/(crypto|rand)\.c$|^common/net/tls\.c$|^sfu/",
+    r"openssl/ssl\.h|openssl/err\.h": r"^common/net/(tls|dtls)\.c$|^common/base/crypto\.c$|^sfu/dtls\.c$",
+    r"openssl/": r"^common/base/(crypto|rand)\.c$|^common/net/(tls|dtls)\.c$|^sfu/",
     r"jansson\.h": r"^server/token_json\.[ch]$|^common/proto/(sig|ctl)\.c$",
     r"microhttpd\.h": r"^common/net/admin_http\.c$",
     r"ini\.h": r"^common/base/conf\.c$",

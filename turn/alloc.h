@@ -31,7 +31,7 @@ struct alloc {
     struct relay_sock *sock; /* the shell's, between relay_ops.open and .close */
     uint64_t until_us;       /* when this relayed address expires */
     struct alloc_second second;
-    void *link; /* the shell's: the client's connection; NULL over UDP */
+    void *link; /* the shell's: the client's connection or association; NULL over UDP */
     struct perm_table perms;
     struct chan_table chans;
     struct throttle throttle;

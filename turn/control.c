@@ -116,6 +116,7 @@ static void put_alloc(struct wr *w, const struct turn_core *c, unsigned worker,
         [FIVE_TUPLE_UDP] = "udp",
         [FIVE_TUPLE_TCP] = "tcp",
         [FIVE_TUPLE_TLS] = "tls",
+        [FIVE_TUPLE_DTLS] = "dtls",
     };
     struct addr shown = addr_with_port(c->shared->relays[a->pool].shown, a->relayed.port);
     uint64_t end_us = a->timer.deadline_us;

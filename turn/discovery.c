@@ -33,7 +33,7 @@ bool discovery_applies(const struct request *r)
     const struct turn_shared *s = r->core->shared;
     uint16_t at = r->from->listener;
 
-    return at < s->n_discovery && !five_tuple_is_stream(r->from) &&
+    return at < s->n_discovery && !five_tuple_is_proven(r->from) &&
            partner(s, at, true, false) >= 0 && partner(s, at, false, true) >= 0 &&
            partner(s, at, true, true) >= 0;
 }

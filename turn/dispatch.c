@@ -1,6 +1,6 @@
 /* What a client sent: answered, relayed or dropped.
  *
- * Called by turn_udp_listener.c and turn_tcp_listener.c. Pure.
+ * Called by turn_udp_listener.c, turn_dtls_listener.c and turn_tcp_listener.c. Pure.
  *
  *     first byte 64..127 ──► relay_channel                                  ──► to the peer
  *     first byte 0..3 ──► stun_decode ─┬─ Binding ──► bind_answer          ──► answer
@@ -89,7 +89,7 @@ static void put_challenge(const struct request *r, struct wr *w)
     size_t len = w->len + stun_auth_challenge_bytes(creds);
     bool brief = len * 10 <= r->msg->raw.len * AMPLIFY_TENTHS;
     bool offer = rule == TURN_SHA256_ALWAYS ||
-                 (rule == TURN_SHA256_AUTO && (brief || five_tuple_is_stream(r->from)));
+                 (rule == TURN_SHA256_AUTO && (brief || five_tuple_is_proven(r->from)));
 
     stun_auth_challenge(w, creds, &c->nonces, r->from, offer, r->now_us);
 }
@@ -137,10 +137,10 @@ static enum dispatch_verdict finish(const struct request *r, struct wr *w)
     return w->bad ? drop(r->core, TURN_DROP_NO_MEMORY) : DISPATCH_ANSWER;
 }
 
-/* True when an answer to an unproven source is within its limit. A stream's source is proven. */
+/* True when the source is proven, or an answer to it is within its limit. */
 static bool may_answer(const struct request *r)
 {
-    return five_tuple_is_stream(r->from) ||
+    return five_tuple_is_proven(r->from) ||
            source_limit_take(r->core->sources, &r->from->client, r->now_us);
 }
 

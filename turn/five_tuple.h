@@ -6,7 +6,7 @@
 #include "base/addr.h"
 #include "base/hash.h"
 
-enum five_tuple_transport { FIVE_TUPLE_UDP, FIVE_TUPLE_TCP, FIVE_TUPLE_TLS };
+enum five_tuple_transport { FIVE_TUPLE_UDP, FIVE_TUPLE_TCP, FIVE_TUPLE_TLS, FIVE_TUPLE_DTLS };
 
 /* listener numbers the local addresses in the order of the configuration: the same in all workers.
  * host is the number of the name that the client gave in TLS (realm_host()), 0 for none of ours:
@@ -34,8 +34,14 @@ static inline bool five_tuple_eq(const struct five_tuple *a, const struct five_t
     return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* TCP and TLS: the source address is proven, messages need framing and padding. */
+/* TCP and TLS: messages need framing and padding. */
 static inline bool five_tuple_is_stream(const struct five_tuple *t)
+{
+    return t->transport == FIVE_TUPLE_TCP || t->transport == FIVE_TUPLE_TLS;
+}
+
+/* All but UDP: the client has shown that it receives at its address. */
+static inline bool five_tuple_is_proven(const struct five_tuple *t)
 {
     return t->transport != FIVE_TUPLE_UDP;
 }

@@ -200,6 +200,8 @@ static int start(struct daemon *d)
         return status;
     watch_files(d);
     log_listeners("udp", d->conf.listen_udp, d->conf.n_udp);
+    if (turn_conf_wants_dtls(&d->conf))
+        log_listeners("dtls", d->conf.listen_udp, d->conf.n_udp);
     log_listeners("tcp", d->conf.listen_tcp, d->conf.n_tcp);
     log_listeners("tls", d->conf.listen_tls, d->conf.n_tls);
     __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);

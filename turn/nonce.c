@@ -19,49 +19,14 @@
 
 int nonce_init(struct nonce_keys *k, const uint8_t master[NONCE_MASTER_BYTES], uint32_t lifetime_s)
 {
-    *k = (struct nonce_keys){._lifetime_s = lifetime_s, ._epoch = UINT64_MAX};
-    k->_master = hmac_new(CRYPTO_SHA256, slice_of(master, NONCE_MASTER_BYTES));
-    return k->_master ? 0 : -ENOMEM;
+    k->_lifetime_s = lifetime_s;
+    return epoch_keys_init(&k->_keys, master);
 }
 
 void nonce_fini(struct nonce_keys *k)
 {
-    hmac_free(k->_master);
-    hmac_free(k->_now);
-    hmac_free(k->_before);
+    epoch_keys_fini(&k->_keys);
     *k = (struct nonce_keys){0};
-}
-
-static struct hmac *epoch_key(struct nonce_keys *k, uint64_t epoch)
-{
-    uint8_t key[CRYPTO_SHA256_BYTES], text[8];
-    struct wr w = wr_init(text, sizeof(text));
-    const struct slice part = slice_of(text, sizeof(text));
-    struct hmac *h = NULL;
-
-    wr_be64(&w, epoch);
-    if (hmac_sum(k->_master, &part, 1, key) == 0)
-        h = hmac_new(CRYPTO_SHA256, slice_of(key, sizeof(key)));
-    crypto_wipe(key, sizeof(key));
-    return h;
-}
-
-/* Moves the two keys to the epoch of now. A key that could not be made stays NULL and is tried
- * again at the next call. */
-static void rotate(struct nonce_keys *k, uint64_t epoch)
-{
-    if (k->_epoch != epoch) {
-        hmac_free(k->_before);
-        k->_before = k->_epoch + 1 == epoch ? k->_now : NULL;
-        if (!k->_before)
-            hmac_free(k->_now);
-        k->_now = NULL;
-        k->_epoch = epoch;
-    }
-    if (!k->_now)
-        k->_now = epoch_key(k, epoch);
-    if (!k->_before && epoch > 0)
-        k->_before = epoch_key(k, epoch - 1);
 }
 
 static int encode(struct hmac *key, unsigned features, uint32_t stamp_s,
@@ -91,8 +56,8 @@ int nonce_make(struct nonce_keys *k, unsigned features, const struct five_tuple 
 {
     uint64_t now_s = now_us / US_PER_S;
 
-    rotate(k, now_s / k->_lifetime_s);
-    return encode(k->_now, features, (uint32_t)now_s, client, out);
+    uint64_t epoch = now_s / k->_lifetime_s;
+    return encode(epoch_keys_at(&k->_keys, epoch, epoch), features, (uint32_t)now_s, client, out);
 }
 
 unsigned nonce_features(struct slice nonce)
@@ -123,8 +88,7 @@ bool nonce_is_valid(struct nonce_keys *k, struct slice nonce, const struct five_
     if (stamp_s > now_s || now_s - stamp_s >= k->_lifetime_s)
         return false;
 
-    rotate(k, epoch);
-    struct hmac *key = stamp_s / k->_lifetime_s == epoch ? k->_now : k->_before;
-    return encode(key, nonce_features(nonce), stamp_s, client, want) == 0 &&
+    return encode(epoch_keys_at(&k->_keys, epoch, stamp_s / k->_lifetime_s), nonce_features(nonce),
+                  stamp_s, client, want) == 0 &&
            crypto_equal(slice_of(want, sizeof(want)), nonce);
 }

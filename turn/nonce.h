@@ -8,20 +8,18 @@
 #ifndef SORI_TURN_NONCE_H
 #define SORI_TURN_NONCE_H
 
+#include "base/epoch_keys.h"
 #include "turn/five_tuple.h"
 
 #define NONCE_COOKIE_BYTES 13 /* "obMatJos2" and 4 characters of features */
 #define NONCE_BYTES        29 /* characters on the wire: short, a 401 must not amplify */
-#define NONCE_MASTER_BYTES 32
+#define NONCE_MASTER_BYTES EPOCH_KEYS_MASTER_BYTES
 
 /* STUN Security Features (RFC 8489 §18.1; bit 0 is the rightmost one, erratum 6290). */
 enum nonce_feature { NONCE_PASSWORD_ALGORITHMS = 1 << 0, NONCE_USERNAME_ANONYMITY = 1 << 1 };
 
-struct hmac;
-
 struct nonce_keys {
-    struct hmac *_master, *_now, *_before;
-    uint64_t _epoch;
+    struct epoch_keys _keys;
     uint32_t _lifetime_s;
 };
 

@@ -144,16 +144,21 @@ static const struct conf_opt table[] = {
         "Sources that are remembered for that and for connects_per_second, per worker; 32 bytes "
         "each and once for each of the two."),
     OPT("limits", "connects_per_second", CONF_UINT, connects_per_s, "10", 0, 1000000, "1/s", NULL,
-        "TCP and TLS connections that one source (IPv4 address, IPv6 /64) may open, per worker; "
-        "more are closed at once. 0 = no limit."),
+        "TCP and TLS connections and DTLS associations that one source (IPv4 address, IPv6 /64) "
+        "may open, per worker; more are closed at once. 0 = no limit."),
     OPT("limits", "connects_burst", CONF_UINT, connects_burst, "50", 1, 1000000, NULL, NULL,
         "How many of those at once."),
     OPT("limits", "connections", CONF_UINT, max_connections, "10000", 1, 1000000, NULL, NULL,
         "TCP or TLS connections of one listener and worker."),
+    OPT("limits", "dtls_half_open", CONF_UINT, dtls_half_open, "1000", 1, 1000000, NULL, NULL,
+        "DTLS handshakes under way at once, per worker; who comes then must try again. Costs "
+        "memory only after the client has shown that it receives at its address."),
+    OPT("limits", "dtls_associations", CONF_UINT, dtls_associations, "10000", 1, 1000000, NULL,
+        NULL, "DTLS associations at once, per worker; about 46 kB each."),
     OPT("limits", "idle_timeout", CONF_UINT, idle_s, "30", 1, 3600, "s", NULL,
-        "Time that a connection may live without an allocation."),
+        "Time that a connection or DTLS association may live without an allocation."),
     OPT("limits", "handshake_timeout", CONF_UINT, handshake_s, "5", 1, 60, "s", NULL,
-        "Time for a TLS handshake."),
+        "Time for a TLS or DTLS handshake."),
     OPT("limits", "client_queue", CONF_UINT, client_queue_bytes, "131072", 4096, 16777216, "bytes",
         NULL,
         "Unsent data of one connection; what does not fit is dropped, whole messages at a time."),
@@ -186,6 +191,9 @@ static const struct conf_opt table[] = {
     OPT("tls", "on_tcp_ports", CONF_BOOL, tls_on_tcp, "no", 0, 0, NULL, NULL,
         "Serve TLS on the addresses of listen_tcp, too: what a connection is shows in its first "
         "byte, which must come within handshake_timeout."),
+    OPT("tls", "dtls", CONF_BOOL, dtls, "no", 0, 0, NULL, NULL,
+        "Serve DTLS 1.2 (RFC 7350) on the addresses of listen_udp, besides clear text: the first "
+        "byte of a datagram tells."),
     OPT("tls", "watch", CONF_BOOL, tls_watch, "yes", 0, 0, NULL, NULL,
         "Re-read everything that SIGHUP re-reads when one of these files changes."),
     OPT("admin", "listen", CONF_ADDR, admin, "", 0, 0, NULL, NULL,
@@ -372,7 +380,8 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
     else if (c->n_relay == 0 && c->n_udp == 0 && !c->stun_only)
         what = "[turn] relay_addresses: needed when listen_udp is empty";
     else if (turn_conf_wants_tls(c) && (c->cert_file[0] == '\0' || c->key_file[0] == '\0'))
-        what = "[tls] cert_file and key_file: needed by [turn] listen_tls, [tls] on_tcp_ports";
+        what =
+            "[tls] cert_file and key_file: needed by [turn] listen_tls, [tls] on_tcp_ports, dtls";
     else if (count_secrets(c) > TURN_SECRETS_MAX)
         what = "[auth] secret_files: more than 8 secrets in all";
     else if (!c->stun_only && count_secrets(c) + c->users.len == 0)
@@ -501,9 +510,14 @@ struct turn_limits turn_conf_limits(const struct turn_conf *c)
     };
 }
 
+bool turn_conf_wants_dtls(const struct turn_conf *c)
+{
+    return c->n_udp > 0 && c->dtls;
+}
+
 bool turn_conf_wants_tls(const struct turn_conf *c)
 {
-    return c->n_tls > 0 || (c->n_tcp > 0 && c->tls_on_tcp);
+    return c->n_tls > 0 || (c->n_tcp > 0 && c->tls_on_tcp) || turn_conf_wants_dtls(c);
 }
 
 struct bucket_rule turn_conf_connects(const struct turn_conf *c)

@@ -50,13 +50,13 @@ struct turn_conf {
     uint64_t nonce_lifetime_s;
     uint64_t per_user, total, bandwidth, user_bandwidth, packets_per_s, peers_per_s, peers_burst,
         source_per_s, source_burst, source_entries;
-    uint64_t connects_per_s, connects_burst, max_connections, idle_s, handshake_s,
-        client_queue_bytes;
+    uint64_t connects_per_s, connects_burst, max_connections, dtls_half_open, dtls_associations,
+        idle_s, handshake_s, client_queue_bytes;
     bool allow_relay_to_relay, allow_private, allow_own, allow_loopback;
     struct conf_cidrs allow, deny, allow_clients, deny_clients;
     char *cert_file, *key_file;
     struct conf_list more_certs_text;
-    bool tls_watch, tls_on_tcp;
+    bool tls_watch, tls_on_tcp, dtls;
     struct addr admin;
     char *control;
     unsigned log_level, log_format, log_users;
@@ -107,7 +107,8 @@ size_t turn_conf_auth_files(const struct turn_conf *c, const char **paths, size_
 /* The limits that the workers follow. */
 struct turn_limits turn_conf_limits(const struct turn_conf *c);
 
-/* True when a listener speaks TLS: there must be a certificate. */
+/* True when a listener speaks DTLS; TLS or DTLS: there must be a certificate. */
+bool turn_conf_wants_dtls(const struct turn_conf *c);
 bool turn_conf_wants_tls(const struct turn_conf *c);
 
 /* How many connections one source may open. */

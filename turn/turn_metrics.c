@@ -33,6 +33,13 @@ static const char *const drop_label[TURN_DROPS] = {
     [TURN_DROP_USER_BANDWIDTH] = "reason=\"user_bandwidth\"",
     [TURN_DROP_TOO_LONG] = "reason=\"too_long\"",
     [TURN_DROP_CLIENT_QUEUE] = "reason=\"client_queue\"",
+    [TURN_DROP_DTLS_HELLO] = "reason=\"dtls_hello\"",
+    [TURN_DROP_DTLS_COOKIE] = "reason=\"dtls_cookie\"",
+    [TURN_DROP_DTLS_HALF_OPEN] = "reason=\"dtls_half_open\"",
+    [TURN_DROP_DTLS_FULL] = "reason=\"dtls_full\"",
+    [TURN_DROP_DTLS_BUSY] = "reason=\"dtls_busy\"",
+    [TURN_DROP_DTLS_STRAY] = "reason=\"dtls_stray\"",
+    [TURN_DROP_DTLS_RECORD] = "reason=\"dtls_record\"",
     [TURN_DROP_NO_MEMORY] = "reason=\"no_memory\"",
 };
 
@@ -121,9 +128,29 @@ static int register_relayed(struct metrics *m, const struct turn_metrics *t)
     return err;
 }
 
+static int register_dtls(struct metrics *m, const struct turn_metrics *t)
+{
+    int err = metrics_add(m, "sori_turn_dtls_associations", "",
+                          "DTLS associations, half-open ones among them", METRIC_GAUGE,
+                          &t->dtls_associations);
+    if (!err)
+        err = metrics_add(m, "sori_turn_dtls_half_open", "", "DTLS handshakes under way",
+                          METRIC_GAUGE, &t->dtls_half_open);
+    if (!err)
+        err = add(m, "sori_turn_dtls_associations_total", "", "DTLS handshakes finished",
+                  &t->dtls_made);
+    if (!err)
+        err = add(m, "sori_turn_dtls_failed_total", "",
+                  "DTLS handshakes that failed or took too long", &t->dtls_failed);
+    return err;
+}
+
 int turn_metrics_register(struct metrics *m, const struct turn_metrics *t)
 {
     int err = register_relayed(m, t);
+
+    if (!err)
+        err = register_dtls(m, t);
 
     for (unsigned i = 0; !err && i < TURN_METHODS; i++)
         err = add(m, "sori_turn_requests_total", method_label[i],

@@ -9,6 +9,10 @@
  *   sori_turn_allocations_total                    made since the start
  *   sori_turn_new_peers_refused_total              requests over the limit of new peer addresses
  *   sori_turn_connections_refused_total{reason=}   TCP and TLS connections closed at once
+ *   sori_turn_dtls_associations                    there now, half-open ones among them
+ *   sori_turn_dtls_half_open                       handshakes under way
+ *   sori_turn_dtls_associations_total              handshakes finished since the start
+ *   sori_turn_dtls_failed_total                    handshakes that were not
  *
  * and, from the sockets (turn_node.c):
  *
@@ -40,6 +44,13 @@ enum turn_drop {
     TURN_DROP_USER_BANDWIDTH, /* over the user's limit */
     TURN_DROP_TOO_LONG,       /* would not fit the message towards the client */
     TURN_DROP_CLIENT_QUEUE,   /* the client's TCP or TLS connection does not keep up */
+    TURN_DROP_DTLS_HELLO,     /* a ClientHello that is malformed or comes in pieces */
+    TURN_DROP_DTLS_COOKIE,    /* a cookie that is not ours, or too old: a new one is sent */
+    TURN_DROP_DTLS_HALF_OPEN, /* as many handshakes under way as may be */
+    TURN_DROP_DTLS_FULL,      /* as many associations as may be */
+    TURN_DROP_DTLS_BUSY,      /* handshakes of this loop turn are used up */
+    TURN_DROP_DTLS_STRAY,     /* DTLS from a client without an association */
+    TURN_DROP_DTLS_RECORD,    /* application data that does not decrypt */
     TURN_DROP_NO_MEMORY,
     TURN_DROPS,
 };
@@ -72,6 +83,7 @@ struct turn_metrics {
     struct counter refused[TURN_REFUSALS];
     struct counter up_pkts, up_bytes, down_pkts, down_bytes;
     struct counter allocations, allocations_made, peers_refused;
+    struct counter dtls_associations, dtls_half_open, dtls_made, dtls_failed;
 };
 
 /* Registers all cells of t, which outlives m. Returns 0 or -ENOMEM. */

@@ -278,6 +278,7 @@ static int make_shared(struct turn_node *n, struct turn_conf *c, char err[CONF_E
         return e;
     n->shared.reserve = reserve_new();
     rand_bytes(n->shared.nonce_master, sizeof(n->shared.nonce_master));
+    rand_bytes(n->shared.cookie_master, sizeof(n->shared.cookie_master));
     if (n->shared.reserve)
         return 0;
     snprintf(err, CONF_ERR_MAX, "out of memory");

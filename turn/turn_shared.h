@@ -48,7 +48,7 @@ struct turn_shared {
     size_t n_discovery;           /* 0: RFC 5780 is off */
     struct quota *quota;
     struct reserve *reserve;
-    uint8_t nonce_master[NONCE_MASTER_BYTES];
+    uint8_t nonce_master[NONCE_MASTER_BYTES], cookie_master[EPOCH_KEYS_MASTER_BYTES];
     struct addr alternate[2]; /* where new clients go while we drain: IPv4, IPv6; or none */
     bool draining;            /* read and written by turn_shared_draining(), turn_shared_drain() */
 };

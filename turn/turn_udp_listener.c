@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "turn/dispatch.h"
 #include "turn/relay_sock.h"
+#include "turn/turn_dtls_listener.h"
 
 #define READ_BUDGET 64 /* reads per loop turn */
 
@@ -29,6 +30,10 @@ static void take(struct turn_udp_listener *l, const struct udp_msg *m)
     struct wr answer = wr_init(buf, sizeof(buf));
     struct relay_to_peer out;
 
+    if (w->dtls && turn_dtls_listener_wants(m)) {
+        turn_dtls_listener_take(w->dtls, &from, m);
+        return;
+    }
     switch (dispatch_client(&w->core, &from, NULL, slice_of(m->p, m->len), worker_now(w->loop),
                             &answer, &out)) {
     case DISPATCH_RELAY:
@@ -92,6 +97,11 @@ void turn_udp_listener_free(struct turn_udp_listener *l)
     event_del(&l->readable);
     close(l->fd);
     mem_free(l);
+}
+
+int turn_udp_listener_fd(const struct turn_udp_listener *l)
+{
+    return l->fd;
 }
 
 void turn_udp_listener_send(struct turn_udp_listener *l, const struct addr *client,

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "net/tls.h"
 #include "turn/relay_sock.h"
+#include "turn/turn_dtls_listener.h"
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_udp_listener.h"
 
@@ -138,7 +139,8 @@ static int listen_streams(struct turn_worker *w, const struct addr *v, size_t n,
 
 struct tls_ctx *turn_worker_tls(const struct turn_conf *conf, char *err)
 {
-    struct tls_ctx *t = tls_ctx_new(conf->certs[0].cert, conf->certs[0].key, TURN_ALPN, err);
+    struct tls_ctx *t = (turn_conf_wants_dtls(conf) ? tls_ctx_new_with_dtls : tls_ctx_new)(
+        conf->certs[0].cert, conf->certs[0].key, TURN_ALPN, err);
 
     for (size_t i = 1; t && i < conf->n_certs; i++) {
         if (tls_ctx_add(t, conf->certs[i].cert, conf->certs[i].key, err) != 0) {
@@ -162,12 +164,14 @@ static int open_listeners(struct turn_worker *w, char err[CONF_ERR_MAX])
             return -EINVAL;
         }
     }
-    if (c->n_tcp + c->n_tls > 0) {
+    if (c->n_tcp + c->n_tls > 0 || turn_conf_wants_dtls(c)) {
         w->connects = source_limit_new((unsigned)c->source_entries, turn_conf_connects(c));
         if (!w->connects)
             return -ENOMEM;
     }
-    int e = listen_udp(w, &number, err);
+    int e = turn_conf_wants_dtls(c) ? turn_dtls_listener_new(&w->dtls, w) : 0;
+    if (!e)
+        e = listen_udp(w, &number, err);
     if (!e)
         e = listen_streams(w, c->listen_tcp, c->n_tcp, FIVE_TUPLE_TCP, &number, err);
     if (!e)
@@ -212,6 +216,7 @@ void turn_worker_free(struct turn_worker *w)
         return;
     for (size_t i = 0; i < w->n_tcp; i++)
         turn_tcp_listener_free(w->tcp[i]);
+    turn_dtls_listener_free(w->dtls);
     if (w->loop)
         turn_core_fini(&w->core, worker_now(w->loop));
     for (size_t i = 0; i < w->n_udp; i++)
@@ -283,6 +288,8 @@ void turn_worker_to_client(struct turn_worker *w, const struct alloc *a,
 {
     if (five_tuple_is_stream(&a->tuple))
         turn_tcp_listener_send(a->link, out);
+    else if (a->tuple.transport == FIVE_TUPLE_DTLS)
+        turn_dtls_listener_send(a->link, out);
     else
         turn_udp_listener_send(w->udp[a->tuple.listener], &a->tuple.client, out);
 }

@@ -11,6 +11,7 @@
 
 struct source_limit;
 struct tls_ctx;
+struct turn_dtls_listener;
 struct turn_tcp_listener;
 struct turn_udp_listener;
 
@@ -18,9 +19,10 @@ struct turn_worker {
     struct worker *loop;
     struct turn_core core;
     struct udp_io *io;
-    struct htable relays;          /* relay sockets by address: relay_sock.c */
-    struct tls_ctx *tls;           /* read at each accept; NULL without TLS listeners */
-    struct source_limit *connects; /* new connections per source; NULL without such listeners */
+    struct htable relays;            /* relay sockets by address: relay_sock.c */
+    struct tls_ctx *tls;             /* read at each accept; NULL without TLS and DTLS */
+    struct turn_dtls_listener *dtls; /* NULL without DTLS */
+    struct source_limit *connects;   /* new connections per source; NULL without such listeners */
     const struct turn_conf *conf;
     struct wflush push;
     struct wtimer tick, report;
@@ -39,7 +41,8 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
 /* Ends everything. The thread must have been joined. NULL is allowed. */
 void turn_worker_free(struct turn_worker *w);
 
-/* The TLS context of this configuration, with all its certificates. NULL with err (TLS_ERR_MAX). */
+/* The TLS context (with DTLS when that is on) of this configuration, with all its certificates.
+ * NULL with err (TLS_ERR_MAX). */
 struct tls_ctx *turn_worker_tls(const struct turn_conf *conf, char *err);
 
 /* Hands new credentials and, unless NULL, a new TLS context to the worker, which takes both. Any

@@ -28,6 +28,7 @@ void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum 
         [FIVE_TUPLE_UDP] = "udp",
         [FIVE_TUPLE_TCP] = "tcp",
         [FIVE_TUPLE_TLS] = "tls",
+        [FIVE_TUPLE_DTLS] = "dtls",
     };
     struct turncred cred = {.user = alloc_user(a)};
 

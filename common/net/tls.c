@@ -44,10 +44,16 @@ struct stage {
     uint8_t bytes[TLS_STAGE_BYTES];
 };
 
+/* One certificate, over streams and over datagrams (NULL unless asked for). */
+struct served {
+    SSL_CTX *tls, *dtls;
+};
+
 struct tls_ctx {
-    SSL_CTX *ssl;
-    SSL_CTX *more[TLS_MORE_MAX]; /* chosen by the host that the client names */
+    struct served first;
+    struct served more[TLS_MORE_MAX]; /* chosen by the host that the client names */
     unsigned n_more, refs;
+    bool with_dtls;
     size_t alpn_len;
     uint8_t alpn[TLS_ALPN_MAX]; /* RFC 7301 wire form, our preference first */
     struct stage stage;
@@ -281,7 +287,16 @@ static bool use_key(SSL_CTX *s, const char *key_file, char err[TLS_ERR_MAX])
     return ok;
 }
 
-static bool set_protocol(SSL_CTX *s)
+/* dtls_new() is given ClientHellos whose cookie was verified. */
+static int cookie_was_verified(SSL *ssl, const unsigned char *cookie, unsigned len)
+{
+    (void)ssl;
+    (void)cookie;
+    (void)len;
+    return 1;
+}
+
+static bool set_protocol(SSL_CTX *s, bool dtls)
 {
     SSL_CTX_set_options(s, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
                                SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
@@ -290,25 +305,26 @@ static bool set_protocol(SSL_CTX *s)
     SSL_CTX_set_session_cache_mode(s, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(s, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_read_ahead(s, 0);
+    SSL_CTX_set_cookie_verify_cb(s, cookie_was_verified);
     return SSL_CTX_set_num_tickets(s, 0) && SSL_CTX_set_max_early_data(s, 0) &&
-           SSL_CTX_set_min_proto_version(s, TLS1_2_VERSION) &&
-           SSL_CTX_set_max_proto_version(s, TLS1_3_VERSION) &&
+           SSL_CTX_set_min_proto_version(s, dtls ? DTLS1_2_VERSION : TLS1_2_VERSION) &&
+           SSL_CTX_set_max_proto_version(s, dtls ? DTLS1_2_VERSION : TLS1_3_VERSION) &&
            SSL_CTX_set_cipher_list(s, CIPHERS_12) && SSL_CTX_set_ciphersuites(s, CIPHERS_13) &&
            SSL_CTX_set1_groups_list(s, GROUPS);
 }
 
 /* A whole OpenSSL context for one certificate, or NULL with err filled. */
-static SSL_CTX *load(struct tls_ctx *c, const char *cert_file, const char *key_file,
-                     char err[TLS_ERR_MAX])
+static SSL_CTX *load_one(struct tls_ctx *c, bool dtls, const char *cert_file, const char *key_file,
+                         char err[TLS_ERR_MAX])
 {
-    SSL_CTX *s = SSL_CTX_new(TLS_server_method());
+    SSL_CTX *s = SSL_CTX_new(dtls ? DTLS_server_method() : TLS_server_method());
 
     if (!s) {
         snprintf(err, TLS_ERR_MAX, "out of memory");
         return NULL;
     }
     SSL_CTX_set_default_passwd_cb(s, no_passphrase);
-    if (!set_protocol(s))
+    if (!set_protocol(s, dtls))
         set_error(err, "tls", "cannot set protocol options");
     else if (SSL_CTX_use_certificate_chain_file(s, cert_file) != 1)
         set_error(err, cert_file, "cannot load the certificate chain");
@@ -325,8 +341,29 @@ static SSL_CTX *load(struct tls_ctx *c, const char *cert_file, const char *key_f
     return NULL;
 }
 
-struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const char *alpn,
-                            char err[TLS_ERR_MAX])
+static void unload(struct served *v)
+{
+    SSL_CTX_free(v->tls);
+    SSL_CTX_free(v->dtls);
+    *v = (struct served){0};
+}
+
+/* The same for every kind that c serves. Returns 0 or -EINVAL with err filled; *out is empty then.
+ */
+static int load(struct tls_ctx *c, struct served *out, const char *cert_file, const char *key_file,
+                char err[TLS_ERR_MAX])
+{
+    out->tls = load_one(c, false, cert_file, key_file, err);
+    if (out->tls && c->with_dtls)
+        out->dtls = load_one(c, true, cert_file, key_file, err);
+    if (out->tls && (out->dtls || !c->with_dtls))
+        return 0;
+    unload(out);
+    return -EINVAL;
+}
+
+static struct tls_ctx *ctx_new(bool with_dtls, const char *cert_file, const char *key_file,
+                               const char *alpn, char err[TLS_ERR_MAX])
 {
     struct tls_ctx *c = mem_zalloc(sizeof *c);
     ERR_clear_error();
@@ -335,14 +372,25 @@ struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const c
         return NULL;
     }
     c->refs = 1;
+    c->with_dtls = with_dtls;
     if (alpn && alpn_encode(c, alpn) != 0)
         snprintf(err, TLS_ERR_MAX, "bad ALPN list \"%s\"", alpn);
-    else
-        c->ssl = load(c, cert_file, key_file, err);
-    if (c->ssl)
+    else if (load(c, &c->first, cert_file, key_file, err) == 0)
         return c;
     tls_ctx_free(c);
     return NULL;
+}
+
+struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const char *alpn,
+                            char err[TLS_ERR_MAX])
+{
+    return ctx_new(false, cert_file, key_file, alpn, err);
+}
+
+struct tls_ctx *tls_ctx_new_with_dtls(const char *cert_file, const char *key_file, const char *alpn,
+                                      char err[TLS_ERR_MAX])
+{
+    return ctx_new(true, cert_file, key_file, alpn, err);
 }
 
 static bool is_for(const SSL_CTX *s, const char *host)
@@ -359,14 +407,20 @@ static int choose(SSL *ssl, int *alert, void *arg)
     const char *host = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
     (void)alert;
-    if (!host || is_for(c->ssl, host))
+    if (!host || is_for(c->first.tls, host))
         return SSL_TLSEXT_ERR_OK;
     for (unsigned i = 0; i < c->n_more; i++) {
-        if (is_for(c->more[i], host))
-            return SSL_set_SSL_CTX(ssl, c->more[i]) ? SSL_TLSEXT_ERR_OK
-                                                    : SSL_TLSEXT_ERR_ALERT_FATAL;
+        SSL_CTX *s = SSL_is_dtls(ssl) ? c->more[i].dtls : c->more[i].tls;
+        if (is_for(s, host))
+            return SSL_set_SSL_CTX(ssl, s) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
     }
     return SSL_TLSEXT_ERR_OK;
+}
+
+static void choose_by_host(SSL_CTX *s, struct tls_ctx *c)
+{
+    SSL_CTX_set_tlsext_servername_callback(s, choose);
+    SSL_CTX_set_tlsext_servername_arg(s, c);
 }
 
 int tls_ctx_add(struct tls_ctx *c, const char *cert_file, const char *key_file,
@@ -377,12 +431,12 @@ int tls_ctx_add(struct tls_ctx *c, const char *cert_file, const char *key_file,
         return -ENOSPC;
     }
     ERR_clear_error();
-    SSL_CTX *s = load(c, cert_file, key_file, err);
-    if (!s)
+    if (load(c, &c->more[c->n_more], cert_file, key_file, err) != 0)
         return -EINVAL;
-    c->more[c->n_more++] = s;
-    SSL_CTX_set_tlsext_servername_callback(c->ssl, choose);
-    SSL_CTX_set_tlsext_servername_arg(c->ssl, c);
+    c->n_more++;
+    choose_by_host(c->first.tls, c);
+    if (c->first.dtls)
+        choose_by_host(c->first.dtls, c);
     return 0;
 }
 
@@ -391,9 +445,23 @@ void tls_ctx_free(struct tls_ctx *c)
     if (!c || --c->refs > 0)
         return;
     for (unsigned i = 0; i < c->n_more; i++)
-        SSL_CTX_free(c->more[i]);
-    SSL_CTX_free(c->ssl);
+        unload(&c->more[i]);
+    unload(&c->first);
     mem_free(c);
+}
+
+void tls_ctx_hold(struct tls_ctx *c)
+{
+    c->refs++;
+}
+
+struct ssl_st *tls_ctx_dtls(struct tls_ctx *c)
+{
+    SSL *s = SSL_new(c->first.dtls);
+
+    if (s)
+        SSL_set_accept_state(s);
+    return s;
 }
 
 /* ---- connections ---- */
@@ -404,7 +472,7 @@ struct tls *tls_accept_new(struct tls_ctx *c, int fd)
     if (!t)
         return NULL;
     *t = (struct tls){.ctx = c, .fd = fd};
-    t->ssl = SSL_new(c->ssl);
+    t->ssl = SSL_new(c->first.tls);
     BIO *b = t->ssl ? bio_new(t) : NULL;
     if (!b) {
         SSL_free(t->ssl);
@@ -414,7 +482,7 @@ struct tls *tls_accept_new(struct tls_ctx *c, int fd)
     }
     SSL_set_bio(t->ssl, b, b);
     SSL_set_accept_state(t->ssl);
-    c->refs++;
+    tls_ctx_hold(c);
     return t;
 }
 

@@ -1,4 +1,4 @@
-/* TLS server contexts and connections: the only file besides sfu/dtls.c that names SSL_*.
+/* TLS server contexts and connections: the only file besides net/dtls.c that names SSL_*.
  *
  * TLS 1.2 and 1.3, AEAD suites only, no renegotiation, no compression, no 0-RTT, no tickets by
  * default; SSL_MODE_RELEASE_BUFFERS. One context per worker thread (a shared SSL_CTX contends).
@@ -19,6 +19,9 @@ struct tls;
  * NULL. NULL on failure with err saying which file and why. */
 struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const char *alpn,
                             char err[TLS_ERR_MAX]);
+/* The same, for DTLS 1.2 (net/dtls.h) besides. */
+struct tls_ctx *tls_ctx_new_with_dtls(const char *cert_file, const char *key_file, const char *alpn,
+                                      char err[TLS_ERR_MAX]);
 /* Adds another certificate with its key: shown to clients that name a host (SNI) which it is for
  * and no earlier one is. Before the first connection. At most TLS_MORE_MAX times. Returns 0, or a
  * negative errno with err saying which file and why. */
@@ -26,6 +29,12 @@ struct tls_ctx *tls_ctx_new(const char *cert_file, const char *key_file, const c
 int tls_ctx_add(struct tls_ctx *c, const char *cert_file, const char *key_file,
                 char err[TLS_ERR_MAX]);
 void tls_ctx_free(struct tls_ctx *c); /* connections made from it stay valid; NULL is allowed */
+
+/* For net/dtls.c: another owner, who calls tls_ctx_free(), too; and a new SSL for DTLS, server
+ * side, NULL when memory is out. */
+struct ssl_st;
+void tls_ctx_hold(struct tls_ctx *c);
+struct ssl_st *tls_ctx_dtls(struct tls_ctx *c);
 
 /* A server side on fd (not taken over), or NULL when memory is out. tls_free closes nothing. */
 struct tls *tls_accept_new(struct tls_ctx *c, int fd);

@@ -34,6 +34,7 @@ allow_loopback_peers = yes
 cert_file = @FOLDER@/cert.pem
 key_file = @FOLDER@/key.pem
 on_tcp_ports = yes
+dtls = yes
 """
 
 
@@ -78,7 +79,8 @@ def test_stun_is_answered(port, transport):
         assert s.recv(2048)[:2] == b"\x01\x01"
 
 
-@pytest.mark.parametrize("mode", [[], ["-t"], ["-t", "-S"]], ids=["udp", "tcp", "tls"])
+@pytest.mark.parametrize("mode", [[], ["-t"], ["-t", "-S"], ["-S"]],
+                         ids=["udp", "tcp", "tls", "dtls"])
 def test_turn_is_relayed(port, peer, mode):
     p = subprocess.run(["turnutils_uclient", "-e", "127.0.0.1", "-r", str(peer), "-n", "10", "-m",
                         "2", "-l", "170", "-z", "20", "-c", "-u", USER, "-w", PASSWORD, "-p",
@@ -94,8 +96,9 @@ def test_a_silent_connection_does_not_hold_up_others(port):
         assert c.allocate() == 0
 
 
-def test_needs_a_certificate(tmp_path):
+@pytest.mark.parametrize("option", ["on_tcp_ports", "dtls"])
+def test_needs_a_certificate(tmp_path, option):
     ini = tmp_path / "turn.ini"
-    ini.write_text("[turn]\nstun_only = yes\n[tls]\non_tcp_ports = yes\n")
+    ini.write_text("[turn]\nstun_only = yes\n[tls]\n" + option + " = yes\n")
     code, text = run_to_exit("sori-turn", ["--config", str(ini), "--check-config"])
     assert code == 78 and "cert_file" in text

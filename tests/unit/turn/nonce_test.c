@@ -126,7 +126,7 @@ static void test_oom_nonces_come_back_with_memory(void **state)
             made = nonce_make(&k, 0, &client, 150 * US_PER_S, nonce);
         bool failed = mem_failed();
         mem_fail_never();
-        if (k._master) {
+        if (k._keys._master) {
             assert_int_equal(nonce_make(&k, 0, &client, 150 * US_PER_S, nonce), 0);
             assert_true(
                 nonce_is_valid(&k, slice_of(nonce, sizeof(nonce)), &client, 150 * US_PER_S));

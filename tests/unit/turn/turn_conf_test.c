@@ -58,6 +58,7 @@ static void test_defaults_are_safe(void **state)
     (void)state;
     assert_int_equal(load(&c, "", err), 0);
     assert_string_equal(addr_format(&c.listen_udp[0], text), "127.0.0.1:3478");
+    assert_false(c.dtls || c.tls_on_tcp || turn_conf_wants_tls(&c));
     assert_false(c.allow_private || c.allow_own || c.allow_loopback || c.stun_only);
     struct turn_limits l = turn_conf_limits(&c);
     assert_int_equal(l.default_lifetime_s, 600);
