@@ -71,6 +71,9 @@ void alloc_free(struct alloc *a)
         return;
     perm_fini(&a->perms);
     chan_fini(&a->chans);
+    if (a->grant)
+        crypto_wipe(a->grant, sizeof(*a->grant));
+    mem_free(a->grant);
     mem_free(a);
 }
 

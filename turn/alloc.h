@@ -7,6 +7,7 @@
 #include "base/timerwheel.h"
 #include "base/tokenbucket.h"
 #include "proto/stun_attr.h"
+#include "turn/access_token.h"
 #include "turn/chan.h"
 #include "turn/five_tuple.h"
 #include "turn/perm.h"
@@ -35,6 +36,7 @@ struct alloc {
     struct perm_table perms;
     struct chan_table chans;
     struct throttle throttle;
+    struct access_token *grant; /* that it is held by, owned; NULL: by other credentials */
     uint64_t start_us, account;
     uint64_t reported_us; /* when usage_due() gave it last, 0 = never */
     uint64_t serial;      /* 1, 2, .. in the order of alloc_add() */

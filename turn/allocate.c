@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "base/mem.h"
 #include "base/rand.h"
 
 #define BIND_TRIES  8    /* ports tried when other programs sit on ours */
@@ -34,6 +35,41 @@ static int wish_lifetime(const struct request *r, uint32_t *out)
         return STUN_ERR_BAD_REQUEST;
     *out = s < l->max_lifetime_s ? s : l->max_lifetime_s;
     return 0;
+}
+
+/* "The lifetime provided by the TURN server in the Allocate and Refresh responses MUST be less than
+ * or equal to the lifetime of the token" (RFC 7635 §10). */
+static uint32_t within_token(const struct request *r, uint32_t lifetime_s)
+{
+    uint32_t left_s = UINT32_MAX;
+
+    if (r->id.by_token)
+        left_s = access_token_left_s(&r->id.token, r->now_us + r->core->wall_offset_us);
+    return lifetime_s < left_s ? lifetime_s : left_s;
+}
+
+/* Keeps the token that the allocation is held by from now on. Returns 0 or -ENOMEM. */
+static int keep_token(struct alloc *a, const struct request *r)
+{
+    if (!r->id.by_token)
+        return 0;
+    if (!a->grant)
+        a->grant = mem_zalloc(sizeof(*a->grant));
+    if (!a->grant)
+        return -ENOMEM;
+    *a->grant = r->id.token;
+    return 0;
+}
+
+/* Whose quota it counts for. The kid of a token names its maker, not its user: each session key is
+ * an account. */
+static uint64_t account_of(const struct request *r)
+{
+    const struct credentials *creds = credentials_of(r->core->creds, r->realm);
+
+    if (r->id.by_token)
+        return realm_account(r->realm, slice_of(r->id.token.mac_key, r->id.token.mac_key_len));
+    return realm_account(r->realm, credentials_account(creds, r->id.username));
 }
 
 static int wish_family(const struct request *r, uint8_t *out)
@@ -263,14 +299,9 @@ static void answer(const struct request *r, const struct alloc *a, struct wr *w)
     stun_put_xaddr(w, STUN_ATTR_XOR_MAPPED_ADDRESS, &r->from->client, r->msg->tid);
 }
 
-static bool is_users(const struct alloc *a, const struct request *r)
-{
-    return a->realm == r->realm && slice_eq(alloc_user(a), r->id.username);
-}
-
 static bool is_retransmission(const struct alloc *a, const struct request *r)
 {
-    return memcmp(a->tid, r->msg->tid, STUN_TID_BYTES) == 0 && is_users(a, r);
+    return memcmp(a->tid, r->msg->tid, STUN_TID_BYTES) == 0 && request_is_owners(r, a);
 }
 
 int allocate_request(struct request *r, struct wr *w)
@@ -292,12 +323,13 @@ int allocate_request(struct request *r, struct wr *w)
     if (err)
         return err;
     struct alloc *a = alloc_new(r->from, r->id.username, r->now_us);
-    if (!a)
+    if (!a || keep_token(a, r) != 0) {
+        alloc_free(a);
         return STUN_ERR_INSUFFICIENT_CAPACITY;
+    }
     a->link = r->link;
     a->realm = (uint16_t)r->realm;
-    a->account = realm_account(
-        r->realm, credentials_account(credentials_of(c->creds, r->realm), r->id.username));
+    a->account = account_of(r);
     if (quota_rule_of(c->shared->quota, r->realm)->bytes.milli_per_s > 0)
         a->throttle.user = &quota_rule_of(c->shared->quota, r->realm)->bytes;
     memcpy(a->tid, r->msg->tid, STUN_TID_BYTES);
@@ -307,7 +339,7 @@ int allocate_request(struct request *r, struct wr *w)
         return err;
     }
     alloc_add(&c->allocs, a);
-    alloc_refresh(&c->allocs, a, wish.lifetime_s, r->now_us);
+    alloc_refresh(&c->allocs, a, within_token(r, wish.lifetime_s), r->now_us);
     counter_inc(&c->metrics.allocations);
     counter_inc(&c->metrics.allocations_made);
     answer(r, a, w);
@@ -366,7 +398,7 @@ int allocate_refresh(struct request *r, struct wr *w)
 
     if (!r->alloc)
         return STUN_ERR_ALLOCATION_MISMATCH;
-    if (!is_users(r->alloc, r))
+    if (!request_is_owners(r, r->alloc))
         return STUN_ERR_WRONG_CREDENTIALS;
     int err = refresh_family(r, &family);
     if (!err)
@@ -376,6 +408,9 @@ int allocate_refresh(struct request *r, struct wr *w)
 
     if (lifetime_s > 0 && lifetime_s < c->shared->limits.default_lifetime_s)
         lifetime_s = c->shared->limits.default_lifetime_s;
+    lifetime_s = within_token(r, lifetime_s);
+    if (keep_token(r->alloc, r) != 0)
+        return STUN_ERR_INSUFFICIENT_CAPACITY;
     if (lifetime_s == 0)
         refresh_zero(r, family);
     else if (family != ADDR_NONE)

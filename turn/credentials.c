@@ -34,6 +34,8 @@ struct credentials {
     unsigned without_sha256; /* users */
     unsigned secrets;
     struct slice realm, secret[CREDENTIALS_SECRETS_MAX]; /* heap copies */
+    struct slice server;                                 /* heap copy */
+    struct access_keys *keys;                            /* NULL: no third-party authorization */
     struct credentials *next;                            /* of the realm behind this one */
 };
 
@@ -52,6 +54,8 @@ static void free_one(struct credentials *c)
         mem_free((void *)(uintptr_t)c->secret[i].p);
     }
     mem_free((void *)(uintptr_t)c->realm.p);
+    mem_free((void *)(uintptr_t)c->server.p);
+    access_keys_free(c->keys);
     mem_free(c);
 }
 
@@ -239,6 +243,17 @@ static int add_secrets(struct credentials *c, const struct slice *secrets, size_
     return 0;
 }
 
+static int add_access_keys(struct credentials *c, const struct credentials_spec *spec,
+                           char err[CREDENTIALS_ERR_MAX])
+{
+    if (spec->access_keys.len == 0)
+        return 0;
+    if (copy(&c->server, spec->server) != 0)
+        return -ENOMEM;
+    c->keys = access_keys_new(spec->access_keys, err);
+    return c->keys ? 0 : -EINVAL;
+}
+
 struct credentials *credentials_new(const struct credentials_spec *spec,
                                     char err[CREDENTIALS_ERR_MAX])
 {
@@ -250,7 +265,7 @@ struct credentials *credentials_new(const struct credentials_spec *spec,
     if (htable_init(&c->users, 16) != 0 || htable_init(&c->hashes, 16) != 0 ||
         copy(&c->realm, spec->realm) != 0 ||
         add_secrets(c, spec->secrets, spec->n_secrets, err) != 0 ||
-        add_users(c, spec->users, err) != 0)
+        add_users(c, spec->users, err) != 0 || add_access_keys(c, spec, err) != 0)
         goto fail;
     return c;
 fail:
@@ -260,7 +275,17 @@ fail:
 
 bool credentials_is_empty(const struct credentials *c)
 {
-    return !c->first && c->secrets == 0;
+    return !c->first && c->secrets == 0 && !c->keys;
+}
+
+const struct access_keys *credentials_access_keys(const struct credentials *c)
+{
+    return c->keys;
+}
+
+struct slice credentials_server(const struct credentials *c)
+{
+    return c->server;
 }
 
 struct slice credentials_realm(const struct credentials *c)

@@ -5,6 +5,7 @@
 #define SORI_TURN_CREDENTIALS_H
 
 #include "proto/stun.h"
+#include "turn/access_keys.h"
 
 #define CREDENTIALS_SECRETS_MAX 16 /* of one realm */
 #define CREDENTIALS_KEYS_MAX    CREDENTIALS_SECRETS_MAX
@@ -21,6 +22,8 @@ struct credentials_spec {
     struct slice users;
     const struct slice *secrets; /* empty ones are skipped */
     size_t n_secrets;            /* those that are not empty: at most CREDENTIALS_SECRETS_MAX */
+    struct slice access_keys;    /* text for access_keys_new() */
+    struct slice server;         /* our name for authorization servers */
 };
 
 /* Copies all of spec. Returns NULL with err = what is wrong in which line of users, that there are
@@ -36,6 +39,11 @@ void credentials_chain(struct credentials *c, struct credentials *next);
 
 /* The credentials of the n-th realm of the chain, NULL when it is shorter. */
 const struct credentials *credentials_of(const struct credentials *c, unsigned n);
+
+/* The keys of access tokens, and the name that they must be made for. NULL, and an empty name, when
+ * this realm has none: no third-party authorization. Lent. */
+const struct access_keys *credentials_access_keys(const struct credentials *c);
+struct slice credentials_server(const struct credentials *c);
 
 /* True when nobody can be authenticated. */
 bool credentials_is_empty(const struct credentials *c);

@@ -56,6 +56,13 @@ static bool is_known(uint16_t type)
     }
 }
 
+/* Known where the realm takes tokens: elsewhere it is unexpected (RFC 7635 §9). */
+static bool is_token(const struct request *r, uint16_t type)
+{
+    return type == STUN_ATTR_ACCESS_TOKEN && stun_method_of(r->msg->type) != STUN_BINDING &&
+           credentials_access_keys(credentials_of(r->core->creds, r->realm));
+}
+
 static bool is_of_discovery(uint16_t type)
 {
     return type == STUN_ATTR_CHANGE_REQUEST || type == STUN_ATTR_RESPONSE_PORT ||
@@ -71,7 +78,7 @@ static unsigned unknown_attrs(const struct request *r, struct wr *list)
     unsigned n = 0;
 
     while (n < UNKNOWN_LISTED_MAX && stun_next(&at, &a)) {
-        if (!is_known(a.type) && !(discovery && is_of_discovery(a.type))) {
+        if (!is_known(a.type) && !is_token(r, a.type) && !(discovery && is_of_discovery(a.type))) {
             wr_be16(list, a.type);
             n++;
         }
@@ -208,18 +215,28 @@ static unsigned realm_of(const struct request *r)
     return realm_for(&r->core->shared->realms, r->from, named, origin);
 }
 
+/* The token that holds the client's allocation, or NULL. */
+static const struct access_token *session_of(const struct request *r)
+{
+    return r->alloc && r->alloc->realm == r->realm ? r->alloc->grant : NULL;
+}
+
 /* A request that needs credentials: verify, handle, answer with integrity. */
 static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
 {
     struct turn_core *c = r->core;
+    struct slice unexpected;
 
     r->realm = realm_of(r);
-    int code = stun_auth_check(&r->id, r->msg, credentials_of(c->creds, r->realm), &c->nonces,
-                               r->from, r->now_us, r->now_us + c->wall_offset_us);
+    r->alloc = alloc_find(&c->allocs, r->from);
+    const struct credentials *creds = credentials_of(c->creds, r->realm);
+    if (!credentials_access_keys(creds) && stun_find(r->msg, STUN_ATTR_ACCESS_TOKEN, &unexpected))
+        return refuse(r, STUN_ERR_UNKNOWN_ATTRIBUTE, w); /* RFC 7635 §9 */
+    int code = stun_auth_check(&r->id, r->msg, creds, &c->nonces, r->from, session_of(r), r->now_us,
+                               r->now_us + c->wall_offset_us);
 
     if (code)
         return refuse(r, code, w);
-    r->alloc = alloc_find(&c->allocs, r->from);
     stun_begin(w, stun_type((enum stun_method)stun_method_of(r->msg->type), STUN_SUCCESS),
                r->msg->tid);
     code = handle(r, w);

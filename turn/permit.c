@@ -13,9 +13,7 @@ static int check_owner(const struct request *r)
 {
     if (!r->alloc)
         return STUN_ERR_ALLOCATION_MISMATCH;
-    return r->alloc->realm == r->realm && slice_eq(alloc_user(r->alloc), r->id.username)
-               ? 0
-               : STUN_ERR_WRONG_CREDENTIALS;
+    return request_is_owners(r, r->alloc) ? 0 : STUN_ERR_WRONG_CREDENTIALS;
 }
 
 static int decode_peer(const struct request *r, struct slice value, struct addr *peer)

@@ -20,4 +20,13 @@ struct request {
     uint64_t now_us;
 };
 
+/* True when the request is of the user whose allocation a is (441 otherwise). What an access token
+ * holds goes to whoever has a token of that realm at the client's address: a kid names a key of the
+ * authorization server, not a user, and may change between two tokens. */
+static inline bool request_is_owners(const struct request *r, const struct alloc *a)
+{
+    return a->realm == r->realm &&
+           (a->grant ? r->id.by_token : slice_eq(alloc_user(a), r->id.username));
+}
+
 #endif

@@ -93,9 +93,67 @@ static int prove(struct stun_identity *id, const struct stun_msg *m, const struc
     return verdict;
 }
 
+/* The key that USERNAME names, when the request comes with a token or within a session. */
+static const struct access_key *find_key(const struct stun_msg *m, const struct credentials *c,
+                                         const struct claim *claim,
+                                         const struct access_token *session, uint64_t wall_us)
+{
+    const struct access_keys *keys = credentials_access_keys(c);
+    struct slice token;
+
+    if (!keys || claim->hashed || (!session && !stun_find(m, STUN_ATTR_ACCESS_TOKEN, &token)))
+        return NULL;
+    return access_keys_find(keys, claim->username, wall_us);
+}
+
+/* Opens the request's token; without one, takes the session's. */
+static bool find_token(struct access_token *out, const struct stun_msg *m,
+                       const struct credentials *c, const struct access_key *k,
+                       const struct access_token *session)
+{
+    struct slice token;
+
+    if (stun_find(m, STUN_ATTR_ACCESS_TOKEN, &token))
+        return access_token_open(out, token, k->cipher,
+                                 slice_of(k->key, crypto_aead_key_bytes(k->cipher)),
+                                 credentials_server(c)) == 0;
+    *out = *session;
+    return true;
+}
+
+/* How much of the session key has made the integrity: all of it, or as much as coturn's clients
+ * use, which is as long as a long-term key of the same digest. 0 = neither. */
+static uint8_t proving_len(const struct stun_msg *m, const struct access_token *t)
+{
+    uint8_t cut = m->mi256_at ? STUN_KEY_SHA256_BYTES : STUN_KEY_BYTES;
+
+    if (verify(m, slice_of(t->mac_key, t->mac_key_len)))
+        return t->mac_key_len;
+    return cut < t->mac_key_len && verify(m, slice_of(t->mac_key, cut)) ? cut : 0;
+}
+
+/* The session key makes the integrity; PASSWORD-ALGORITHM has no say. */
+static int prove_by_token(struct stun_identity *id, const struct stun_msg *m,
+                          const struct credentials *c, const struct claim *claim,
+                          const struct access_key *k, const struct access_token *session,
+                          uint64_t wall_us)
+{
+    if (!slice_eq(claim->realm, credentials_realm(c)) ||
+        !find_token(&id->token, m, c, k, session) || !access_token_is_live(&id->token, wall_us))
+        return STUN_ERR_UNAUTHENTICATED;
+    id->key_len = proving_len(m, &id->token);
+    if (id->key_len == 0)
+        return STUN_ERR_UNAUTHENTICATED;
+    id->username = claim->username;
+    id->by_token = true;
+    memcpy(id->key, id->token.mac_key, id->key_len);
+    return 0;
+}
+
 int stun_auth_check(struct stun_identity *out, const struct stun_msg *m,
                     const struct credentials *c, struct nonce_keys *nonces,
-                    const struct five_tuple *from, uint64_t now_us, uint64_t wall_us)
+                    const struct five_tuple *from, const struct access_token *session,
+                    uint64_t now_us, uint64_t wall_us)
 {
     struct stun_identity id = {0};
     struct claim claim;
@@ -103,10 +161,16 @@ int stun_auth_check(struct stun_identity *out, const struct stun_msg *m,
     if (!m->mi_at && !m->mi256_at)
         return STUN_ERR_UNAUTHENTICATED;
     int err = claim_decode(&claim, m);
-    if (!err)
-        err = claim_algorithm(&claim, m);
-    if (!err)
-        err = prove(&id, m, c, &claim, wall_us);
+    const struct access_key *k = err ? NULL : find_key(m, c, &claim, session, wall_us);
+    if (k) {
+        claim.explicit = m->mi256_at != 0; /* answered as it was asked */
+        err = prove_by_token(&id, m, c, &claim, k, session, wall_us);
+    } else {
+        if (!err)
+            err = claim_algorithm(&claim, m);
+        if (!err)
+            err = prove(&id, m, c, &claim, wall_us);
+    }
     if (!err && !nonce_is_valid(nonces, claim.nonce, from, now_us))
         err = STUN_ERR_STALE_NONCE;
     if (!err) {
@@ -134,13 +198,16 @@ void stun_auth_challenge(struct wr *w, const struct credentials *c, struct nonce
         stun_put(w, STUN_ATTR_NONCE, slice_of(nonce, sizeof(nonce)));
     if (choice)
         stun_put(w, STUN_ATTR_PASSWORD_ALGORITHMS, slice_of(offer, sizeof(offer)));
+    if (credentials_access_keys(c))
+        stun_put(w, STUN_ATTR_THIRD_PARTY_AUTHORIZATION, credentials_server(c));
 }
 
 size_t stun_auth_challenge_bytes(const struct credentials *c)
 {
-    size_t realm = credentials_realm(c).len;
+    size_t realm = credentials_realm(c).len, server = credentials_server(c).len;
+    size_t third = credentials_access_keys(c) ? 4 + ((server + 3) & ~(size_t)3) : 0;
 
-    return 3 * 4 + ((realm + 3) & ~(size_t)3) + ((NONCE_BYTES + 3) & ~3) + sizeof(offer);
+    return 3 * 4 + ((realm + 3) & ~(size_t)3) + ((NONCE_BYTES + 3) & ~3) + sizeof(offer) + third;
 }
 
 void stun_auth_sign(struct wr *w, const struct stun_identity *id)

@@ -37,6 +37,10 @@ static const struct conf_opt realm_table[] = {
               "SIGHUP."),
     REALM_OPT("users_file", CONF_SECRET, users, "", 0, 0, NULL,
               "File with its static users, as [auth] users_file. Re-read on SIGHUP."),
+    REALM_OPT("oauth_keys_file", CONF_SECRET, access_keys, "", 0, 0, NULL,
+              "Keys of its access tokens, as [auth] oauth_keys_file. Re-read on SIGHUP."),
+    REALM_OPT("oauth_server_name", CONF_STRING, server, "", 0, 255, NULL,
+              "The name that its tokens must be made for."),
     REALM_OPT("allocations_per_user", CONF_UINT, per_user, "32", 0, 1000000, NULL,
               "Allocations and reserved ports of one of its users at once (486); 0 = no limit."),
     REALM_OPT("allocations_total", CONF_UINT, total, "0", 0, 10000000, NULL,
@@ -108,6 +112,12 @@ static const struct conf_opt table[] = {
         "File with static users in UTF-8, one user:password a line, or user:0x and the 32 hex "
         "digits of MD5(user:realm:password), followed or not by the 64 of SHA-256 of the same "
         "(without those, SHA-256 is offered to nobody). Re-read on SIGHUP."),
+    OPT("auth", "oauth_keys_file", CONF_SECRET, access_keys, "", 0, 0, NULL, NULL,
+        "Third-party authorization (RFC 7635): file with the keys that authorization servers seal "
+        "access tokens with, one kid:A256GCM:key or kid:A128GCM:key a line, the key in base64, "
+        "followed or not by :from:until in Unix seconds. Re-read on SIGHUP. Empty: no tokens."),
+    OPT("auth", "oauth_server_name", CONF_STRING, server, "", 0, 255, NULL, NULL,
+        "The name that access tokens must be made for; told in each 401, so keep it short."),
     OPT("auth", "sha256", CONF_ENUM, sha256, "auto", 0, 0, NULL, "auto|always|never",
         "When a challenge offers SHA-256 credentials (RFC 8489): auto = over TCP and TLS, and over "
         "UDP where the answer is at most 2.6 times the request, so that forged requests reflect "
@@ -305,6 +315,12 @@ static size_t count_secrets(const struct turn_conf *c)
     return c->more_secrets.n + (c->secret.len > 0 ? 1 : 0) + (c->previous_secret.len > 0 ? 1 : 0);
 }
 
+/* Keys are of no use without a name, and a name without keys promises what we cannot do. */
+static bool is_whole(const struct conf_secret *keys, const char *server)
+{
+    return (keys->len > 0) == (server[0] != '\0');
+}
+
 /* Another realm must be told from the others, be of use, and be closed. */
 static int parse_realm(struct turn_conf *c, struct turn_realm_conf *r, size_t before,
                        char err[CONF_ERR_MAX])
@@ -319,7 +335,10 @@ static int parse_realm(struct turn_conf *c, struct turn_realm_conf *r, size_t be
     if (r->listeners_text.n + r->hosts.n + r->origins.n == 0)
         return fail(err, "[realm]: needs listeners, sni or origins to be chosen by",
                     slice_str(r->name));
-    if (r->secrets.n == 0 && r->users.len == 0)
+    if (!is_whole(&r->access_keys, r->server))
+        return fail(err, "[realm]: oauth_keys_file and oauth_server_name go together",
+                    slice_str(r->name));
+    if (r->secrets.n == 0 && r->users.len == 0 && r->access_keys.len == 0)
         return fail(err, "[realm]: needs secret_files or users_file", slice_str(r->name));
     if (r->secrets.n > TURN_SECRETS_MAX)
         return fail(err, "[realm] secret_files: more than 8", slice_str(r->name));
@@ -384,7 +403,9 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
             "[tls] cert_file and key_file: needed by [turn] listen_tls, [tls] on_tcp_ports, dtls";
     else if (count_secrets(c) > TURN_SECRETS_MAX)
         what = "[auth] secret_files: more than 8 secrets in all";
-    else if (!c->stun_only && count_secrets(c) + c->users.len == 0)
+    else if (!is_whole(&c->access_keys, c->server))
+        what = "[auth] oauth_keys_file and oauth_server_name: go together";
+    else if (!c->stun_only && count_secrets(c) + c->users.len + c->access_keys.len == 0)
         what = "[auth] secret_file or users_file: needed, an open relay is not started "
                "([turn] stun_only = yes needs neither)";
     if (!what)
@@ -444,11 +465,14 @@ struct turn_realm_view turn_conf_realm(const struct turn_conf *c, unsigned i)
     const struct turn_realm_conf *r = i > 0 ? realm_at(c, i - 1) : NULL;
     const struct conf_secrets *more = r ? &r->secrets : &c->more_secrets;
     const struct conf_secret *users = r ? &r->users : &c->users;
+    const struct conf_secret *keys = r ? &r->access_keys : &c->access_keys;
 
     if (r)
         v.name = slice_str(r->name);
     v.conf = r;
     v.users = slice_of(users->p, users->len);
+    v.access_keys = slice_of(keys->p, keys->len);
+    v.server = slice_str(r ? r->server : c->server);
     if (!r) {
         view_secret(&v, &c->secret);
         view_secret(&v, &c->previous_secret);
@@ -476,11 +500,13 @@ size_t turn_conf_auth_files(const struct turn_conf *c, const char **paths, size_
     add_path(&c->secret, paths, max, &n);
     add_path(&c->previous_secret, paths, max, &n);
     add_path(&c->users, paths, max, &n);
+    add_path(&c->access_keys, paths, max, &n);
     for (size_t i = 0; i < c->more_secrets.n; i++)
         add_path(&c->more_secrets.v[i], paths, max, &n);
     for (size_t k = 0; k < c->realms.n; k++) {
         const struct turn_realm_conf *r = realm_at(c, k);
         add_path(&r->users, paths, max, &n);
+        add_path(&r->access_keys, paths, max, &n);
         for (size_t i = 0; i < r->secrets.n; i++)
             add_path(&r->secrets.v[i], paths, max, &n);
     }

@@ -27,7 +27,8 @@ struct turn_realm_conf {
     char *name;
     struct conf_list listeners_text, hosts, origins;
     struct conf_secrets secrets;
-    struct conf_secret users;
+    struct conf_secret users, access_keys;
+    char *server;
     uint64_t per_user, total, user_bandwidth;
     struct addr listeners[TURN_LISTEN_MAX]; /* wildcards as they are */
     size_t n_listeners;
@@ -43,7 +44,8 @@ struct turn_conf {
     uint64_t min_port, max_port, threads;
     unsigned channel_range;
     uint64_t default_lifetime_s, max_lifetime_s, udp_buffer_bytes;
-    struct conf_secret secret, previous_secret, users;
+    struct conf_secret secret, previous_secret, users, access_keys;
+    char *server;
     struct conf_secrets more_secrets;
     bool auth_watch;
     unsigned sha256;
@@ -92,7 +94,7 @@ void turn_conf_print(FILE *f);
  * not empty put into one list. Everything is lent by c; the default one has neither listeners,
  * hosts nor origins. */
 struct turn_realm_view {
-    struct slice name, users, secrets[TURN_SECRETS_MAX];
+    struct slice name, users, secrets[TURN_SECRETS_MAX], access_keys, server;
     size_t n_secrets;
     struct quota_rule rule;
     const struct turn_realm_conf *conf; /* NULL for the default one */

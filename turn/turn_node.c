@@ -230,8 +230,12 @@ static struct credentials *make_credentials(const struct turn_conf *c, char err[
 
     for (unsigned i = turn_conf_realms(c); i-- > 0;) {
         struct turn_realm_view v = turn_conf_realm(c, i);
-        const struct credentials_spec spec = {
-            .realm = v.name, .users = v.users, .secrets = v.secrets, .n_secrets = v.n_secrets};
+        const struct credentials_spec spec = {.realm = v.name,
+                                              .users = v.users,
+                                              .secrets = v.secrets,
+                                              .n_secrets = v.n_secrets,
+                                              .access_keys = v.access_keys,
+                                              .server = v.server};
         char why[CREDENTIALS_ERR_MAX];
         struct credentials *creds = credentials_new(&spec, why);
         if (!creds) {

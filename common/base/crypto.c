@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -192,6 +193,78 @@ void crypto_wipe(void *p, size_t n)
 {
     if (n > 0)
         OPENSSL_cleanse(p, n);
+}
+
+/* --- AEAD (RFC 5116) ----------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name;
+    size_t key_bytes;
+} aead_info[] = {
+    [CRYPTO_A128GCM] = {"AES-128-GCM", 16},
+    [CRYPTO_A256GCM] = {"AES-256-GCM", 32},
+};
+
+size_t crypto_aead_key_bytes(enum crypto_aead a)
+{
+    return aead_info[a].key_bytes;
+}
+
+/* Runs in through ctx, aad before it. tag: read when seal is false, written when it is true. */
+static bool aead_run(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, bool seal, struct slice key,
+                     struct slice nonce, struct slice aad, struct slice in, uint8_t *out,
+                     uint8_t *tag)
+{
+    int n = 0;
+
+    if (EVP_CipherInit_ex2(ctx, cipher, key.p, nonce.p, seal, NULL) != 1 ||
+        (aad.len > 0 && EVP_CipherUpdate(ctx, NULL, &n, aad.p, (int)aad.len) != 1) ||
+        (in.len > 0 && EVP_CipherUpdate(ctx, out, &n, in.p, (int)in.len) != 1))
+        return false;
+    if (!seal && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, CRYPTO_AEAD_TAG_BYTES, tag) != 1)
+        return false;
+    uint8_t none[EVP_MAX_BLOCK_LENGTH];
+    return EVP_CipherFinal_ex(ctx, none, &n) == 1 &&
+           (!seal ||
+            EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, CRYPTO_AEAD_TAG_BYTES, tag) == 1);
+}
+
+static bool aead(enum crypto_aead a, bool seal, struct slice key, struct slice nonce,
+                 struct slice aad, struct slice in, uint8_t *out, uint8_t *tag)
+{
+    bool fits = key.len == aead_info[a].key_bytes && nonce.len == CRYPTO_AEAD_NONCE_BYTES &&
+                in.len <= INT_MAX && aad.len <= INT_MAX;
+
+    ERR_set_mark();
+    EVP_CIPHER *cipher = fits ? EVP_CIPHER_fetch(NULL, aead_info[a].name, NULL) : NULL;
+    EVP_CIPHER_CTX *ctx = cipher ? EVP_CIPHER_CTX_new() : NULL;
+    bool ok = ctx && aead_run(ctx, cipher, seal, key, nonce, aad, in, out, tag);
+    EVP_CIPHER_CTX_free(ctx);
+    EVP_CIPHER_free(cipher);
+    ERR_pop_to_mark();
+    return ok;
+}
+
+int crypto_aead_open(enum crypto_aead a, struct slice key, struct slice nonce, struct slice aad,
+                     struct slice sealed, uint8_t *out)
+{
+    uint8_t tag[CRYPTO_AEAD_TAG_BYTES];
+
+    if (sealed.len < sizeof(tag))
+        return -EACCES;
+    struct slice text = slice_sub(sealed, 0, sealed.len - sizeof(tag));
+    memcpy(tag, sealed.p + text.len, sizeof(tag));
+    if (aead(a, false, key, nonce, aad, text, out, tag))
+        return 0;
+    crypto_wipe(out, text.len);
+    return -EACCES;
+}
+
+int crypto_aead_seal(enum crypto_aead a, struct slice key, struct slice nonce, struct slice aad,
+                     struct slice plain, uint8_t *out)
+{
+    return aead(a, true, key, nonce, aad, plain, out, out + plain.len) ? 0 : -EIO;
 }
 
 /* --- base64 and hex (RFC 4648) ------------------------------------------------------------------

@@ -38,6 +38,24 @@ bool crypto_equal(struct slice a, struct slice b);
 /* Overwrites a secret so that the compiler can't leave it out. */
 void crypto_wipe(void *p, size_t n);
 
+/* --- AEAD (RFC 5116): AES-GCM with 12-byte nonces and 16-byte tags. */
+enum crypto_aead { CRYPTO_A128GCM, CRYPTO_A256GCM };
+#define CRYPTO_AEAD_NONCE_BYTES 12
+#define CRYPTO_AEAD_TAG_BYTES   16
+#define CRYPTO_AEAD_KEY_MAX     32
+
+/* Bytes of the cipher's key: 16 or 32. */
+size_t crypto_aead_key_bytes(enum crypto_aead a);
+
+/* Opens sealed (ciphertext and tag) into out, which has room for sealed.len - TAG bytes. Returns 0,
+ * or -EACCES when key, nonce, aad or sealed is not what it was sealed with; out is then wiped. */
+int crypto_aead_open(enum crypto_aead a, struct slice key, struct slice nonce, struct slice aad,
+                     struct slice sealed, uint8_t *out);
+/* Seals plain into out, which has room for plain.len + TAG bytes. A nonce is used once. Returns 0
+ * or -EIO. */
+int crypto_aead_seal(enum crypto_aead a, struct slice key, struct slice nonce, struct slice aad,
+                     struct slice plain, uint8_t *out);
+
 /* --- base64 (RFC 4648). Encoders write text without NUL into w (bad when it does not fit).
  * Decoders are strict: alphabet only, exact padding rules, unused bits zero; they write at most
  * cap bytes, set *len, and return 0, -EBADMSG, or -ENOSPC. */

@@ -125,7 +125,8 @@ static inline int fake_relay_init(struct fake_relay *f)
         .name = SLICE_LIT(FAKE_REALM2), .has_listeners = true, .listeners[FAKE_LISTENER2] = true};
     f->shared.reserve = reserve_new();
     const struct slice users = SLICE_LIT("ann:of green gables\nbob:builder\n");
-    const struct credentials_spec first = {SLICE_LIT(FAKE_REALM), users, secrets, 2};
+    const struct credentials_spec first = {
+        .realm = SLICE_LIT(FAKE_REALM), .users = users, .secrets = secrets, .n_secrets = 2};
     const struct credentials_spec second = {.realm = SLICE_LIT(FAKE_REALM2), .users = users};
     struct credentials *creds = credentials_new(&first, err);
     struct credentials *more = creds ? credentials_new(&second, err) : NULL;

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include "tests/lib/guard.h"
+#include "tests/lib/hex.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -286,6 +287,56 @@ static void test_base64_decoders_are_strict(void **state)
         assert_int_equal(base64url_decode(slice_str(bad_url[i]), out, sizeof(out), &len), -EBADMSG);
     assert_int_equal(base64url_decode(slice_of("Zm\0v", 4), out, sizeof(out), &len), -EBADMSG);
     assert_int_equal(len, 77);
+}
+
+static void test_gcm_vectors_of_the_specification(void **state)
+{
+    (void)state;
+    /* McGrew and Viega, "The Galois/Counter Mode of Operation", test cases 2, 14 and 4. */
+    static const struct {
+        enum crypto_aead a;
+        const char *key, *nonce, *aad, *plain, *sealed;
+    } cases[] = {
+        {CRYPTO_A128GCM, "00000000000000000000000000000000", "000000000000000000000000", "",
+         "00000000000000000000000000000000",
+         "0388dace60b6a392f328c2b971b2fe78 ab6e47d42cec13bdf53a67b21257bddf"},
+        {CRYPTO_A256GCM, "0000000000000000000000000000000000000000000000000000000000000000",
+         "000000000000000000000000", "", "00000000000000000000000000000000",
+         "cea7403d4d606b6e074ec5d3baf39d18 d0d1c8a799996bf0265b98b5d48ab919"},
+        {CRYPTO_A128GCM, "feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888",
+         "feedfacedeadbeeffeedfacedeadbeefabaddad2",
+         "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+         "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39",
+         "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e"
+         "21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091"
+         "5bc94fbc3221a5db94fae95ae7121a47"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t kb[32], nb[12], ab[32], pb[64], sb[80], out[80];
+        struct slice key = hex_bytes(cases[i].key, kb, sizeof(kb));
+        struct slice nonce = hex_bytes(cases[i].nonce, nb, sizeof(nb));
+        struct slice aad = hex_bytes(cases[i].aad, ab, sizeof(ab));
+        struct slice plain = hex_bytes(cases[i].plain, pb, sizeof(pb));
+        struct slice sealed = hex_bytes(cases[i].sealed, sb, sizeof(sb));
+        assert_int_equal(crypto_aead_key_bytes(cases[i].a), key.len);
+        assert_int_equal(crypto_aead_seal(cases[i].a, key, nonce, aad, plain, out), 0);
+        assert_memory_equal(out, sb, sealed.len);
+        assert_int_equal(crypto_aead_open(cases[i].a, key, nonce, aad, sealed, out), 0);
+        assert_memory_equal(out, pb, plain.len);
+        for (size_t at = 0; at < sealed.len; at++) {
+            static const uint8_t zero[64];
+            sb[at] ^= 1;
+            assert_int_equal(crypto_aead_open(cases[i].a, key, nonce, aad, sealed, out), -EACCES);
+            assert_memory_equal(out, zero, plain.len);
+            sb[at] ^= 1;
+        }
+        assert_int_equal(
+            crypto_aead_open(cases[i].a, key, nonce, aad, slice_sub(sealed, 0, 15), out), -EACCES);
+        assert_int_equal(
+            crypto_aead_open(cases[i].a, key, slice_sub(nonce, 0, 11), aad, sealed, out), -EACCES);
+        assert_int_equal(
+            crypto_aead_open(cases[i].a, slice_sub(key, 1, 64), nonce, aad, sealed, out), -EACCES);
+    }
 }
 
 static void test_hex_is_lower_case(void **state)
@@ -622,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_equal_and_wipe),
         cmocka_unit_test(test_base64_vectors_of_rfc4648),
         cmocka_unit_test(test_base64_decoders_are_strict),
+        cmocka_unit_test(test_gcm_vectors_of_the_specification),
         cmocka_unit_test(test_hex_is_lower_case),
         cmocka_unit_test(test_jws_example_hs256_rfc7515_a1),
         cmocka_unit_test(test_jws_example_es256_rfc7515_a3),

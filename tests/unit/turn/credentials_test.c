@@ -19,7 +19,10 @@ static const struct slice none[2];
 
 static struct credentials *make(const char *users, const struct slice *secrets)
 {
-    const struct credentials_spec spec = {SLICE_LIT("example.org"), slice_str(users), secrets, 2};
+    const struct credentials_spec spec = {.realm = SLICE_LIT("example.org"),
+                                          .users = slice_str(users),
+                                          .secrets = secrets,
+                                          .n_secrets = 2};
     char err[CREDENTIALS_ERR_MAX];
 
     return credentials_new(&spec, err);
@@ -134,7 +137,8 @@ static void test_bad_users_files_name_their_line(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        const struct credentials_spec spec = {SLICE_LIT("r"), slice_str(cases[i].text), none, 2};
+        const struct credentials_spec spec = {.realm = SLICE_LIT("r"),
+                                              .users = slice_str(cases[i].text)};
         assert_null(credentials_new(&spec, err));
         assert_non_null(strstr(err, cases[i].want));
     }
@@ -163,7 +167,8 @@ static void test_many_secrets_are_valid_at_once_and_bounded(void **state)
     uint8_t keys[CREDENTIALS_KEYS_MAX][STUN_KEY_MAX], want[STUN_KEY_BYTES];
     uint8_t password[TURNCRED_PASSWORD_BYTES];
     struct slice many[CREDENTIALS_SECRETS_MAX + 2];
-    struct credentials_spec spec = {SLICE_LIT("r"), {0}, many, CREDENTIALS_SECRETS_MAX + 1};
+    struct credentials_spec spec = {
+        .realm = SLICE_LIT("r"), .secrets = many, .n_secrets = CREDENTIALS_SECRETS_MAX + 1};
     struct slice name = SLICE_LIT("1700000001:ann");
     char err[CREDENTIALS_ERR_MAX];
 

@@ -331,7 +331,7 @@ static void test_order_of_checks_is_the_rfcs(void **state)
                                                        .users = slice_str(cases[i].users)},
                             err);
         assert_non_null(b);
-        assert_int_equal(stun_auth_check(&id, &m, b, &f->core.nonces, &c.tuple, f->now_us, 0),
+        assert_int_equal(stun_auth_check(&id, &m, b, &f->core.nonces, &c.tuple, NULL, f->now_us, 0),
                          cases[i].want);
         credentials_free(b);
     }
@@ -386,6 +386,185 @@ static void test_nonce_is_for_one_client_and_a_while(void **state)
     fake_pass(f, 2 * US_PER_S);
     assert_int_equal(fake_refresh(f, &c, 600), 438);
     assert_int_equal(fake_refresh(f, &c, 600), 0);
+}
+
+#define OAUTH_KEY    "HGkj32KJGiuy098sdfaqbNjOiaz71923"
+#define OAUTH_KEYS   "west:A256GCM:SEdrajMyS0pHaXV5MDk4c2RmYXFiTmpPaWF6NzE5MjM=:0:1700003000\n"
+#define OAUTH_SERVER "turn.example"
+#define SESSION_KEY  "a session key of 20b"
+
+/* Makes the relay take access tokens; west's key may be used for the next 3000 s. */
+static void take_tokens(struct fake_relay *f)
+{
+    const struct credentials_spec spec = {.realm = SLICE_LIT(FAKE_REALM),
+                                          .users = SLICE_LIT("ann:of green gables\n"),
+                                          .access_keys = SLICE_LIT(OAUTH_KEYS),
+                                          .server = SLICE_LIT(OAUTH_SERVER)};
+    char err[CREDENTIALS_ERR_MAX];
+    struct credentials *c = credentials_new(&spec, err);
+
+    assert_non_null(c);
+    turn_core_reload(&f->core, c);
+}
+
+/* Seals a token for this session key. */
+static struct slice token_of(uint8_t buf[128], const char *session_key, uint64_t made_s,
+                             uint32_t lifetime_s)
+{
+    uint8_t block[64];
+    struct wr b = wr_init(block, sizeof(block)), w = wr_init(buf, 128);
+
+    wr_be16(&b, (uint16_t)strlen(session_key));
+    wr_str(&b, session_key);
+    wr_be64(&b, made_s << 16);
+    wr_be32(&b, lifetime_s);
+    wr_be16(&w, 12);
+    wr_str(&w, "twelve bytes");
+    uint8_t *out = wr_reserve(&w, b.len + CRYPTO_AEAD_TAG_BYTES);
+    assert_int_equal(crypto_aead_seal(CRYPTO_A256GCM, SLICE_LIT(OAUTH_KEY), slice_of(buf + 2, 12),
+                                      SLICE_LIT(OAUTH_SERVER), wr_done(&b), out),
+                     0);
+    return wr_done(&w);
+}
+
+/* Sends a request of kid "west" with this token (empty: none), signed with key. */
+static int with_token(struct fake_relay *f, struct fake_client *c, enum stun_method method,
+                      uint32_t lifetime_s, struct slice token, struct slice key)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct addr peer = fake_addr("8.8.8.8");
+
+    fake_begin(c, &w, method);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 17u << 24);
+    stun_put_u32(&w, STUN_ATTR_LIFETIME, lifetime_s);
+    stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &peer, fake_tid(&w));
+    stun_put(&w, STUN_ATTR_USERNAME, SLICE_LIT("west"));
+    stun_put(&w, STUN_ATTR_REALM, SLICE_LIT(FAKE_REALM));
+    stun_put(&w, STUN_ATTR_NONCE, slice_of(c->nonce, sizeof(c->nonce)));
+    if (token.len > 0)
+        stun_put(&w, STUN_ATTR_ACCESS_TOKEN, token);
+    if (c->sha256)
+        stun_put_sha256(&w, key);
+    else
+        stun_put_sha1(&w, key);
+    fake_send(f, c, wr_done(&w));
+    return fake_code(f, c);
+}
+
+static void test_access_token_is_a_whole_session(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t b1[128], b2[128], b3[128];
+    const struct slice none = {0}, key = SLICE_LIT(SESSION_KEY),
+                       other = SLICE_LIT("another session key!");
+    struct slice token = token_of(b1, SESSION_KEY, FAKE_WALL_S, 900), v;
+    uint32_t granted;
+
+    take_tokens(f);
+    fake_client_init(&c, "203.0.113.7:1", "west", "");
+    fake_challenge(f, &c);
+    assert_true(fake_find(f, STUN_ATTR_THIRD_PARTY_AUTHORIZATION, &v) && slice_is(v, OAUTH_SERVER));
+    assert_int_equal(with_token(f, &c, STUN_ALLOCATE, 3600, token, other), 401);
+    assert_int_equal(with_token(f, &c, STUN_ALLOCATE, 3600, none, key), 401);
+    assert_int_equal(with_token(f, &c, STUN_ALLOCATE, 3600, token, key), 0);
+    assert_true(answer_is_signed(f, false, key));
+    assert_true(fake_find(f, STUN_ATTR_LIFETIME, &v) && stun_u32_decode(&granted, v) == 0);
+    assert_int_equal(granted, 900); /* not longer than the token */
+    /* Within the session the token need not come again, nor may another's key take it over. */
+    assert_int_equal(with_token(f, &c, STUN_CREATE_PERMISSION, 0, none, key), 0);
+    assert_int_equal(with_token(f, &c, STUN_CREATE_PERMISSION, 0, none, other), 401);
+    c.sha256 = true;
+    assert_int_equal(with_token(f, &c, STUN_CREATE_PERMISSION, 0, none, key), 0);
+    assert_true(answer_is_signed(f, true, key));
+    c.sha256 = false;
+    /* The session ends with its token, and goes on with a new one. */
+    fake_pass(f, 590 * US_PER_S);
+    token = token_of(b2, "another session key!", FAKE_WALL_S + 590, 300);
+    assert_int_equal(with_token(f, &c, STUN_REFRESH, 900, token, other), 0);
+    assert_true(fake_find(f, STUN_ATTR_LIFETIME, &v) && stun_u32_decode(&granted, v) == 0);
+    assert_int_equal(granted, 300);
+    assert_int_equal(with_token(f, &c, STUN_CREATE_PERMISSION, 0, none, key), 401);
+    assert_int_equal(with_token(f, &c, STUN_CREATE_PERMISSION, 0, none, other), 0);
+    fake_pass(f, 299 * US_PER_S);
+    fake_challenge(f, &c);
+    with_token(f, &c, STUN_REFRESH, 900, none, other); /* takes the new nonce of the 438 */
+    assert_int_equal(with_token(f, &c, STUN_REFRESH, 900, none, other), 0);
+    fake_pass(f, US_PER_S);
+    assert_int_equal(f->opened, 0); /* one second was left */
+    /* A token that is over, of the future, or of a key that is over. */
+    c.has_nonce = false;
+    fake_challenge(f, &c);
+    assert_int_equal(
+        with_token(f, &c, STUN_ALLOCATE, 600, token_of(b3, SESSION_KEY, FAKE_WALL_S, 884), key),
+        401);
+    assert_int_equal(with_token(f, &c, STUN_ALLOCATE, 600,
+                                token_of(b3, SESSION_KEY, FAKE_WALL_S + 896, 60), key),
+                     401);
+    assert_int_equal(
+        with_token(f, &c, STUN_ALLOCATE, 600, token_of(b3, SESSION_KEY, FAKE_WALL_S, 886), key), 0);
+    assert_int_equal(f->opened, 1);
+}
+
+static void test_accounts_of_tokens_are_their_sessions(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t b[128];
+
+    take_tokens(f);
+    for (uint16_t i = 0; i < 10; i++) { /* 8 allocations an account */
+        char key[] = "session key nr. 0...";
+        key[16] = (char)('0' + i / 5);
+        fake_client_init(&c, "203.0.113.7:1", "west", "");
+        c.tuple.client.port = (uint16_t)(100 + i);
+        c.tuple.transport = FIVE_TUPLE_TCP;
+        fake_challenge(f, &c);
+        assert_int_equal(with_token(f, &c, STUN_ALLOCATE, 600, token_of(b, key, FAKE_WALL_S, 900),
+                                    slice_str(key)),
+                         0);
+    }
+}
+
+static void test_key_taken_out_ends_its_sessions(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t b[128];
+    struct slice key = SLICE_LIT(SESSION_KEY);
+
+    take_tokens(f);
+    fake_client_init(&c, "203.0.113.7:1", "west", "");
+    fake_challenge(f, &c);
+    assert_int_equal(
+        with_token(f, &c, STUN_ALLOCATE, 600, token_of(b, SESSION_KEY, FAKE_WALL_S, 9000), key), 0);
+    fake_pass(f, 500 * US_PER_S);
+    assert_int_equal(with_token(f, &c, STUN_REFRESH, 3600, (struct slice){0}, key), 0);
+    fake_pass(f, 2500 * US_PER_S); /* west's key is over */
+    c.has_nonce = false;
+    fake_challenge(f, &c);
+    assert_int_equal(with_token(f, &c, STUN_REFRESH, 600, (struct slice){0}, key), 401);
+    assert_int_equal(f->opened, 1);
+}
+
+static void test_unexpected_token_gets_420(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t b[128];
+    struct slice v;
+
+    fake_client_init(&c, "203.0.113.7:1", "west", "");
+    fake_challenge(f, &c);
+    assert_int_equal(with_token(f, &c, STUN_ALLOCATE, 600, token_of(b, SESSION_KEY, FAKE_WALL_S, 9),
+                                SLICE_LIT(SESSION_KEY)),
+                     420);
+    assert_true(fake_find(f, STUN_ATTR_UNKNOWN_ATTRIBUTES, &v) && slice_eq(v, SLICE_LIT("\0\x1b")));
+    fake_client_init(&c, "203.0.113.7:2", "ann", "of green gables");
+    fake_challenge(f, &c);
+    assert_false(fake_find(f, STUN_ATTR_THIRD_PARTY_AUTHORIZATION, &v));
+    assert_int_equal(fake_allocate(f, &c), 0);
 }
 
 static void test_each_realm_has_its_own_users_and_accounts(void **state)
@@ -674,6 +853,10 @@ int main(void)
         T(test_wrong_credentials_get_401),
         T(test_expired_credential_fails_on_refresh_too),
         T(test_nonce_is_for_one_client_and_a_while),
+        T(test_access_token_is_a_whole_session),
+        T(test_accounts_of_tokens_are_their_sessions),
+        T(test_key_taken_out_ends_its_sessions),
+        T(test_unexpected_token_gets_420),
         T(test_each_realm_has_its_own_users_and_accounts),
         T(test_user_of_another_realm_is_another_user),
         T(test_origin_chooses_the_challenge),
