@@ -32,7 +32,9 @@ struct alloc {
     struct relay_sock *sock; /* the shell's, between relay_ops.open and .close */
     uint64_t until_us;       /* when this relayed address expires */
     struct alloc_second second;
-    void *link; /* the shell's: the client's connection or association; NULL over UDP */
+    struct addr via; /* over UDP: the proxy that its client's datagrams come through and go back to;
+                        ADDR_NONE: none, they go to the client */
+    void *link;      /* the shell's: the client's connection or association; NULL over UDP */
     struct perm_table perms;
     struct chan_table chans;
     struct throttle throttle;

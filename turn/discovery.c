@@ -34,8 +34,8 @@ bool discovery_applies(const struct request *r)
     uint16_t at = r->from->listener;
 
     return at < s->n_discovery && !five_tuple_is_proven(r->from) &&
-           partner(s, at, true, false) >= 0 && partner(s, at, false, true) >= 0 &&
-           partner(s, at, true, true) >= 0;
+           r->core->via.family == ADDR_NONE && partner(s, at, true, false) >= 0 &&
+           partner(s, at, false, true) >= 0 && partner(s, at, true, true) >= 0;
 }
 
 /* RESPONSE-PORT: the port, and two bytes of nothing that some leave out. */

@@ -221,6 +221,16 @@ static const struct access_token *session_of(const struct request *r)
     return r->alloc && r->alloc->realm == r->realm ? r->alloc->grant : NULL;
 }
 
+/* A proxy may have taken another port meanwhile: data goes where the last good request came from.
+ */
+static void keep_route(const struct request *r)
+{
+    struct alloc *a = alloc_find(&r->core->allocs, r->from);
+
+    if (a)
+        a->via = r->core->via;
+}
+
 /* A request that needs credentials: verify, handle, answer with integrity. */
 static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
 {
@@ -242,6 +252,8 @@ static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
     code = handle(r, w);
     if (code)
         put_error(r, code, w);
+    else
+        keep_route(r);
     put_counter(r, w);
     stun_auth_sign(w, &r->id);
     crypto_wipe(&r->id, sizeof(r->id));

@@ -94,6 +94,12 @@ static const struct conf_opt table[] = {
     OPT("turn", "alternate_servers", CONF_LIST, alternate_text, "", 0, 0, NULL, NULL,
         "Addresses (ip:port, one per family at most) that clients who want a new allocation "
         "meanwhile are sent to (300). Empty: they are told 508."),
+    OPT("turn", "proxy_protocol_from", CONF_CIDRS, proxies, "", 0, 0, NULL, NULL,
+        "Blocks of load balancers that begin each connection (before TLS) and each UDP datagram "
+        "with "
+        "a PROXY protocol v2 header: from there it must come, from elsewhere it is not looked at. "
+        "The client is then whom the header names, in limits, policies and answers. Only name "
+        "addresses that nobody else can send from."),
     OPT("turn", "nat_discovery", CONF_BOOL, nat_discovery, "no", 0, 0, NULL, NULL,
         "Answer RFC 5780 tests of NAT behaviour, on those listen_udp addresses that come as two "
         "addresses with the same two ports each. Each Binding answer is then 3.4 (IPv6: 5.8) times "

@@ -55,7 +55,7 @@ struct turn_conf {
     uint64_t connects_per_s, connects_burst, max_connections, dtls_half_open, dtls_associations,
         idle_s, handshake_s, client_queue_bytes;
     bool allow_relay_to_relay, allow_private, allow_own, allow_loopback;
-    struct conf_cidrs allow, deny, allow_clients, deny_clients;
+    struct conf_cidrs allow, deny, allow_clients, deny_clients, proxies;
     char *cert_file, *key_file;
     struct conf_list more_certs_text;
     bool tls_watch, tls_on_tcp, dtls;

@@ -32,6 +32,7 @@ struct turn_core {
     void *ops_arg;
     uint64_t wall_offset_us; /* wall clock minus now_us; the shell keeps it right */
     unsigned next_relay;     /* where the search for a relay address starts */
+    struct addr via;         /* the proxy that the message at hand came through, or ADDR_NONE */
     uint16_t elsewhere_from; /* with DISPATCH_ANSWER_ELSEWHERE: number of a UDP listener */
     struct addr elsewhere_to;
 };

@@ -41,6 +41,7 @@ struct assoc {
     struct hnode node;
     struct five_tuple key;   /* the client's, before it has named a host */
     struct five_tuple tuple; /* the same with that host */
+    struct addr via;         /* the proxy that its datagrams come through, or ADDR_NONE */
     struct turn_dtls_listener *l;
     struct dtls *dtls;
     struct wtimer timer;
@@ -69,14 +70,16 @@ static struct assoc *find(const struct turn_dtls_listener *l, const struct five_
     return NULL;
 }
 
-static void send_dgram(struct turn_worker *w, const struct five_tuple *to, struct slice bytes)
+static void send_dgram(struct turn_worker *w, const struct five_tuple *client,
+                       const struct addr *via, struct slice bytes)
 {
-    int fd = turn_udp_listener_fd(w->udp[to->listener]);
+    int fd = turn_udp_listener_fd(w->udp[client->listener]);
+    const struct addr *to = via->family == ADDR_NONE ? &client->client : via;
 
     if (bytes.len <= COPIED_MAX) {
-        udp_send_copy(w->io, fd, &to->client, bytes);
+        udp_send_copy(w->io, fd, to, bytes);
     } else {
-        udp_send(w->io, fd, &to->client, (struct slice){0}, bytes, 0);
+        udp_send(w->io, fd, to, (struct slice){0}, bytes, 0);
         udp_push(w->io); /* bytes are OpenSSL's */
     }
     worker_want_flush(w->loop, &w->push);
@@ -86,7 +89,7 @@ static void on_dgram(void *arg, struct slice datagram)
 {
     const struct assoc *a = arg;
 
-    send_dgram(a->l->w, &a->tuple, datagram);
+    send_dgram(a->l->w, &a->tuple, &a->via, datagram);
 }
 
 static void half_open_count(struct turn_dtls_listener *l, int change)
@@ -200,6 +203,7 @@ static void take_records(struct assoc *a, const struct udp_msg *m)
         if (!a->open)
             opened(a);
         any = true;
+        a->via = a->l->w->core.via;
         if (n < 0) {
             drop(a->l, TURN_DROP_TOO_LONG);
             continue;
@@ -242,7 +246,7 @@ static void verify(struct turn_dtls_listener *l, const struct five_tuple *client
         return;
     }
     dtls_hello_put_verify(&answer, hello, slice_of(cookie, sizeof(cookie)));
-    send_dgram(l->w, client, wr_done(&answer));
+    send_dgram(l->w, client, &l->w->core.via, wr_done(&answer));
 }
 
 /* True when one more association may begin now; `replaced` is one that would make room. */
@@ -277,7 +281,7 @@ static void begin(struct turn_dtls_listener *l, const struct five_tuple *client,
     struct assoc *a = mem_zalloc(sizeof(*a));
 
     if (a) {
-        *a = (struct assoc){.l = l, .key = *client, .tuple = *client};
+        *a = (struct assoc){.l = l, .key = *client, .tuple = *client, .via = w->core.via};
         a->dtls = dtls_new(w->tls, slice_of(m->p, m->len), on_dgram, a);
     }
     if (!a || !a->dtls) {

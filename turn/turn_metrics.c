@@ -33,6 +33,7 @@ static const char *const drop_label[TURN_DROPS] = {
     [TURN_DROP_USER_BANDWIDTH] = "reason=\"user_bandwidth\"",
     [TURN_DROP_TOO_LONG] = "reason=\"too_long\"",
     [TURN_DROP_CLIENT_QUEUE] = "reason=\"client_queue\"",
+    [TURN_DROP_PROXY_HEADER] = "reason=\"proxy_header\"",
     [TURN_DROP_DTLS_HELLO] = "reason=\"dtls_hello\"",
     [TURN_DROP_DTLS_COOKIE] = "reason=\"dtls_cookie\"",
     [TURN_DROP_DTLS_HALF_OPEN] = "reason=\"dtls_half_open\"",
@@ -46,6 +47,7 @@ static const char *const drop_label[TURN_DROPS] = {
 static const char *const refusal_label[TURN_REFUSALS] = {
     [TURN_REFUSED_DENIED] = "reason=\"client_denied\"",
     [TURN_REFUSED_RATE] = "reason=\"rate\"",
+    [TURN_REFUSED_HEADER] = "reason=\"proxy_header\"",
 };
 
 static const struct {

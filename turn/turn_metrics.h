@@ -44,6 +44,7 @@ enum turn_drop {
     TURN_DROP_USER_BANDWIDTH, /* over the user's limit */
     TURN_DROP_TOO_LONG,       /* would not fit the message towards the client */
     TURN_DROP_CLIENT_QUEUE,   /* the client's TCP or TLS connection does not keep up */
+    TURN_DROP_PROXY_HEADER,   /* from a proxy, without a good PROXY protocol header */
     TURN_DROP_DTLS_HELLO,     /* a ClientHello that is malformed or comes in pieces */
     TURN_DROP_DTLS_COOKIE,    /* a cookie that is not ours, or too old: a new one is sent */
     TURN_DROP_DTLS_HALF_OPEN, /* as many handshakes under way as may be */
@@ -71,6 +72,7 @@ enum turn_method {
 enum turn_refusal {
     TURN_REFUSED_DENIED, /* client_policy.c */
     TURN_REFUSED_RATE,   /* too many from that source */
+    TURN_REFUSED_HEADER, /* from a proxy, without a good PROXY protocol header in time */
     TURN_REFUSALS,
 };
 

@@ -150,6 +150,8 @@ static void make_policy(struct turn_node *n, const struct turn_conf *c)
         .n_allow = c->allow_clients.n,
         .deny = c->deny_clients.v,
         .n_deny = c->deny_clients.n,
+        .proxies = c->proxies.v,
+        .n_proxies = c->proxies.n,
     };
 }
 

@@ -52,6 +52,13 @@ static bool on_admit(void *listener_arg, const struct addr *from, uint64_t now_u
     return false;
 }
 
+static bool on_proxied(void *listener_arg, const struct addr *from)
+{
+    const struct turn_worker *w = ((struct turn_tcp_listener *)listener_arg)->w;
+
+    return client_policy_is_proxy(&w->core.shared->clients, from);
+}
+
 static void *on_open(void *listener_arg, struct stream *s)
 {
     struct turn_tcp_listener *l = listener_arg;
@@ -147,6 +154,8 @@ int turn_tcp_listener_new(struct turn_tcp_listener **out, struct turn_worker *w,
         .handshake_us = w->conf->handshake_s * US_PER_S,
         .max_streams = (unsigned)w->conf->max_connections,
         .admit = on_admit,
+        .proxied = on_proxied,
+        .bad_header = &w->core.metrics.refused[TURN_REFUSED_HEADER],
     };
     l->sl = stream_listen(w->loop, at, true, &conf, &err);
     if (!l->sl) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "proto/proxy2.h"
 #include "turn/dispatch.h"
 #include "turn/relay_sock.h"
 #include "turn/turn_dtls_listener.h"
@@ -22,10 +23,10 @@ struct turn_udp_listener {
     struct event readable;
 };
 
-static void take(struct turn_udp_listener *l, const struct udp_msg *m)
+static void take(struct turn_udp_listener *l, const struct addr *client, const struct udp_msg *m)
 {
     struct turn_worker *w = l->w;
-    struct five_tuple from = {.client = m->from, .listener = l->number};
+    struct five_tuple from = {.client = *client, .listener = l->number};
     uint8_t buf[DISPATCH_ANSWER_MAX];
     struct wr answer = wr_init(buf, sizeof(buf));
     struct relay_to_peer out;
@@ -51,6 +52,25 @@ static void take(struct turn_udp_listener *l, const struct udp_msg *m)
     }
 }
 
+/* What a proxy sent begins with a header, each datagram: takes it off. Answers go to the proxy,
+ * bare. */
+static void take_proxied(struct turn_udp_listener *l, const struct udp_msg *m)
+{
+    struct turn_core *c = &l->w->core;
+    struct proxy2 h;
+
+    if (proxy2_decode(&h, slice_of(m->p, m->len)) != 0 || h.transport == PROXY2_STREAM) {
+        turn_metrics_drop(&c->metrics, TURN_DROP_PROXY_HEADER);
+        return;
+    }
+    bool named = h.src.family != ADDR_NONE;
+    const struct udp_msg bare = {.from = m->from, .p = m->p + h.len, .len = m->len - h.len};
+    if (named)
+        c->via = m->from;
+    take(l, named ? &h.src : &m->from, &bare);
+    c->via = (struct addr){0};
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct turn_udp_listener *l = arg;
@@ -58,8 +78,12 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
     (void)what;
     unsigned n = udp_recv(l->w->io, fd, READ_BUDGET, &msg);
-    for (unsigned i = 0; i < n; i++)
-        take(l, &msg[i]);
+    for (unsigned i = 0; i < n; i++) {
+        if (client_policy_is_proxy(&l->w->core.shared->clients, &msg[i].from))
+            take_proxied(l, &msg[i]);
+        else
+            take(l, &msg[i].from, &msg[i]);
+    }
     worker_want_flush(l->w->loop, &l->w->push);
 }
 

@@ -13,7 +13,8 @@ void turn_udp_listener_free(struct turn_udp_listener *l); /* NULL is allowed */
 /* Its socket, for what leaves from it otherwise. */
 int turn_udp_listener_fd(const struct turn_udp_listener *l);
 
-/* Queues a relayed message for a client until the worker's next udp_push(). */
+/* Queues a relayed message for a client, or the proxy before it, until the worker's next
+ * udp_push(). */
 void turn_udp_listener_send(struct turn_udp_listener *l, const struct addr *client,
                             const struct relay_to_client *out);
 

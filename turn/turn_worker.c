@@ -291,5 +291,6 @@ void turn_worker_to_client(struct turn_worker *w, const struct alloc *a,
     else if (a->tuple.transport == FIVE_TUPLE_DTLS)
         turn_dtls_listener_send(a->link, out);
     else
-        turn_udp_listener_send(w->udp[a->tuple.listener], &a->tuple.client, out);
+        turn_udp_listener_send(w->udp[a->tuple.listener],
+                               a->via.family == ADDR_NONE ? &a->tuple.client : &a->via, out);
 }

@@ -432,12 +432,14 @@ static void on_timer(void *arg, uint64_t now_us)
     (void)now_us;
     if (s->state == STREAM_HANDSHAKE)
         s->l->tls_failures++;
+    if (s->state == STREAM_PREFACE && s->proxied)
+        counter_inc(s->l->conf.bad_header);
     bool closing = s->state == STREAM_CLOSING || s->state == STREAM_LINGER;
     stream_destroy(s, closing ? STREAM_END_LOCAL : STREAM_END_TIMEOUT);
 }
 
 /* A stream for a new descriptor, which it takes over, failing or not. */
-void stream_begin(struct stream_listener *l, int fd, const struct addr *peer)
+void stream_begin(struct stream_listener *l, int fd, const struct addr *peer, bool proxied)
 {
     struct stream *s = mem_zalloc(sizeof *s);
     if (!s) {
@@ -450,7 +452,8 @@ void stream_begin(struct stream_listener *l, int fd, const struct addr *peer)
     s->peer = *peer;
     s->flush = (struct wflush){.fn = on_flush, .arg = s};
     s->timer = (struct wtimer){.fn = on_timer, .arg = s};
-    s->state = stream_has_preface(l) ? STREAM_PREFACE : STREAM_HANDSHAKE;
+    s->proxied = proxied;
+    s->state = stream_has_preface(s) ? STREAM_PREFACE : STREAM_HANDSHAKE;
     event_assign(&s->ev, worker_base(l->w), fd, EV_READ | EV_PERSIST, on_stream, s);
     list_append(&l->streams, &s->link);
     l->count++;

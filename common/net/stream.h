@@ -8,6 +8,7 @@
 #define SORI_NET_STREAM_H
 
 #include "base/addr.h"
+#include "base/metrics.h"
 #include "net/tls.h"
 #include "net/worker.h"
 
@@ -48,6 +49,11 @@ struct stream_conf {
     unsigned max_streams;  /* accept pauses at this many on the listener; 0 = no limit */
     /* Asked before anything is spent on a new connection; false closes it at once. May be NULL. */
     bool (*admit)(void *arg, const struct addr *from, uint64_t now_us);
+    /* True: a connection from there begins with a PROXY protocol header (proto/proxy2.h), before
+     * TLS. Whom that names is stream_peer() then, and the one who is admitted; a header that does
+     * not come, or is wrong, ends the connection and is counted. May be NULL: nobody. */
+    bool (*proxied)(void *arg, const struct addr *from);
+    struct counter *bad_header; /* with proxied */
 };
 
 /* Listens on addr (SO_REUSEPORT when several workers listen on the same one; IPV6_V6ONLY). Returns

@@ -64,10 +64,12 @@ static bool accept_one(struct stream_listener *l)
         return false;
     }
     struct addr peer = addr_from_sockaddr((struct sockaddr *)&ss);
-    if (l->conf.admit && !l->conf.admit(l->conf.arg, &peer, worker_now(l->w)))
+    bool proxied = l->conf.proxied && l->conf.proxied(l->conf.arg, &peer);
+    /* Who comes through a proxy is asked about when the proxy has said who that is. */
+    if (!proxied && l->conf.admit && !l->conf.admit(l->conf.arg, &peer, worker_now(l->w)))
         close(fd);
     else
-        stream_begin(l, fd, &peer);
+        stream_begin(l, fd, &peer, proxied);
     return l->fd != -1; /* open() may have freed the listener */
 }
 

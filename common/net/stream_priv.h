@@ -67,10 +67,12 @@ struct stream {
     bool read_on_write; /* and the other way round */
     bool reread;        /* TLS holds bytes that the socket won't announce */
     bool no_linger;
+    bool proxied; /* a PROXY header must come first */
 };
 
-/* A stream for the new descriptor fd, which it takes over, failing or not. */
-void stream_begin(struct stream_listener *l, int fd, const struct addr *peer);
+/* A stream for the new descriptor fd, which it takes over, failing or not. proxied: it begins with
+ * a PROXY header. */
+void stream_begin(struct stream_listener *l, int fd, const struct addr *peer, bool proxied);
 
 /* What a stream turned out to be, by what it began with. */
 enum stream_kind {
@@ -80,9 +82,9 @@ enum stream_kind {
     STREAM_KIND_GONE, /* it ended, or what it sent can't be */
 };
 
-/* True when what a new stream on l is shows only in its first bytes: it begins in STREAM_PREFACE,
- * where each readiness is answered by one stream_preface(). */
-bool stream_has_preface(const struct stream_listener *l);
+/* True when what s is, or whose, shows only in its first bytes: it begins in STREAM_PREFACE, where
+ * each readiness is answered by one stream_preface(). */
+bool stream_has_preface(const struct stream *s);
 enum stream_kind stream_preface(struct stream *s);
 
 /* Ends s whatever its state; the user hears of it if there is one. */

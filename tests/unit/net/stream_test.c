@@ -39,6 +39,8 @@ struct server {
     enum stream_end why;
     size_t got, keep; /* keep: bytes of the input never consumed */
     uint8_t first[64];
+    struct counter bad_header;
+    struct addr admitted;
     bool echo, refuse, abort_in_open, close_in_data, abort_in_data, switch_ops, admit_none;
     size_t second_got;
 
@@ -114,6 +116,7 @@ static bool on_admit(void *arg, const struct addr *from, uint64_t now_us)
     (void)now_us;
     assert_int_equal(from->family, ADDR_V4);
     t->refused_by_admit += t->admit_none;
+    t->admitted = *from;
     return !t->admit_none;
 }
 
@@ -818,6 +821,167 @@ static void test_end_before_the_first_byte_is_quiet(void **state)
     assert_int_equal(t->opened, 0);
 }
 
+/* ---- behind a proxy ---- */
+
+/* PROXY, TCP over IPv4, from 198.51.100.7:54321 to 192.0.2.1:443. */
+static const char header[] =
+    "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\xc0\0\2\1\xd4\x31\x01\xbb";
+static const char local_header[] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+static bool from_proxy(void *arg, const struct addr *from)
+{
+    (void)arg;
+    return addr_is_loopback(from);
+}
+
+static bool from_nobody(void *arg, const struct addr *from)
+{
+    (void)arg;
+    (void)from;
+    return false;
+}
+
+static void behind_proxy(struct server *t)
+{
+    t->conf.proxied = from_proxy;
+    t->conf.bad_header = &t->bad_header;
+    t->echo = true;
+    t->client_buf = mem_zalloc(BIG);
+    start(t);
+}
+
+static int setup_proxied(void **state)
+{
+    int err = setup(state);
+    behind_proxy(*state);
+    return err;
+}
+
+static int setup_tls_proxied(void **state)
+{
+    int err = setup_tls(state);
+    behind_proxy(*state);
+    return err;
+}
+
+static int setup_both_proxied(void **state)
+{
+    int err = setup_both(state);
+    behind_proxy(*state);
+    return err;
+}
+
+/* Sends one byte a step: the header comes in as many pieces as it has bytes. */
+static bool drips_and_gets_its_echo(struct server *t)
+{
+    static const char hello[] = "hello";
+    size_t at = t->client_sent++;
+    if (at < sizeof header - 1)
+        send(t->fd, header + at, 1, 0);
+    else if (at < sizeof header + 4)
+        send(t->fd, hello + at - (sizeof header - 1), 1, 0);
+    return echoed_5(t);
+}
+
+static void test_header_names_the_client(void **state)
+{
+    struct server *t = *state;
+    char text[ADDR_TEXT_MAX];
+    t->fd = dial(t);
+    run(t, drips_and_gets_its_echo);
+    assert_memory_equal(t->client_buf, "hello", 5);
+    struct addr peer = stream_peer(t->s);
+    assert_string_equal(addr_format(&peer, text), "198.51.100.7:54321");
+    assert_true(addr_eq(&t->admitted, &peer));
+    assert_int_equal(counter_get(&t->bad_header), 0);
+}
+
+static void test_header_comes_before_tls(void **state)
+{
+    struct server *t = *state;
+    char text[ADDR_TEXT_MAX];
+    dial_tls(t);
+    assert_int_equal(send(t->fd, header, sizeof header - 1, 0), sizeof header - 1);
+    run(t, client_shakes_hands);
+    assert_int_equal(SSL_write(t->ssl, "hello", 5), 5);
+    run(t, tls_echoed_5);
+    assert_memory_equal(t->client_buf, "hello", 5);
+    struct addr peer = stream_peer(t->s);
+    assert_string_equal(addr_format(&peer, text), "198.51.100.7:54321");
+    assert_true(stream_is_tls(t->s));
+}
+
+static void test_proxy_that_speaks_for_itself_is_its_own_client(void **state)
+{
+    struct server *t = *state;
+    t->fd = dial(t);
+    assert_int_equal(send(t->fd, local_header, sizeof local_header - 1, 0), 16);
+    assert_int_equal(send(t->fd, "hello", 5, 0), 5);
+    run(t, echoed_5);
+    struct addr peer = stream_peer(t->s);
+    assert_true(addr_is_loopback(&peer));
+}
+
+static void test_missing_and_wrong_headers_end_it(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } cases[] = {
+        {"hello", 5},
+        {"PROXY TCP4 198.51.100.7 192.0.2.1 54321 443\r\n", 46},
+        {"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\xc6\x33\x64\x07\xc0\0\2\1\xd4\x31\x01\xbb", 28},
+        {"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff", 16},
+    };
+    struct server *t = *state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        t->fd = dial(t);
+        assert_int_equal(send(t->fd, cases[i].bytes, cases[i].len, 0), cases[i].len);
+        run(t, client_reads_to_end);
+        close(t->fd);
+        t->fd = -1;
+        assert_int_equal(counter_get(&t->bad_header), i + 1);
+    }
+    assert_int_equal(t->opened, 0);
+}
+
+static void test_header_has_a_deadline(void **state)
+{
+    struct server *t = *state;
+    t->fd = dial(t);
+    assert_int_equal(send(t->fd, header, 20, 0), 20);
+    run(t, one_there);
+    run(t, none_left);
+    assert_int_equal(counter_get(&t->bad_header), 1);
+}
+
+static void test_whom_the_header_names_may_be_refused(void **state)
+{
+    struct server *t = *state;
+    char text[ADDR_TEXT_MAX];
+    t->admit_none = true;
+    t->fd = dial(t);
+    assert_int_equal(send(t->fd, header, sizeof header - 1, 0), sizeof header - 1);
+    run(t, client_reads_to_end);
+    assert_int_equal(t->refused_by_admit, 1);
+    assert_string_equal(addr_format(&t->admitted, text), "198.51.100.7:54321");
+    assert_int_equal(t->opened, 0);
+}
+
+static void test_header_of_others_is_not_looked_at(void **state)
+{
+    struct server *t = *state;
+    stream_listener_free(t->l);
+    t->conf.proxied = from_nobody;
+    start(t);
+    t->fd = dial(t);
+    assert_int_equal(send(t->fd, header, sizeof header - 1, 0), sizeof header - 1);
+    run(t, echoed_5);
+    assert_memory_equal(t->client_buf, header, 5);
+    struct addr peer = stream_peer(t->s);
+    assert_true(addr_is_loopback(&peer));
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -834,6 +998,7 @@ static int group_teardown(void **state)
 
 #define PLAIN(t)  cmocka_unit_test_setup_teardown(t, setup, teardown)
 #define BOTH(t)   cmocka_unit_test_setup_teardown(t, setup_both, teardown)
+#define BEHIND(t) cmocka_unit_test_setup_teardown(t, setup_proxied, teardown)
 #define SECURE(t) cmocka_unit_test_setup_teardown(t, setup_tls, teardown)
 
 int main(void)
@@ -871,6 +1036,15 @@ int main(void)
         BOTH(test_silence_before_the_first_byte_has_a_deadline),
         BOTH(test_end_before_the_first_byte_is_quiet),
         BOTH(test_freeing_the_listener_ends_handshakes),
+        BEHIND(test_header_names_the_client),
+        BEHIND(test_proxy_that_speaks_for_itself_is_its_own_client),
+        BEHIND(test_missing_and_wrong_headers_end_it),
+        BEHIND(test_header_has_a_deadline),
+        BEHIND(test_whom_the_header_names_may_be_refused),
+        BEHIND(test_header_of_others_is_not_looked_at),
+        cmocka_unit_test_setup_teardown(test_header_comes_before_tls, setup_tls_proxied, teardown),
+        cmocka_unit_test_setup_teardown(test_header_comes_before_tls, setup_both_proxied, teardown),
+        cmocka_unit_test_setup_teardown(test_header_names_the_client, setup_both_proxied, teardown),
     };
     return cmocka_run_group_tests_name("stream", tests, group_setup, group_teardown);
 }

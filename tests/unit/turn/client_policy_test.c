@@ -38,7 +38,7 @@ static void test_deny_goes_before_allow(void **state)
 {
     const struct cidr allow[] = {block("203.0.113.0/24"), block("2001:db8::/32")};
     const struct cidr deny[] = {block("203.0.113.128/25")};
-    const struct client_policy p = {allow, deny, 2, 1};
+    const struct client_policy p = {.allow = allow, .deny = deny, .n_allow = 2, .n_deny = 1};
     static const struct {
         const char *client;
         bool want;
@@ -66,11 +66,27 @@ static void test_deny_alone_leaves_the_rest(void **state)
     assert_true(allows(&p, "[::1]:1"));
 }
 
+static void test_proxies_are_those_that_are_named(void **state)
+{
+    struct cidr lb;
+    struct addr in, out;
+
+    (void)state;
+    assert_int_equal(cidr_parse(&lb, SLICE_LIT("10.1.0.0/16")), 0);
+    assert_int_equal(addr_parse(&in, SLICE_LIT("10.1.2.3:5")), 0);
+    assert_int_equal(addr_parse(&out, SLICE_LIT("10.2.2.3:5")), 0);
+    const struct client_policy p = {.proxies = &lb, .n_proxies = 1}, none = {0};
+    assert_true(client_policy_is_proxy(&p, &in));
+    assert_false(client_policy_is_proxy(&p, &out));
+    assert_false(client_policy_is_proxy(&none, &in));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_empty_lists_allow_everybody),
         cmocka_unit_test(test_deny_goes_before_allow),
+        cmocka_unit_test(test_proxies_are_those_that_are_named),
         cmocka_unit_test(test_deny_alone_leaves_the_rest),
     };
 
