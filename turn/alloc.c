@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "turn/tcp_meter.h"
 
 #define ALLOC_EXPECT 256
 
@@ -59,6 +60,7 @@ struct alloc *alloc_new(const struct five_tuple *client, struct slice username, 
         return NULL;
     a->tuple = *client;
     a->start_us = now_us;
+    list_init(&a->conns);
     a->user_len = (uint16_t)username.len;
     if (username.len > 0)
         memcpy(a->user, username.p, username.len);
@@ -74,6 +76,7 @@ void alloc_free(struct alloc *a)
     if (a->grant)
         crypto_wipe(a->grant, sizeof(*a->grant));
     mem_free(a->grant);
+    tcp_meter_unref(a->meter);
     mem_free(a);
 }
 

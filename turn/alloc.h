@@ -4,6 +4,7 @@
 #define SORI_TURN_ALLOC_H
 
 #include "base/htable.h"
+#include "base/list.h"
 #include "base/timerwheel.h"
 #include "base/tokenbucket.h"
 #include "proto/stun_attr.h"
@@ -13,13 +14,13 @@
 #include "turn/perm.h"
 #include "turn/throttle.h"
 
-struct relay_sock;
+struct tcp_meter;
 
 /* The second relayed address of a dual allocation (RFC 8656 §7.1): the same members as the first's,
  * in struct alloc. relayed.family is ADDR_NONE when there is none. */
 struct alloc_second {
     struct addr relayed;
-    struct relay_sock *sock;
+    void *sock;
     uint64_t until_us;
     uint16_t pool;
 };
@@ -28,9 +29,9 @@ struct alloc {
     struct hnode node;  /* in the table, by tuple */
     struct timer timer; /* deadline_us = when the first of its relayed addresses expires */
     struct five_tuple tuple;
-    struct addr relayed;     /* as bound on this machine */
-    struct relay_sock *sock; /* the shell's, between relay_ops.open and .close */
-    uint64_t until_us;       /* when this relayed address expires */
+    struct addr relayed; /* as bound on this machine */
+    void *sock;          /* the shell's, between relay_ops.open and .close */
+    uint64_t until_us;   /* when this relayed address expires */
     struct alloc_second second;
     struct addr via; /* over UDP: the proxy that its client's datagrams come through and go back to;
                         ADDR_NONE: none, they go to the client */
@@ -44,10 +45,14 @@ struct alloc {
     uint64_t serial;      /* 1, 2, .. in the order of alloc_add() */
     uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer */
     uint32_t lifetime_s;                               /* as granted last */
-    uint16_t pool;                                     /* index of the relay address */
-    uint16_t realm;                                    /* of its user */
-    uint8_t refused_family; /* as on the wire; 0: the client got what it asked for */
-    uint16_t refused_code;  /* its ADDRESS-ERROR-CODE */
+    bool tcp;                                          /* its relayed address is one of TCP */
+    unsigned n_conns;                                  /* of conns */
+    struct list conns;       /* peer data connections of a TCP allocation: peer_conn.h */
+    struct tcp_meter *meter; /* of a TCP allocation; a reference */
+    uint16_t pool;           /* index of the relay address */
+    uint16_t realm;          /* of its user */
+    uint8_t refused_family;  /* as on the wire; 0: the client got what it asked for */
+    uint16_t refused_code;   /* its ADDRESS-ERROR-CODE */
     bool has_token;
     uint8_t token[STUN_RESERVATION_BYTES]; /* of the reserved neighbour, for retransmissions */
     uint8_t tid[STUN_TID_BYTES];           /* of the Allocate that made it */
@@ -105,7 +110,7 @@ static inline unsigned alloc_addresses(const struct alloc *a)
 }
 
 /* The socket of its relayed address of this family, which it must have. */
-static inline struct relay_sock *alloc_sock(const struct alloc *a, uint8_t family)
+static inline void *alloc_sock(const struct alloc *a, uint8_t family)
 {
     return a->relayed.family == family ? a->sock : a->second.sock;
 }

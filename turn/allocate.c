@@ -10,6 +10,8 @@
 
 #include "base/mem.h"
 #include "base/rand.h"
+#include "turn/connect.h"
+#include "turn/tcp_meter.h"
 
 #define BIND_TRIES  8    /* ports tried when other programs sit on ours */
 #define EVEN_PORT_R 0x80 /* RFC 8656 §18.7 */
@@ -17,6 +19,7 @@
 /* What an Allocate asks for, decoded. */
 struct wish {
     uint8_t family;
+    bool tcp;
     enum portpool_want ports;
     bool has_token;
     struct slice token;
@@ -122,6 +125,23 @@ static int wish_additional(const struct request *r, struct wish *out)
     return 0;
 }
 
+/* A TCP allocation is asked for over a connection, and without what only datagrams know (RFC 6062
+ * §4.1, §5.1). */
+static int wish_transport(const struct request *r, uint8_t transport, bool *tcp)
+{
+    struct slice value;
+
+    *tcp = transport == STUN_TRANSPORT_TCP;
+    if (transport != STUN_TRANSPORT_UDP && !(*tcp && r->core->shared->limits.tcp_allocations))
+        return STUN_ERR_TRANSPORT_NOT_SUPPORTED;
+    if (*tcp &&
+        (!five_tuple_is_stream(r->from) || stun_find(r->msg, STUN_ATTR_DONT_FRAGMENT, &value) ||
+         stun_find(r->msg, STUN_ATTR_EVEN_PORT, &value) ||
+         stun_find(r->msg, STUN_ATTR_RESERVATION_TOKEN, &value)))
+        return STUN_ERR_BAD_REQUEST;
+    return 0;
+}
+
 static int wish_decode(const struct request *r, struct wish *out)
 {
     struct slice value;
@@ -130,9 +150,9 @@ static int wish_decode(const struct request *r, struct wish *out)
     if (!stun_find(r->msg, STUN_ATTR_REQUESTED_TRANSPORT, &value) ||
         stun_first_byte_decode(&transport, value, 4) != 0)
         return STUN_ERR_BAD_REQUEST;
-    if (transport != STUN_TRANSPORT_UDP)
-        return STUN_ERR_TRANSPORT_NOT_SUPPORTED;
-    int err = wish_ports(r, out);
+    int err = wish_transport(r, transport, &out->tcp);
+    if (!err)
+        err = wish_ports(r, out);
     if (!err)
         err = wish_family(r, &out->family);
     if (!err)
@@ -152,6 +172,7 @@ static int open_at(struct turn_core *c, struct alloc *a, uint16_t pool, uint16_t
 
     if (err)
         return err;
+    portpool_open(&c->shared->relays[pool].pool, port, c->worker, a->tcp);
     a->relayed = at;
     a->pool = pool;
     return 0;
@@ -304,6 +325,30 @@ static bool is_retransmission(const struct alloc *a, const struct request *r)
     return memcmp(a->tid, r->msg->tid, STUN_TID_BYTES) == 0 && request_is_owners(r, a);
 }
 
+/* A new allocation for r's client, without addresses yet. NULL when memory is out. */
+static struct alloc *make(const struct request *r, bool tcp)
+{
+    struct turn_core *c = r->core;
+    struct alloc *a = alloc_new(r->from, r->id.username, r->now_us);
+
+    if (!a)
+        return NULL;
+    a->link = r->link;
+    a->realm = (uint16_t)r->realm;
+    a->account = account_of(r);
+    if (quota_rule_of(c->shared->quota, r->realm)->bytes.milli_per_s > 0)
+        a->throttle.user = &quota_rule_of(c->shared->quota, r->realm)->bytes;
+    memcpy(a->tid, r->msg->tid, STUN_TID_BYTES);
+    a->tcp = tcp;
+    if (tcp)
+        a->meter = tcp_meter_new(&c->shared->limits.throttle, a->throttle.user, c->shared->quota,
+                                 a->account);
+    if ((!tcp || a->meter) && keep_token(a, r) == 0)
+        return a;
+    alloc_free(a);
+    return NULL;
+}
+
 int allocate_request(struct request *r, struct wr *w)
 {
     struct turn_core *c = r->core;
@@ -322,17 +367,9 @@ int allocate_request(struct request *r, struct wr *w)
                   : STUN_ERR_INSUFFICIENT_CAPACITY;
     if (err)
         return err;
-    struct alloc *a = alloc_new(r->from, r->id.username, r->now_us);
-    if (!a || keep_token(a, r) != 0) {
-        alloc_free(a);
+    struct alloc *a = make(r, wish.tcp);
+    if (!a)
         return STUN_ERR_INSUFFICIENT_CAPACITY;
-    }
-    a->link = r->link;
-    a->realm = (uint16_t)r->realm;
-    a->account = account_of(r);
-    if (quota_rule_of(c->shared->quota, r->realm)->bytes.milli_per_s > 0)
-        a->throttle.user = &quota_rule_of(c->shared->quota, r->realm)->bytes;
-    memcpy(a->tid, r->msg->tid, STUN_TID_BYTES);
     err = wish.additional ? acquire_both(c, a, &wish, r->now_us) : acquire(c, a, &wish, r->now_us);
     if (err) {
         alloc_free(a);
@@ -351,6 +388,7 @@ static void release(struct turn_core *c, struct alloc *a)
 {
     struct reserved held = {a->account, a->pool, a->relayed.port};
 
+    connect_end_all(c, a, a->relayed.family);
     c->ops->close(c->ops_arg, a);
     turn_shared_give(c->shared, &held);
 }
@@ -423,6 +461,10 @@ int allocate_refresh(struct request *r, struct wr *w)
 
 void allocate_end(struct turn_core *c, struct alloc *a, const char *why, uint64_t now_us)
 {
+    if (a->meter) {
+        tcp_meter_end(a->meter);
+        tcp_meter_sums(a->meter, &a->up_bytes, &a->down_bytes);
+    }
     if (c->ops->ended)
         c->ops->ended(c->ops_arg, a, why, now_us);
     alloc_del(&c->allocs, a);

@@ -6,6 +6,7 @@
  *     first byte 0..3 ──► stun_decode ─┬─ Binding ──► bind_answer          ──► answer
  *                                      ├─ Send ──► relay_send              ──► to the peer
  *                                      └─ request ──► stun_auth_check ──► handler ──► answer
+ *                        (Connect: connect_done ──► dispatch_late ──► answer)
  *
  * Answers to strangers carry no reason phrase and no SOFTWARE and are limited per source: they are
  * worth little to somebody who forges the source address.
@@ -15,6 +16,7 @@
 #include "base/crypto.h"
 #include "proto/chandata.h"
 #include "turn/allocate.h"
+#include "turn/connect.h"
 #include "turn/discovery.h"
 #include "turn/permit.h"
 
@@ -50,6 +52,7 @@ static bool is_known(uint16_t type)
     case STUN_ATTR_USERHASH:
     case STUN_ATTR_XOR_MAPPED_ADDRESS:
     case STUN_ATTR_RESERVATION_TOKEN:
+    case STUN_ATTR_CONNECTION_ID:
         return true;
     default:
         return type >= STUN_ATTR_OPTIONAL_MIN;
@@ -123,9 +126,14 @@ static void put_error(const struct request *r, int code, struct wr *w)
     turn_metrics_error(&r->core->metrics, code);
 }
 
-/* Adds what must stand before integrity. Req of TRANSACTION_TRANSMIT_COUNTER is echoed; we do not
- * count retransmissions, each answer is told as the only one: with Req, that is what a client
- * needs to match them (RFC 7982 §3.1). */
+/* Req of TRANSACTION_TRANSMIT_COUNTER is echoed; we do not count retransmissions, each answer is
+ * told as the only one: with Req, that is what a client needs to match them (RFC 7982 §3.1). */
+static uint32_t counter_echo(uint32_t counter)
+{
+    return (counter & 0xff00) | 1;
+}
+
+/* Adds what must stand before integrity. */
 static void put_counter(const struct request *r, struct wr *w)
 {
     struct slice value;
@@ -133,7 +141,7 @@ static void put_counter(const struct request *r, struct wr *w)
 
     if (stun_find(r->msg, STUN_ATTR_TRANSMIT_COUNTER, &value) &&
         stun_u32_decode(&counter, value) == 0)
-        stun_put_u32(w, STUN_ATTR_TRANSMIT_COUNTER, (counter & 0xff00) | 1);
+        stun_put_u32(w, STUN_ATTR_TRANSMIT_COUNTER, counter_echo(counter));
 }
 
 /* Ends an answer. FINGERPRINT only for those who use it: 8 bytes less for a reflector. */
@@ -200,6 +208,10 @@ static int handle(struct request *r, struct wr *w)
         return permit_create(r, w);
     case STUN_CHANNEL_BIND:
         return permit_bind(r, w);
+    case STUN_CONNECT:
+        return connect_request(r, w);
+    case STUN_CONNECTION_BIND:
+        return connect_bind(r, w);
     default:
         return STUN_ERR_BAD_REQUEST;
     }
@@ -250,14 +262,36 @@ static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
     stun_begin(w, stun_type((enum stun_method)stun_method_of(r->msg->type), STUN_SUCCESS),
                r->msg->tid);
     code = handle(r, w);
-    if (code)
+    if (code && code != REQUEST_LATER)
         put_error(r, code, w);
     else
         keep_route(r);
     put_counter(r, w);
     stun_auth_sign(w, &r->id);
     crypto_wipe(&r->id, sizeof(r->id));
-    return finish(r, w);
+    if (code == REQUEST_LATER)
+        return DISPATCH_LATER;
+    enum dispatch_verdict v = finish(r, w);
+    return v == DISPATCH_ANSWER && r->bound ? DISPATCH_BIND : v;
+}
+
+void dispatch_late(struct turn_core *c, const struct deferred *d, int code, uint32_t id,
+                   struct wr *w)
+{
+    enum stun_method method = (enum stun_method)d->method;
+
+    stun_begin(w, stun_type(method, code ? STUN_ERROR : STUN_SUCCESS), d->tid);
+    if (code) {
+        stun_put_error(w, (enum stun_error)code);
+        turn_metrics_error(&c->metrics, code);
+    } else {
+        stun_put_u32(w, STUN_ATTR_CONNECTION_ID, id);
+    }
+    if (d->has_counter)
+        stun_put_u32(w, STUN_ATTR_TRANSMIT_COUNTER, counter_echo(d->counter));
+    stun_auth_sign(w, &d->id);
+    if (d->fingerprint)
+        stun_put_fingerprint(w);
 }
 
 enum dispatch_verdict dispatch_client(struct turn_core *c, const struct five_tuple *from,

@@ -11,6 +11,10 @@ enum dispatch_verdict {
     DISPATCH_DROP,   /* nothing to send; counted */
     DISPATCH_ANSWER, /* send answer to the client */
     DISPATCH_RELAY,  /* send *out to the peer */
+    DISPATCH_LATER,  /* nothing to send now: relay_ops.tell will */
+    /* Send answer, then join this connection with the peer connection bound_id of the worker
+     * bound_worker (struct turn_core). */
+    DISPATCH_BIND,
     /* Send answer from the UDP listener elsewhere_from to elsewhere_to (struct turn_core). */
     DISPATCH_ANSWER_ELSEWHERE,
 };
@@ -26,5 +30,10 @@ enum dispatch_verdict {
 enum dispatch_verdict dispatch_client(struct turn_core *c, const struct five_tuple *from,
                                       void *link, struct slice msg, uint64_t now_us,
                                       struct wr *answer, struct relay_to_peer *out);
+
+/* Writes the answer to a request that was kept: code 0 is a success that carries the CONNECTION-ID
+ * id. */
+void dispatch_late(struct turn_core *c, const struct deferred *d, int code, uint32_t id,
+                   struct wr *w);
 
 #endif

@@ -1,5 +1,7 @@
 /* Stateless nonces: "obMatJos2" || base64(features (3 bytes)) || base64url(seconds (4 bytes) ||
- * first 8 bytes of HMAC-SHA256(epoch key, features || seconds || 5-tuple)).
+ * first 8 bytes of HMAC-SHA256(epoch key, features || seconds || 5-tuple)). The 5-tuple is taken
+ * without the client's port over TCP and TLS: a client opens its data connections (RFC 6062) with
+ * the nonce of the control connection.
  *
  * Called by stun_auth.c. Pure. The seconds are of the monotonic clock: a nonce is worth nothing to
  * another process or after a restart, and is then answered with 438 and a new one.
@@ -39,7 +41,10 @@ static int encode(struct hmac *key, unsigned features, uint32_t stamp_s,
     wr_be32(&h, features);
     struct slice bits = slice_sub(wr_done(&h), 1, FEATURE_BYTES);
     wr_be32(&w, stamp_s);
-    const struct slice parts[] = {bits, wr_done(&w), five_tuple_bytes(client)};
+    struct five_tuple who = *client;
+    if (five_tuple_is_stream(client))
+        who.client.port = 0;
+    const struct slice parts[] = {bits, wr_done(&w), five_tuple_bytes(&who)};
     if (!key)
         return -ENOMEM;
     if (hmac_sum(key, parts, ARRAY_LEN(parts), mac) != 0)

@@ -1,6 +1,7 @@
-/* Stateless nonces: the nonce cookie, a time stamp and a MAC over both and the client's 5-tuple
- * (RFC 8489 §9.2). The cookie's feature bits say what the server offered with this nonce; being
- * under the MAC, they come back as they were sent or not at all (bid-down protection).
+/* Stateless nonces: the nonce cookie, a time stamp and a MAC over both and the client's 5-tuple, or
+ * over TCP and TLS the same without its port (RFC 8489 §9.2). The cookie's feature bits say what
+ * the server offered with this nonce; being under the MAC, they come back as they were sent or not
+ * at all (bid-down protection).
  *
  * The MAC key changes with every epoch of one nonce lifetime and is derived from a master key, so
  * all workers agree without talking; the current and the previous epoch's keys are alive.

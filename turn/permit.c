@@ -86,6 +86,8 @@ int permit_bind(struct request *r, struct wr *w)
     (void)w;
     if (err)
         return err;
+    if (r->alloc->tcp) /* channels carry datagrams */
+        return STUN_ERR_FORBIDDEN;
     if (!stun_find(r->msg, STUN_ATTR_CHANNEL_NUMBER, &number_value) ||
         !stun_find(r->msg, STUN_ATTR_XOR_PEER_ADDRESS, &peer_value) ||
         stun_channel_decode(&number, number_value) != 0 || number < CHANDATA_CHANNEL_MIN ||

@@ -1,14 +1,15 @@
-/* The relay ports of one relay address: which are taken.
+/* The relay ports of one relay address: which are taken, and by whose socket.
  *
- * Called by allocate.c. Pure but for its atomics. One word holds the bits of 64 neighbours, so an
- * even port and the one above are always in the same word and are taken in one step.
- * SPDX-License-Identifier: BSD-3-Clause */
+ * Called by allocate.c, and by turn_shared.c and relay.c to ask. Pure but for its atomics. One word
+ * holds the bits of 64 neighbours, so an even port and the one above are always in the same word
+ * and are taken in one step. SPDX-License-Identifier: BSD-3-Clause */
 #include "turn/portpool.h"
 
 #include <assert.h>
 #include <errno.h>
 
 #define EVEN_BITS UINT64_C(0x5555555555555555)
+#define OPEN_TCP  0x8000u
 
 void portpool_init(struct portpool *p, uint16_t min, uint16_t max)
 {
@@ -17,6 +18,7 @@ void portpool_init(struct portpool *p, uint16_t min, uint16_t max)
     p->_max = max;
     for (unsigned port = min; port <= max; port++)
         p->_taken[port / 64] &= ~(UINT64_C(1) << port % 64);
+    memset(p->_open, 0, sizeof(p->_open));
 }
 
 static uint64_t candidates(uint64_t taken, enum portpool_want want)
@@ -63,6 +65,8 @@ int portpool_take(struct portpool *p, enum portpool_want want, uint64_t random)
 void portpool_give(struct portpool *p, uint16_t port)
 {
     uint64_t mask = UINT64_C(1) << port % 64;
+
+    __atomic_store_n(&p->_open[port], 0, __ATOMIC_RELAXED);
     uint64_t old = __atomic_fetch_and(&p->_taken[port / 64], ~mask, __ATOMIC_ACQ_REL);
 
     assert(port >= p->_min && port <= p->_max && (old & mask));
@@ -74,6 +78,22 @@ bool portpool_is_taken(const struct portpool *p, uint16_t port)
     uint64_t w = __atomic_load_n(&p->_taken[port / 64], __ATOMIC_RELAXED);
 
     return port >= p->_min && port <= p->_max && (w >> port % 64 & 1);
+}
+
+void portpool_open(struct portpool *p, uint16_t port, unsigned worker, bool tcp)
+{
+    assert(worker <= PORTPOOL_WORKER_MAX && portpool_is_taken(p, port));
+    __atomic_store_n(&p->_open[port], (uint16_t)((worker + 1) | (tcp ? OPEN_TCP : 0)),
+                     __ATOMIC_RELAXED);
+}
+
+int portpool_worker(const struct portpool *p, uint16_t port, bool tcp)
+{
+    unsigned v = __atomic_load_n(&p->_open[port], __ATOMIC_RELAXED);
+
+    if (v == 0 || ((v & OPEN_TCP) != 0) != tcp)
+        return -ENOENT;
+    return (int)(v & (OPEN_TCP - 1)) - 1;
 }
 
 unsigned portpool_in_use(const struct portpool *p)

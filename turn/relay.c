@@ -68,7 +68,7 @@ bool relay_channel(struct turn_core *c, const struct five_tuple *from, struct sl
     const struct chan *chan = chan_by_number(&a->chans, data.channel, now_us);
     if (!chan)
         return drop(c, TURN_DROP_NO_CHANNEL);
-    if (chan->guard && !portpool_is_taken(chan->guard, chan->peer.port))
+    if (chan->guard && portpool_worker(chan->guard, chan->peer.port, false) < 0)
         return drop(c, TURN_DROP_PEER_DENIED);
     return to_peer(c, a, &chan->peer, data.payload, now_us, out);
 }
@@ -83,6 +83,8 @@ bool relay_send(struct turn_core *c, const struct five_tuple *from, const struct
 
     if (!a)
         return drop(c, TURN_DROP_NO_ALLOCATION);
+    if (a->tcp)
+        return drop(c, TURN_DROP_UNEXPECTED);
     if (!stun_find(m, STUN_ATTR_XOR_PEER_ADDRESS, &peer_value) ||
         !stun_find(m, STUN_ATTR_DATA, &data) || stun_xaddr_decode(&peer, peer_value, m->tid) != 0)
         return drop(c, TURN_DROP_BAD_STUN);

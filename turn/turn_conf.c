@@ -100,6 +100,10 @@ static const struct conf_opt table[] = {
         "a PROXY protocol v2 header: from there it must come, from elsewhere it is not looked at. "
         "The client is then whom the header names, in limits, policies and answers. Only name "
         "addresses that nobody else can send from."),
+    OPT("turn", "tcp_allocations", CONF_BOOL, tcp_allocations, "no", 0, 0, NULL, NULL,
+        "Let clients that come over TCP or TLS relay TCP connections (RFC 6062). This opens TCP "
+        "services of the peers that [peers] allows, the whole Internet's by default, to every "
+        "user."),
     OPT("turn", "nat_discovery", CONF_BOOL, nat_discovery, "no", 0, 0, NULL, NULL,
         "Answer RFC 5780 tests of NAT behaviour, on those listen_udp addresses that come as two "
         "addresses with the same two ports each. Each Binding answer is then 3.4 (IPv6: 5.8) times "
@@ -159,6 +163,23 @@ static const struct conf_opt table[] = {
     OPT("limits", "source_table", CONF_UINT, source_entries, "16384", 64, 16777216, NULL, NULL,
         "Sources that are remembered for that and for connects_per_second, per worker; 32 bytes "
         "each and once for each of the two."),
+    OPT("limits", "tcp_connections_per_allocation", CONF_UINT, tcp_per_allocation, "16", 1, 10000,
+        NULL, NULL,
+        "Peer connections of one TCP allocation at once: Connect is refused with 508, a peer is "
+        "closed."),
+    OPT("limits", "tcp_connections_total", CONF_UINT, tcp_connections, "4096", 1, 1000000, NULL,
+        NULL, "Peer connections of all TCP allocations at once."),
+    OPT("limits", "tcp_connect_timeout", CONF_UINT, tcp_connect_s, "30", 1, 300, "s", NULL,
+        "Time for a peer to accept a Connect (447); RFC 6062 wants 30 s at least."),
+    OPT("limits", "tcp_bind_timeout", CONF_UINT, tcp_bind_s, "30", 1, 300, "s", NULL,
+        "Time for the client to bind a connection to a peer before it is closed; RFC 6062 wants 30 "
+        "s at least."),
+    OPT("limits", "tcp_idle_timeout", CONF_UINT, tcp_idle_s, "600", 0, 86400, "s", NULL,
+        "A relayed TCP connection that carries nothing for so long is closed; 0 = never, it ends "
+        "with its allocation."),
+    OPT("limits", "tcp_buffer", CONF_UINT, tcp_buffer_bytes, "65536", 1024, 1048576, "bytes", NULL,
+        "What is read at once from a side of a relayed TCP connection, and the most that is kept "
+        "for the other side: a reader that does not keep up slows its sender down."),
     OPT("limits", "connects_per_second", CONF_UINT, connects_per_s, "10", 0, 1000000, "1/s", NULL,
         "TCP and TLS connections and DTLS associations that one source (IPv4 address, IPv6 /64) "
         "may open, per worker; more are closed at once. 0 = no limit."),
@@ -530,6 +551,10 @@ struct turn_limits turn_conf_limits(const struct turn_conf *c)
         .channel_max = c->channel_range == TURN_CHANNELS_STRICT ? CHANDATA_CHANNEL_STRICT_MAX
                                                                 : CHANDATA_CHANNEL_MAX,
         .stun_only = c->stun_only,
+        .tcp_allocations = c->tcp_allocations,
+        .tcp_per_allocation = (unsigned)c->tcp_per_allocation,
+        .tcp_connect_us = c->tcp_connect_s * US_PER_S,
+        .tcp_bind_us = c->tcp_bind_s * US_PER_S,
         .sha256 = (enum turn_sha256)c->sha256,
         .throttle =
             {

@@ -36,7 +36,7 @@ struct turn_realm_conf {
 
 struct turn_conf {
     /* As read; see the table in turn_conf.c. */
-    bool stun_only, nat_discovery;
+    bool stun_only, tcp_allocations, nat_discovery;
     char *realm;
     struct conf_list listen_udp_text, listen_tcp_text, listen_tls_text, relay_text, external_text;
     struct conf_list alternate_text;
@@ -52,6 +52,8 @@ struct turn_conf {
     uint64_t nonce_lifetime_s;
     uint64_t per_user, total, bandwidth, user_bandwidth, packets_per_s, peers_per_s, peers_burst,
         source_per_s, source_burst, source_entries;
+    uint64_t tcp_per_allocation, tcp_connections, tcp_connect_s, tcp_bind_s, tcp_idle_s,
+        tcp_buffer_bytes;
     uint64_t connects_per_s, connects_burst, max_connections, dtls_half_open, dtls_associations,
         idle_s, handshake_s, client_queue_bytes;
     bool allow_relay_to_relay, allow_private, allow_own, allow_loopback;

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "turn/allocate.h"
+#include "turn/connect.h"
 
 #define TICK_US US_PER_S /* reservations are looked at this often */
 
@@ -18,7 +19,7 @@ int turn_core_init(struct turn_core *c, struct turn_shared *shared, struct crede
     *c = (struct turn_core){.shared = shared, .creds = creds, .ops = ops, .ops_arg = ops_arg};
     c->sources = source_limit_new(l->source_entries, l->source);
     if (!c->sources || nonce_init(&c->nonces, shared->nonce_master, l->nonce_lifetime_s) != 0 ||
-        alloc_table_init(&c->allocs, now_us) != 0) {
+        alloc_table_init(&c->allocs, now_us) != 0 || peer_conns_init(&c->conns, now_us) != 0) {
         turn_core_fini(c, now_us);
         return -ENOMEM;
     }
@@ -34,6 +35,7 @@ void turn_core_fini(struct turn_core *c, uint64_t now_us)
     while ((a = alloc_table_walk(&c->allocs, &pos, &saved)))
         allocate_end(c, a, "shutdown", now_us);
     alloc_table_fini(&c->allocs);
+    peer_conns_fini(&c->conns);
     source_limit_free(c->sources);
     nonce_fini(&c->nonces);
     credentials_free(c->creds);
@@ -51,6 +53,7 @@ void turn_core_tick(struct turn_core *c, uint64_t now_us)
     struct alloc *a;
     struct reserved r;
 
+    connect_tick(c, now_us);
     while ((a = alloc_expired(&c->allocs, now_us)))
         allocate_expire(c, a, now_us);
     while (reserve_expire(c->shared->reserve, now_us, &r))
@@ -59,8 +62,10 @@ void turn_core_tick(struct turn_core *c, uint64_t now_us)
 
 uint64_t turn_core_deadline(const struct turn_core *c, uint64_t now_us)
 {
-    uint64_t next = alloc_deadline(&c->allocs);
+    uint64_t next = alloc_deadline(&c->allocs), conns = peer_conns_deadline(&c->conns);
 
+    if (conns < next)
+        next = conns;
     return next < now_us + TICK_US ? next : now_us + TICK_US;
 }
 

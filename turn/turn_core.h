@@ -6,6 +6,7 @@
 #include "turn/alloc.h"
 #include "turn/credentials.h"
 #include "turn/nonce.h"
+#include "turn/peer_conn.h"
 #include "turn/source_limit.h"
 #include "turn/turn_metrics.h"
 #include "turn/turn_shared.h"
@@ -17,6 +18,13 @@ struct relay_ops {
     int (*open)(void *arg, struct alloc *a, const struct addr *at);
     /* Closes a->sock. */
     void (*close)(void *arg, struct alloc *a);
+    /* Begins an outgoing connection from p->alloc's relayed address to p->peer and sets p->sock;
+     * connect_done() tells the outcome, never from inside this call. Returns 0 or -errno (447). */
+    int (*connect)(void *arg, struct peer_conn *p);
+    /* Closes p->sock if it is set; of a BOUND one, closes it at p->worker. */
+    void (*disconnect)(void *arg, struct peer_conn *p);
+    /* Sends a control message to a's client. Returns 0, or -errno when there is no room. */
+    int (*tell)(void *arg, const struct alloc *a, struct slice msg);
     /* Told when an allocation ends, before it is gone: usage records. May be NULL. */
     void (*ended)(void *arg, const struct alloc *a, const char *why, uint64_t now_us);
 };
@@ -27,6 +35,7 @@ struct turn_core {
     struct nonce_keys nonces;
     struct source_limit *sources;
     struct alloc_table allocs;
+    struct peer_conns conns; /* of its TCP allocations */
     struct turn_metrics metrics;
     const struct relay_ops *ops;
     void *ops_arg;
@@ -35,6 +44,9 @@ struct turn_core {
     struct addr via;         /* the proxy that the message at hand came through, or ADDR_NONE */
     uint16_t elsewhere_from; /* with DISPATCH_ANSWER_ELSEWHERE: number of a UDP listener */
     struct addr elsewhere_to;
+    uint32_t bound_id; /* with DISPATCH_BIND: the CONNECTION-ID, and the worker that has it */
+    unsigned bound_worker;
+    unsigned worker; /* our own number: the shell sets it */
 };
 
 /* Makes a core. Takes creds in any case. Returns 0 or -ENOMEM. */

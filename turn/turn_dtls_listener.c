@@ -186,6 +186,8 @@ static void take_message(struct assoc *a, struct slice message)
         send_message(a, wr_done(&answer));
         break;
     case DISPATCH_ANSWER_ELSEWHERE: /* UDP only */
+    case DISPATCH_LATER:
+    case DISPATCH_BIND: /* TCP and TLS only */
     case DISPATCH_DROP:
         break;
     }

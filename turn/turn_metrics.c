@@ -13,6 +13,8 @@ static const char *const method_label[TURN_METHODS] = {
     [TURN_METHOD_CREATE_PERMISSION] = "method=\"create_permission\"",
     [TURN_METHOD_CHANNEL_BIND] = "method=\"channel_bind\"",
     [TURN_METHOD_SEND] = "method=\"send\"",
+    [TURN_METHOD_CONNECT] = "method=\"connect\"",
+    [TURN_METHOD_CONNECTION_BIND] = "method=\"connection_bind\"",
     [TURN_METHOD_OTHER] = "method=\"other\"",
 };
 
@@ -41,6 +43,7 @@ static const char *const drop_label[TURN_DROPS] = {
     [TURN_DROP_DTLS_BUSY] = "reason=\"dtls_busy\"",
     [TURN_DROP_DTLS_STRAY] = "reason=\"dtls_stray\"",
     [TURN_DROP_DTLS_RECORD] = "reason=\"dtls_record\"",
+    [TURN_DROP_TCP_LIMIT] = "reason=\"tcp_limit\"",
     [TURN_DROP_NO_MEMORY] = "reason=\"no_memory\"",
 };
 
@@ -58,6 +61,7 @@ static const struct {
     {STUN_ERR_BAD_REQUEST, "code=\"400\""},
     {STUN_ERR_UNAUTHENTICATED, "code=\"401\""},
     {STUN_ERR_FORBIDDEN, "code=\"403\""},
+    {STUN_ERR_MOBILITY_FORBIDDEN, "code=\"405\""},
     {STUN_ERR_UNKNOWN_ATTRIBUTE, "code=\"420\""},
     {STUN_ERR_ALLOCATION_MISMATCH, "code=\"437\""},
     {STUN_ERR_STALE_NONCE, "code=\"438\""},
@@ -65,6 +69,8 @@ static const struct {
     {STUN_ERR_WRONG_CREDENTIALS, "code=\"441\""},
     {STUN_ERR_TRANSPORT_NOT_SUPPORTED, "code=\"442\""},
     {STUN_ERR_PEER_FAMILY_MISMATCH, "code=\"443\""},
+    {STUN_ERR_CONNECTION_EXISTS, "code=\"446\""},
+    {STUN_ERR_CONNECTION_FAILED, "code=\"447\""},
     {STUN_ERR_QUOTA_REACHED, "code=\"486\""},
     {STUN_ERR_SERVER_ERROR, "code=\"500\""},
     {STUN_ERR_INSUFFICIENT_CAPACITY, "code=\"508\""},
@@ -85,6 +91,10 @@ static enum turn_method method_of(unsigned method)
         return TURN_METHOD_CHANNEL_BIND;
     case STUN_SEND:
         return TURN_METHOD_SEND;
+    case STUN_CONNECT:
+        return TURN_METHOD_CONNECT;
+    case STUN_CONNECTION_BIND:
+        return TURN_METHOD_CONNECTION_BIND;
     default:
         return TURN_METHOD_OTHER;
     }
@@ -124,6 +134,13 @@ static int register_relayed(struct metrics *m, const struct turn_metrics *t)
         err = add(m, bytes, down, "Payload bytes relayed", &t->down_bytes);
     if (!err)
         err = add(m, "sori_turn_allocations_total", "", "Allocations made", &t->allocations_made);
+    if (!err)
+        err = add(m, "sori_turn_tcp_connections_total", "", "Peer connections of TCP allocations",
+                  &t->tcp_connections_made);
+    if (!err)
+        err = metrics_add(m, "sori_turn_tcp_connections", "",
+                          "Peer connections of TCP allocations alive", METRIC_GAUGE,
+                          &t->tcp_connections);
     if (!err)
         err = metrics_add(m, "sori_turn_allocations", "", "Allocations alive", METRIC_GAUGE,
                           &t->allocations);

@@ -7,6 +7,8 @@
  *   sori_turn_relayed_bytes_total{direction=}      payload only
  *   sori_turn_allocations                          alive now
  *   sori_turn_allocations_total                    made since the start
+ *   sori_turn_tcp_connections                      peer connections of TCP allocations, now
+ *   sori_turn_tcp_connections_total                begun or accepted since the start
  *   sori_turn_new_peers_refused_total              requests over the limit of new peer addresses
  *   sori_turn_connections_refused_total{reason=}   TCP and TLS connections closed at once
  *   sori_turn_dtls_associations                    there now, half-open ones among them
@@ -52,6 +54,7 @@ enum turn_drop {
     TURN_DROP_DTLS_BUSY,      /* handshakes of this loop turn are used up */
     TURN_DROP_DTLS_STRAY,     /* DTLS from a client without an association */
     TURN_DROP_DTLS_RECORD,    /* application data that does not decrypt */
+    TURN_DROP_TCP_LIMIT,      /* a peer's connection to a TCP allocation that has enough */
     TURN_DROP_NO_MEMORY,
     TURN_DROPS,
 };
@@ -64,6 +67,8 @@ enum turn_method {
     TURN_METHOD_CREATE_PERMISSION,
     TURN_METHOD_CHANNEL_BIND,
     TURN_METHOD_SEND,
+    TURN_METHOD_CONNECT,
+    TURN_METHOD_CONNECTION_BIND,
     TURN_METHOD_OTHER,
     TURN_METHODS,
 };
@@ -76,7 +81,7 @@ enum turn_refusal {
     TURN_REFUSALS,
 };
 
-#define TURN_ERROR_CODES 14
+#define TURN_ERROR_CODES 17
 
 struct turn_metrics {
     struct counter requests[TURN_METHODS];
@@ -86,6 +91,7 @@ struct turn_metrics {
     struct counter up_pkts, up_bytes, down_pkts, down_bytes;
     struct counter allocations, allocations_made, peers_refused;
     struct counter dtls_associations, dtls_half_open, dtls_made, dtls_failed;
+    struct counter tcp_connections, tcp_connections_made;
 };
 
 /* Registers all cells of t, which outlives m. Returns 0 or -ENOMEM. */

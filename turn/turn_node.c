@@ -283,9 +283,10 @@ static int make_shared(struct turn_node *n, struct turn_conf *c, char err[CONF_E
     if (e)
         return e;
     n->shared.reserve = reserve_new();
+    n->shared.conn_ids = conn_ids_new((unsigned)c->tcp_connections);
     rand_bytes(n->shared.nonce_master, sizeof(n->shared.nonce_master));
     rand_bytes(n->shared.cookie_master, sizeof(n->shared.cookie_master));
-    if (n->shared.reserve)
+    if (n->shared.reserve && n->shared.conn_ids)
         return 0;
     snprintf(err, CONF_ERR_MAX, "out of memory");
     return -ENOMEM;
@@ -321,6 +322,7 @@ static int make_worker(struct turn_node *n, const struct turn_conf *c, struct me
     w = turn_worker_new(n->n_workers, c, &n->shared, creds, err);
     if (!w)
         return -EINVAL;
+    w->all = n->workers;
     n->workers[n->n_workers++] = w;
     if (turn_metrics_register(m, &w->core.metrics) == 0 &&
         register_udp(m, udp_io_stats(w->io)) == 0)
@@ -417,6 +419,20 @@ int turn_node_reload(struct turn_node *n, const struct turn_conf *fresh, char er
     return e;
 }
 
+/* Runs the mail that is under way between the workers, whose threads have ended, and stops it. */
+static void settle(struct turn_node *n)
+{
+    bool some = true;
+
+    while (some) {
+        some = false;
+        for (unsigned i = 0; i < n->n_workers; i++)
+            some = worker_settle(n->workers[i]->loop) || some;
+    }
+    for (unsigned i = 0; i < n->n_workers; i++)
+        n->workers[i]->stopped = true;
+}
+
 void turn_node_free(struct turn_node *n)
 {
     if (!n)
@@ -425,11 +441,13 @@ void turn_node_free(struct turn_node *n)
         worker_stop(n->workers[i]->loop);
     for (unsigned i = 0; i < n->n_started; i++)
         worker_join(n->workers[i]->loop);
+    settle(n);
     for (unsigned i = 0; i < n->n_workers; i++)
         turn_worker_free(n->workers[i]);
     mem_free(n->workers);
     quota_free(n->shared.quota);
     reserve_free(n->shared.reserve);
+    conn_ids_free(n->shared.conn_ids);
     mem_free(n);
 }
 

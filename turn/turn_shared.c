@@ -12,8 +12,9 @@ struct turn_relay *turn_shared_relay(const struct turn_shared *s, const struct a
     return NULL;
 }
 
-bool turn_shared_may_send(const struct turn_shared *s, const struct addr *peer,
-                          const struct portpool **guard)
+/* The one question behind CreatePermission's data, ChannelBind, Send and Connect. */
+static bool may_reach(const struct turn_shared *s, const struct addr *peer, bool tcp,
+                      const struct portpool **guard)
 {
     const struct turn_relay *relay;
 
@@ -25,13 +26,26 @@ bool turn_shared_may_send(const struct turn_shared *s, const struct addr *peer,
         relay = turn_shared_relay(s, peer);
         if (relay)
             *guard = &relay->pool;
-        if (relay && portpool_is_taken(&relay->pool, peer->port))
+        if (relay && portpool_worker(&relay->pool, peer->port, tcp) >= 0)
             return true;
         break;
     case PEER_DENIED:
         break;
     }
     return false;
+}
+
+bool turn_shared_may_send(const struct turn_shared *s, const struct addr *peer,
+                          const struct portpool **guard)
+{
+    return may_reach(s, peer, false, guard);
+}
+
+bool turn_shared_may_connect(const struct turn_shared *s, const struct addr *peer)
+{
+    const struct portpool *guard;
+
+    return may_reach(s, peer, true, &guard);
 }
 
 struct addr turn_shared_to_wire(const struct turn_shared *s, struct addr peer)

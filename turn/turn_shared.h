@@ -6,6 +6,7 @@
 
 #include "base/tokenbucket.h"
 #include "turn/client_policy.h"
+#include "turn/conn_id.h"
 #include "turn/nonce.h"
 #include "turn/peer_policy.h"
 #include "turn/portpool.h"
@@ -29,8 +30,11 @@ enum turn_sha256 { TURN_SHA256_AUTO, TURN_SHA256_ALWAYS, TURN_SHA256_NEVER };
 struct turn_limits {
     uint32_t default_lifetime_s, max_lifetime_s; /* of allocations */
     uint32_t nonce_lifetime_s;
-    uint16_t channel_max; /* CHANDATA_CHANNEL_MAX or the strict one */
-    bool stun_only;       /* Binding and nothing else */
+    uint16_t channel_max;                 /* CHANDATA_CHANNEL_MAX or the strict one */
+    bool stun_only;                       /* Binding and nothing else */
+    bool tcp_allocations;                 /* RFC 6062 */
+    unsigned tcp_per_allocation;          /* peer connections of one allocation */
+    uint64_t tcp_connect_us, tcp_bind_us; /* patience with a peer, and with the client then */
     enum turn_sha256 sha256;
     struct throttle_rules throttle;
     struct bucket_rule source; /* unauthenticated answers per source */
@@ -48,6 +52,7 @@ struct turn_shared {
     size_t n_discovery;           /* 0: RFC 5780 is off */
     struct quota *quota;
     struct reserve *reserve;
+    struct conn_ids *conn_ids;
     uint8_t nonce_master[NONCE_MASTER_BYTES], cookie_master[EPOCH_KEYS_MASTER_BYTES];
     struct addr alternate[2]; /* where new clients go while we drain: IPv4, IPv6; or none */
     bool draining;            /* read and written by turn_shared_draining(), turn_shared_drain() */
@@ -64,9 +69,11 @@ const struct addr *turn_shared_alternate(const struct turn_shared *s, uint8_t fa
 struct turn_relay *turn_shared_relay(const struct turn_shared *s, const struct addr *ip);
 
 /* True when data may go to this peer now, port included: the policy allows it, or it is a live
- * allocation of ours (then *guard is its port pool, else NULL). */
+ * allocation of ours (then *guard is its port pool, else NULL). turn_shared_may_connect(): the same
+ * for TCP. */
 bool turn_shared_may_send(const struct turn_shared *s, const struct addr *peer,
                           const struct portpool **guard);
+bool turn_shared_may_connect(const struct turn_shared *s, const struct addr *peer);
 
 /* Translates between what clients see and what the wire carries, where the relayed address of
  * another of our allocations is behind a 1:1 NAT: packets between two of them never leave us. */

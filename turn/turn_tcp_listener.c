@@ -12,6 +12,7 @@
 #include "turn/dispatch.h"
 #include "turn/framing.h"
 #include "turn/relay_sock.h"
+#include "turn/tcp_data_sock.h"
 
 struct turn_tcp_listener {
     struct turn_worker *w;
@@ -77,8 +78,24 @@ static void *on_open(void *listener_arg, struct stream *s)
     return c;
 }
 
-/* Handles one message. False when the connection cannot go on. */
-static bool take(struct conn *c, struct slice msg)
+enum outcome { GO_ON, LOST, DETACHED };
+
+/* Makes the connection a client data connection. c is gone when it is DETACHED. */
+static enum outcome join(struct conn *c, struct slice answer, struct slice rest)
+{
+    struct turn_worker *w = c->l->w;
+    struct tls *tls;
+    int fd;
+
+    if (!stream_detach(c->s, &fd, &tls)) /* earlier answers are not read: its peer will time out */
+        return LOST;
+    mem_free(c);
+    tcp_data_sock_join(w, fd, tls, w->core.bound_worker, w->core.bound_id, answer, rest);
+    return DETACHED;
+}
+
+/* Handles one message; rest: what is there behind it. */
+static enum outcome take(struct conn *c, struct slice msg, struct slice rest)
 {
     struct turn_worker *w = c->l->w;
     uint64_t now_us = worker_now(w->loop);
@@ -89,34 +106,39 @@ static bool take(struct conn *c, struct slice msg)
     switch (dispatch_client(&w->core, &c->tuple, c, msg, now_us, &answer, &out)) {
     case DISPATCH_RELAY:
         relay_sock_send(w, &out);
-        return true;
+        return GO_ON;
     case DISPATCH_ANSWER:
         move_deadline(c, now_us);
-        return stream_write(c->s, wr_done(&answer)) == 0;
+        return stream_write(c->s, wr_done(&answer)) == 0 ? GO_ON : LOST;
+    case DISPATCH_BIND:
+        return join(c, wr_done(&answer), rest);
     case DISPATCH_ANSWER_ELSEWHERE: /* UDP only */
+    case DISPATCH_LATER:
     case DISPATCH_DROP:
         break;
     }
-    return true;
+    return GO_ON;
 }
 
 static size_t on_data(void *user, uint8_t *data, size_t len)
 {
     struct conn *c = user;
+    struct turn_worker *w = c->l->w;
     struct slice rest = slice_of(data, len);
+    enum outcome outcome = GO_ON;
     struct frame f;
-    bool good = true;
     int err = 0;
 
-    while (good && (err = framing_next(&f, rest)) == 0) {
-        good = take(c, slice_sub(rest, 0, f.msg_len));
+    while (outcome == GO_ON && (err = framing_next(&f, rest)) == 0) {
+        struct slice msg = slice_sub(rest, 0, f.msg_len);
         rest = slice_sub(rest, f.total_len, SIZE_MAX);
+        outcome = take(c, msg, rest);
     }
-    udp_push(c->l->w->io); /* the payloads are in the stream's buffer: it is ours until we return */
-    if (good && err != -EBADMSG)
+    udp_push(w->io); /* the payloads are in the stream's buffer: it is ours until we return */
+    if (outcome == DETACHED || (outcome == GO_ON && err != -EBADMSG))
         return len - rest.len;
-    if (good)
-        turn_metrics_drop(&c->l->w->core.metrics, TURN_DROP_NOT_TURN);
+    if (outcome == GO_ON)
+        turn_metrics_drop(&w->core.metrics, TURN_DROP_NOT_TURN);
     stream_close(c->s, 0);
     return len;
 }
@@ -181,6 +203,13 @@ void turn_tcp_listener_free(struct turn_tcp_listener *l)
     stream_each(l->sl, end_conn, NULL);
     stream_listener_free(l->sl);
     mem_free(l);
+}
+
+int turn_tcp_listener_tell(void *link, struct slice msg)
+{
+    const struct conn *c = link;
+
+    return stream_write(c->s, msg);
 }
 
 void turn_tcp_listener_send(void *link, const struct relay_to_client *out)

@@ -16,6 +16,9 @@ int turn_tcp_listener_new(struct turn_tcp_listener **out, struct turn_worker *w,
 /* Ends its connections, hence their allocations. NULL is allowed. */
 void turn_tcp_listener_free(struct turn_tcp_listener *l);
 
+/* Queues a control message on it. Returns 0, or -errno when there is no room. */
+int turn_tcp_listener_tell(void *link, struct slice msg);
+
 /* Queues a relayed message on the connection link (struct alloc.link); a message that the full
  * queue has no room for is dropped whole and counted. */
 void turn_tcp_listener_send(void *link, const struct relay_to_client *out);

@@ -47,6 +47,8 @@ static void take(struct turn_udp_listener *l, const struct addr *client, const s
         udp_send_copy(w->io, w->udp[w->core.elsewhere_from]->fd, &w->core.elsewhere_to,
                       wr_done(&answer));
         break;
+    case DISPATCH_LATER:
+    case DISPATCH_BIND: /* TCP and TLS only */
     case DISPATCH_DROP:
         break;
     }

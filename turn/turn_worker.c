@@ -12,6 +12,8 @@
 #include "base/mem.h"
 #include "net/tls.h"
 #include "turn/relay_sock.h"
+#include "turn/tcp_data_sock.h"
+#include "turn/tcp_relay_sock.h"
 #include "turn/turn_dtls_listener.h"
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_udp_listener.h"
@@ -57,12 +59,31 @@ static void on_tick(void *arg, uint64_t now_us)
 
 static int on_open(void *arg, struct alloc *a, const struct addr *at)
 {
-    return relay_sock_open(arg, a, at);
+    return a->tcp ? tcp_relay_sock_open(arg, a, at) : relay_sock_open(arg, a, at);
 }
 
 static void on_close(void *arg, struct alloc *a)
 {
-    relay_sock_close(arg, a);
+    if (a->tcp)
+        tcp_relay_sock_close(arg, a);
+    else
+        relay_sock_close(arg, a);
+}
+
+static int on_connect(void *arg, struct peer_conn *p)
+{
+    return tcp_relay_sock_connect(arg, p);
+}
+
+static void on_disconnect(void *arg, struct peer_conn *p)
+{
+    tcp_relay_sock_disconnect(arg, p);
+}
+
+static int on_tell(void *arg, const struct alloc *a, struct slice msg)
+{
+    (void)arg;
+    return turn_tcp_listener_tell(a->link, msg);
 }
 
 static void write_record(const struct turn_worker *w, const struct alloc *a, const char *why,
@@ -99,7 +120,14 @@ static void on_report(void *arg, uint64_t now_us)
     worker_timer(w->loop, &w->report, now_us + interval_us / REPORTS);
 }
 
-static const struct relay_ops ops = {on_open, on_close, on_ended};
+static const struct relay_ops ops = {
+    .open = on_open,
+    .close = on_close,
+    .connect = on_connect,
+    .disconnect = on_disconnect,
+    .tell = on_tell,
+    .ended = on_ended,
+};
 
 static int failed(char err[CONF_ERR_MAX], const char *what, const struct addr *at, int err_no)
 {
@@ -198,6 +226,14 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
     w->tick = (struct wtimer){.fn = on_tick, .arg = w};
     if (turn_core_init(&w->core, shared, creds, &ops, w, worker_now(w->loop)) != 0)
         goto fail;
+    w->core.worker = index;
+    if (htable_init(&w->data_conns, 1) != 0)
+        goto fail;
+    if (conf->tcp_allocations) {
+        w->tcp_buf = mem_realloc(NULL, (size_t)conf->tcp_buffer_bytes);
+        if (!w->tcp_buf)
+            goto fail;
+    }
     w->io = udp_io_new(IO_SLOTS, UDP_DATAGRAM_MAX);
     if (!w->io || htable_init(&w->relays, RELAYS_EXPECT) != 0 || open_listeners(w, err) != 0)
         goto fail;
@@ -217,6 +253,7 @@ void turn_worker_free(struct turn_worker *w)
     for (size_t i = 0; i < w->n_tcp; i++)
         turn_tcp_listener_free(w->tcp[i]);
     turn_dtls_listener_free(w->dtls);
+    tcp_data_sock_end_all(w);
     if (w->loop)
         turn_core_fini(&w->core, worker_now(w->loop));
     for (size_t i = 0; i < w->n_udp; i++)
@@ -225,6 +262,8 @@ void turn_worker_free(struct turn_worker *w)
     source_limit_free(w->connects);
     udp_io_free(w->io);
     htable_fini(&w->relays);
+    htable_fini(&w->data_conns);
+    mem_free(w->tcp_buf);
     worker_free(w->loop);
     mem_free(w);
 }

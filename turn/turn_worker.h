@@ -23,6 +23,10 @@ struct turn_worker {
     struct tls_ctx *tls;             /* read at each accept; NULL without TLS and DTLS */
     struct turn_dtls_listener *dtls; /* NULL without DTLS */
     struct source_limit *connects;   /* new connections per source; NULL without such listeners */
+    struct htable data_conns;        /* client data connections by id: tcp_data_sock.c */
+    uint8_t *tcp_buf;                /* tcp_buffer_bytes: one read of a data connection */
+    struct turn_worker *const *all;  /* of the node, by index; set before any runs */
+    bool stopped;                    /* all threads have ended: no mail any more */
     const struct turn_conf *conf;
     struct wflush push;
     struct wtimer tick, report;

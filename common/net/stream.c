@@ -62,7 +62,8 @@ void stream_destroy(struct stream *s, enum stream_end why)
     worker_cancel_flush(&s->flush);
     event_del(&s->ev);
     tls_free(s->tls);
-    close(s->fd);
+    if (s->fd != -1)
+        close(s->fd);
     mem_free(s->out);
     mem_free(s->in);
     s->tls = NULL;
@@ -76,6 +77,20 @@ void stream_destroy(struct stream *s, enum stream_end why)
     stream_listener_unref(l);
     if (!s->busy)
         mem_free(s);
+}
+
+bool stream_detach(struct stream *s, int *fd, struct tls **tls)
+{
+    if (s->state != STREAM_OPEN || s->out)
+        return false;
+    *fd = s->fd;
+    *tls = s->tls;
+    event_del(&s->ev);
+    s->fd = -1;
+    s->tls = NULL;
+    s->state = STREAM_OPENING; /* there is nobody to tell */
+    stream_destroy(s, STREAM_END_LOCAL);
+    return true;
 }
 
 /* Tells libevent what s waits for; a system call only when that changes. */

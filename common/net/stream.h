@@ -92,6 +92,12 @@ void stream_close(struct stream *s, uint64_t linger_us);
 /* Ends now; end() is called before it returns. */
 void stream_abort(struct stream *s);
 
+/* Gives the connection to the caller, who owns *fd and *tls (NULL: clear text) from now on and
+ * speaks over them on the same worker; s is gone, and end() is not called. Only while s is open
+ * with nothing queued, else returns false and nothing changed. Inside data(), what was not consumed
+ * is the caller's to keep: return any number. */
+bool stream_detach(struct stream *s, int *fd, struct tls **tls);
+
 /* The stream ends with STREAM_END_TIMEOUT at this time; CLOCK_NEVER takes it off. */
 void stream_deadline(struct stream *s, uint64_t deadline_us);
 

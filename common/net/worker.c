@@ -118,15 +118,17 @@ static struct mail *take_mail(struct worker *w)
     return first;
 }
 
-static void run_mail(struct worker *w)
+static bool run_mail(struct worker *w)
 {
     struct mail *m = take_mail(w);
+    bool some = m != NULL;
     while (m) {
         struct mail *next = m->next;
         m->fn(m->arg, worker_now(w));
         mem_free(m);
         m = next;
     }
+    return some;
 }
 
 /* Runs the hooks asked for so far. What they ask for in their turn runs right after the next,
@@ -273,6 +275,11 @@ void worker_join(struct worker *w)
         return;
     pthread_join(w->thread, NULL);
     w->started = false;
+}
+
+bool worker_settle(struct worker *w)
+{
+    return run_mail(w);
 }
 
 void worker_stop(struct worker *w)

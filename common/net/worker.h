@@ -43,6 +43,9 @@ void worker_run(struct worker *w);
 /* Runs it in a thread of its own; worker_join() waits for its end. Returns 0 or -errno. */
 int worker_start(struct worker *w, const char *thread_name);
 void worker_join(struct worker *w);
+/* Runs what is in the mailbox, in the calling thread, after the worker's has ended. Returns whether
+ * there was something. */
+bool worker_settle(struct worker *w);
 /* Any thread, any number of times; safe in a signal handler's self-pipe, not in the handler. */
 void worker_stop(struct worker *w);
 

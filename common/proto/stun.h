@@ -32,13 +32,16 @@ enum stun_class {
 };
 
 enum stun_method {
-    STUN_BINDING = 0x001,           /* RFC 8489 §18.2 */
-    STUN_ALLOCATE = 0x003,          /* RFC 8656 §17 */
-    STUN_REFRESH = 0x004,           /* RFC 8656 §17 */
-    STUN_SEND = 0x006,              /* RFC 8656 §17, indication only */
-    STUN_DATA = 0x007,              /* RFC 8656 §17, indication only */
-    STUN_CREATE_PERMISSION = 0x008, /* RFC 8656 §17 */
-    STUN_CHANNEL_BIND = 0x009,      /* RFC 8656 §17 */
+    STUN_BINDING = 0x001,            /* RFC 8489 §18.2 */
+    STUN_ALLOCATE = 0x003,           /* RFC 8656 §17 */
+    STUN_REFRESH = 0x004,            /* RFC 8656 §17 */
+    STUN_SEND = 0x006,               /* RFC 8656 §17, indication only */
+    STUN_DATA = 0x007,               /* RFC 8656 §17, indication only */
+    STUN_CREATE_PERMISSION = 0x008,  /* RFC 8656 §17 */
+    STUN_CHANNEL_BIND = 0x009,       /* RFC 8656 §17 */
+    STUN_CONNECT = 0x00a,            /* RFC 6062 §6.1 */
+    STUN_CONNECTION_BIND = 0x00b,    /* RFC 6062 §6.1 */
+    STUN_CONNECTION_ATTEMPT = 0x00c, /* RFC 6062 §6.1, indication only */
 };
 
 enum stun_attr_type {
@@ -67,6 +70,7 @@ enum stun_attr_type {
     STUN_ATTR_RESERVATION_TOKEN = 0x0022,         /* RFC 8656 §18.10 */
     STUN_ATTR_PADDING = 0x0026,                   /* RFC 5780 §7.6 */
     STUN_ATTR_RESPONSE_PORT = 0x0027,             /* RFC 5780 §7.5 */
+    STUN_ATTR_CONNECTION_ID = 0x002A,             /* RFC 6062 §6.2.1 */
     STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY = 0x8000, /* RFC 8656 §18.11 */
     STUN_ATTR_ADDRESS_ERROR_CODE = 0x8001,        /* RFC 8656 §18.12 */
     STUN_ATTR_PASSWORD_ALGORITHMS = 0x8002,       /* RFC 8489 §14.11 */
@@ -80,6 +84,7 @@ enum stun_attr_type {
     STUN_ATTR_OTHER_ADDRESS = 0x802C,             /* RFC 5780 §7.4 */
     STUN_ATTR_THIRD_PARTY_AUTHORIZATION = 0x802E, /* RFC 7635 §13.1 */
     STUN_ATTR_ORIGIN = 0x802F,                    /* draft-ietf-tram-stun-origin-06 */
+    STUN_ATTR_MOBILITY_TICKET = 0x8030,           /* RFC 8016 §3.3 */
     STUN_ATTR_SSODA_FAMILY = 0x8032, /* ADDITIONAL-ADDRESS-FAMILY before it had a number */
 };
 

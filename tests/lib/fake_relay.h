@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "proto/chandata.h"
 #include "proto/turncred.h"
+#include "turn/connect.h"
 #include "turn/dispatch.h"
 
 #define FAKE_MIN_PORT  50000
@@ -31,9 +32,15 @@ struct fake_relay {
     struct addr relay_addrs[2], own[1];
     struct turn_core core;
     uint64_t now_us;
-    unsigned open[65536]; /* sockets open on a port, over all relay addresses */
-    unsigned opened;      /* sockets open now */
-    int open_error;       /* what the next opens return */
+    unsigned open[65536];          /* sockets open on a port, over all relay addresses */
+    unsigned opened;               /* sockets open now */
+    int open_error;                /* what the next opens return */
+    unsigned connects;             /* outgoing connections begun */
+    unsigned disconnects;          /* connections of either kind ended by us */
+    int connect_error, tell_error; /* what the next ones return */
+    struct peer_conn *conn;        /* begun last */
+    uint8_t told_buf[512];         /* what relay_ops.tell was given last */
+    struct slice told;
     /* The last answer or result. */
     uint8_t buf[DISPATCH_ANSWER_MAX];
     struct slice answer;
@@ -83,11 +90,45 @@ static inline void fake_close(void *arg, struct alloc *a)
     f->opened--;
 }
 
+static inline int fake_connect(void *arg, struct peer_conn *p)
+{
+    struct fake_relay *f = arg;
+
+    f->connects++;
+    f->conn = p;
+    return f->connect_error;
+}
+
+static inline void fake_disconnect(void *arg, struct peer_conn *p)
+{
+    struct fake_relay *f = arg;
+
+    f->disconnects++;
+    if (f->conn == p)
+        f->conn = NULL;
+}
+
+static inline int fake_tell(void *arg, const struct alloc *a, struct slice msg)
+{
+    struct fake_relay *f = arg;
+
+    (void)a;
+    if (f->tell_error || msg.len > sizeof(f->told_buf))
+        return -ENOBUFS;
+    memcpy(f->told_buf, msg.p, msg.len);
+    f->told = slice_of(f->told_buf, msg.len);
+    return 0;
+}
+
 /* Makes a relay with one IPv4 and one IPv6 address and 16 ports on each. Returns 0 or -ENOMEM with
  * nothing held. */
 static inline int fake_relay_init(struct fake_relay *f)
 {
-    static const struct relay_ops ops = {fake_open, fake_close, NULL};
+    static const struct relay_ops ops = {.open = fake_open,
+                                         .close = fake_close,
+                                         .connect = fake_connect,
+                                         .disconnect = fake_disconnect,
+                                         .tell = fake_tell};
     const struct slice secrets[] = {SLICE_LIT(FAKE_SECRET), SLICE_LIT(FAKE_PREVIOUS)};
     char err[CREDENTIALS_ERR_MAX];
 
@@ -100,6 +141,10 @@ static inline int fake_relay_init(struct fake_relay *f)
         .channel_max = 0x7fff,
         .source = {10000, 10},
         .source_entries = 64,
+        .tcp_allocations = true,
+        .tcp_per_allocation = 4,
+        .tcp_connect_us = 30 * US_PER_S,
+        .tcp_bind_us = 30 * US_PER_S,
     };
     f->relay_addrs[0] = fake_addr(FAKE_RELAY);
     f->relay_addrs[1] = fake_addr(FAKE_RELAY6);
@@ -124,6 +169,7 @@ static inline int fake_relay_init(struct fake_relay *f)
     f->shared.realms.of[1] = (struct realm){
         .name = SLICE_LIT(FAKE_REALM2), .has_listeners = true, .listeners[FAKE_LISTENER2] = true};
     f->shared.reserve = reserve_new();
+    f->shared.conn_ids = conn_ids_new(6);
     const struct slice users = SLICE_LIT("ann:of green gables\nbob:builder\n");
     const struct credentials_spec first = {
         .realm = SLICE_LIT(FAKE_REALM), .users = users, .secrets = secrets, .n_secrets = 2};
@@ -132,7 +178,7 @@ static inline int fake_relay_init(struct fake_relay *f)
     struct credentials *more = creds ? credentials_new(&second, err) : NULL;
     if (more)
         credentials_chain(creds, more);
-    if (f->shared.quota && f->shared.reserve && more) {
+    if (f->shared.quota && f->shared.reserve && f->shared.conn_ids && more) {
         if (turn_core_init(&f->core, &f->shared, creds, &ops, f, f->now_us) == 0) {
             f->core.wall_offset_us = FAKE_WALL_S * US_PER_S - f->now_us;
             return 0;
@@ -142,6 +188,7 @@ static inline int fake_relay_init(struct fake_relay *f)
     }
     quota_free(f->shared.quota);
     reserve_free(f->shared.reserve);
+    conn_ids_free(f->shared.conn_ids);
     return -ENOMEM;
 }
 
@@ -150,6 +197,7 @@ static inline void fake_relay_fini(struct fake_relay *f)
     turn_core_fini(&f->core, f->now_us);
     quota_free(f->shared.quota);
     reserve_free(f->shared.reserve);
+    conn_ids_free(f->shared.conn_ids);
 }
 
 /* Makes the client one of this realm. */
@@ -230,7 +278,7 @@ static inline enum dispatch_verdict fake_send(struct fake_relay *f, const struct
     enum dispatch_verdict v =
         dispatch_client(&f->core, &c->tuple, NULL, bytes, f->now_us, &answer, &f->out);
 
-    f->answer = v == DISPATCH_ANSWER ? wr_done(&answer) : (struct slice){0};
+    f->answer = v == DISPATCH_ANSWER || v == DISPATCH_BIND ? wr_done(&answer) : (struct slice){0};
     return v;
 }
 
@@ -305,6 +353,59 @@ static inline int fake_allocate(struct fake_relay *f, struct fake_client *c)
     fake_begin(c, &w, STUN_ALLOCATE);
     stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, (uint32_t)STUN_TRANSPORT_UDP << 24);
     return fake_request(f, c, &w);
+}
+
+/* A TCP allocation; c must come over a stream. */
+static inline int fake_allocate_tcp(struct fake_relay *f, struct fake_client *c)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_challenge(f, c);
+    fake_begin(c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, (uint32_t)STUN_TRANSPORT_TCP << 24);
+    return fake_request(f, c, &w);
+}
+
+/* Gives 0 when the Connect waits for the peer (f->conn), else the error code. */
+static inline int fake_connect_to(struct fake_relay *f, struct fake_client *c, const char *peer)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct addr a = fake_addr(peer);
+
+    fake_challenge(f, c);
+    fake_begin(c, &w, STUN_CONNECT);
+    stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &a, w.base + STUN_HEADER_BYTES - STUN_TID_BYTES);
+    fake_sign(c, &w);
+    return fake_send(f, c, wr_done(&w)) == DISPATCH_LATER ? 0 : fake_code(f, c);
+}
+
+/* A ConnectionBind; 0: f->core.bound_id is what to join with. */
+static inline int fake_connection_bind(struct fake_relay *f, struct fake_client *c, uint32_t id)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_challenge(f, c);
+    fake_begin(c, &w, STUN_CONNECTION_BIND);
+    stun_put_u32(&w, STUN_ATTR_CONNECTION_ID, id);
+    return fake_request(f, c, &w);
+}
+
+/* What relay_ops.tell was given last, taken apart like an answer. */
+static inline int fake_told(struct fake_relay *f, uint32_t *id)
+{
+    struct stun_msg m;
+    struct slice v;
+
+    if (stun_decode(&m, f->told) != 0)
+        return -1;
+    if (stun_find(&m, STUN_ATTR_CONNECTION_ID, &v))
+        stun_u32_decode(id, v);
+    if (stun_class_of(m.type) != STUN_ERROR)
+        return 0;
+    return stun_find(&m, STUN_ATTR_ERROR_CODE, &v) ? stun_error_decode(v) : -1;
 }
 
 /* family: as on the wire, 0 = none named. */

@@ -5,12 +5,14 @@ import hashlib
 import hmac
 import os
 import socket
+import ssl
 import struct
 
 MAGIC = 0x2112A442
 ALLOCATE, REFRESH, SEND, DATA, CREATE_PERMISSION, CHANNEL_BIND = 3, 4, 6, 7, 8, 9
 XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS, ALTERNATE_SERVER = 0x0012, 0x0016, 0x8023
 ERROR_CODE, LIFETIME, CHANNEL_NUMBER, REQUESTED_TRANSPORT = 0x0009, 0x000D, 0x000C, 0x0019
+CONNECT, CONNECTION_BIND, CONNECTION_ATTEMPT, CONNECTION_ID = 0x0A, 0x0B, 0x0C, 0x002A
 USERNAME, MESSAGE_INTEGRITY, REALM, NONCE, DATA_ATTR = 0x0006, 0x0008, 0x0014, 0x0015, 0x0013
 
 
@@ -42,14 +44,20 @@ def parse(message):
 class TurnClient:
     """request() gives the error code, 0 for a success; attributes of the last answer in .last."""
 
-    def __init__(self, port, user, password, *, tcp=False, source="127.0.0.1", timeout_s=5):
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
+    def __init__(self, port, user, password, *, tcp=False, tls=False, source="127.0.0.1",
+                 timeout_s=5):
+        self.sock = socket.socket(socket.AF_INET,
+                                  socket.SOCK_STREAM if tcp or tls else socket.SOCK_DGRAM)
         self.sock.settimeout(timeout_s)
         self.sock.bind((source, 0))
         self.sock.connect(("127.0.0.1", port))
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self.sock = context.wrap_socket(self.sock)
         self.user, self.password = user.encode(), password.encode()
         self.realm = self.nonce = b""
-        self.last, self.relayed = {}, None
+        self.last, self.relayed, self.connection = {}, None, None
 
     def __enter__(self):
         return self
@@ -57,8 +65,8 @@ class TurnClient:
     def __exit__(self, *_):
         self.sock.close()
 
-    def message(self, method, body):
-        tid = os.urandom(12)
+    def message(self, method, body, tid=None):
+        tid = tid or os.urandom(12)
         if not self.nonce:
             return struct.pack("!HHI", method, len(body), MAGIC) + tid + body
         body += attr(USERNAME, self.user) + attr(REALM, self.realm) + attr(NONCE, self.nonce)
@@ -67,10 +75,26 @@ class TurnClient:
         mac = hmac.new(key, head + body, hashlib.sha1).digest()
         return head + body + attr(MESSAGE_INTEGRITY, mac)
 
+    def read(self):
+        """One STUN message; of a stream exactly its bytes."""
+        if self.sock.type == socket.SOCK_DGRAM:
+            return self.sock.recv(2048)
+        head = self.exactly(20)
+        return head + self.exactly(struct.unpack("!H", head[2:4])[0])
+
+    def exactly(self, n):
+        data = b""
+        while len(data) < n:
+            more = self.sock.recv(n - len(data))
+            if not more:
+                raise ConnectionError("closed by the server")
+            data += more
+        return data
+
     def request(self, method, body=b""):
         for _ in range(2):
             self.sock.send(self.message(method, body))
-            kind, self.last = parse(self.sock.recv(2048))
+            kind, self.last = parse(self.read())
             if kind & 0x0110 == 0x0100:
                 return 0
             code = self.last[ERROR_CODE][2] * 100 + self.last[ERROR_CODE][3]
@@ -80,9 +104,9 @@ class TurnClient:
             self.nonce = self.last[NONCE]
         return code
 
-    def allocate(self):
-        code = self.request(ALLOCATE, attr(REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])))
-        if code == 0:
+    def allocate(self, transport=17, body=b""):
+        code = self.request(ALLOCATE, attr(REQUESTED_TRANSPORT, bytes([transport, 0, 0, 0])) + body)
+        if code == 0 and len(self.last[XOR_RELAYED_ADDRESS]) == 8:
             self.relayed = unxor(self.last[XOR_RELAYED_ADDRESS])
         return code
 
@@ -99,3 +123,13 @@ class TurnClient:
 
     def send_channel(self, number, data):
         self.sock.send(struct.pack("!HH", number, len(data)) + data)
+
+    def connect(self, host, port):
+        """Connect of a TCP allocation; after 0, .connection is its CONNECTION-ID."""
+        code = self.request(CONNECT, attr(XOR_PEER_ADDRESS, xor_address(host, port)))
+        if code == 0:
+            self.connection = self.last[CONNECTION_ID]
+        return code
+
+    def connection_bind(self, connection):
+        return self.request(CONNECTION_BIND, attr(CONNECTION_ID, connection))

@@ -114,6 +114,7 @@ static void test_transport_must_be_udp(void **state)
     struct fake_client c = ann("203.0.113.7:1");
     uint8_t buf[1024];
 
+    f->shared.limits.tcp_allocations = false;
     fake_challenge(f, &c);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct wr w = wr_init(buf, sizeof(buf));

@@ -690,7 +690,7 @@ static void test_unknown_required_attribute_gets_420_with_its_type(void **state)
     fake_challenge(f, &c);
     w = wr_init(buf, sizeof(buf));
     fake_begin(&c, &w, STUN_ALLOCATE);
-    stun_put_u32(&w, (enum stun_attr_type)0x002A, 0); /* CONNECTION-ID, RFC 6062 */
+    stun_put_u32(&w, (enum stun_attr_type)0x002B, 0); /* unassigned */
     assert_int_equal(fake_request(f, &c, &w), 420);
     assert_true(fake_find(f, STUN_ATTR_UNKNOWN_ATTRIBUTES, &v) && v.len == 2);
 }
@@ -704,7 +704,7 @@ static void test_unknown_method_gets_400(void **state)
 
     fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
     fake_challenge(f, &c);
-    fake_begin(&c, &w, (enum stun_method)0x00a);
+    fake_begin(&c, &w, (enum stun_method)0x0ff);
     assert_int_equal(fake_request(f, &c, &w), 400);
 }
 

@@ -71,6 +71,17 @@ static void test_other_client_or_changed_byte_is_refused(void **state)
     other = client;
     other.transport = FIVE_TUPLE_TLS;
     assert_false(nonce_is_valid(&k, n, &other, 50 * US_PER_S));
+    struct five_tuple control = client, data;
+    control.transport = FIVE_TUPLE_TCP;
+    data = control;
+    data.client.port++; /* a data connection comes from another port of the same client */
+    uint8_t of_stream[NONCE_BYTES];
+    struct slice s = slice_of(of_stream, sizeof(of_stream));
+    assert_int_equal(nonce_make(&k, 0, &control, 50 * US_PER_S, of_stream), 0);
+    assert_true(nonce_is_valid(&k, s, &data, 50 * US_PER_S));
+    assert_false(nonce_is_valid(&k, s, &client, 50 * US_PER_S));
+    data.client.ip[0]++;
+    assert_false(nonce_is_valid(&k, s, &data, 50 * US_PER_S));
     for (size_t i = 0; i < NONCE_BYTES; i++) {
         for (unsigned v = 0; v < 256; v++) {
             uint8_t keep = nonce[i];

@@ -10,7 +10,7 @@
 
 #include "base/rand.h"
 
-#define ROUNDS 100000
+#define ROUNDS 1000000
 
 static struct addr own[3], relay[2];
 

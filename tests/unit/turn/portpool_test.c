@@ -120,6 +120,26 @@ static void test_threads_never_share_a_port(void **state)
     assert_int_equal(portpool_in_use(&p), 0); /* a port given twice would have asserted */
 }
 
+static void test_a_port_is_open_for_its_own_transport_only(void **state)
+{
+    (void)state;
+    portpool_init(&p, 50000, 50001);
+    assert_int_equal(portpool_worker(&p, 50000, false), -ENOENT);
+    int port = portpool_take(&p, PORTPOOL_EVEN, 0);
+    assert_int_equal(port, 50000);
+    assert_int_equal(portpool_worker(&p, 50000, false), -ENOENT); /* taken, no socket yet */
+    for (unsigned tcp = 0; tcp < 2; tcp++) {
+        for (unsigned worker = 0; worker <= PORTPOOL_WORKER_MAX; worker += PORTPOOL_WORKER_MAX) {
+            portpool_open(&p, 50000, worker, tcp);
+            assert_int_equal(portpool_worker(&p, 50000, tcp), worker);
+            assert_int_equal(portpool_worker(&p, 50000, !tcp), -ENOENT);
+            assert_int_equal(portpool_worker(&p, 50001, tcp), -ENOENT);
+        }
+    }
+    portpool_give(&p, 50000);
+    assert_int_equal(portpool_worker(&p, 50000, true), -ENOENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +148,7 @@ int main(void)
         cmocka_unit_test(test_ports_outside_the_range_are_never_taken),
         cmocka_unit_test(test_random_spreads_the_ports),
         cmocka_unit_test(test_threads_never_share_a_port),
+        cmocka_unit_test(test_a_port_is_open_for_its_own_transport_only),
     };
 
     return cmocka_run_group_tests_name("portpool", tests, NULL, NULL);

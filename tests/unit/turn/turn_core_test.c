@@ -26,7 +26,7 @@ static void on_ended(void *arg, const struct alloc *a, const char *why, uint64_t
 static int setup(void **state)
 {
     static struct fake_relay f;
-    static const struct relay_ops ops = {fake_open, fake_close, on_ended};
+    static const struct relay_ops ops = {.open = fake_open, .close = fake_close, .ended = on_ended};
 
     *state = &f;
     told.n = 0;
