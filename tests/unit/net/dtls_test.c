@@ -351,6 +351,65 @@ static void test_what_is_no_hello_begins_nothing(void **state)
     assert_int_equal(mem_live(), 0);
 }
 
+static void test_names_choose_certificates(void **state)
+{
+    char err[TLS_ERR_MAX];
+    struct tls_ctx *c = context(NULL);
+    struct pair p;
+
+    (void)state;
+    assert_int_equal(tls_ctx_add(c, "/nonexistent.pem", cert.key, err), -EINVAL);
+    assert_int_equal(tls_ctx_add(c, cert.cert, cert.key, err), 0);
+    pair_open(&p, c);
+    SSL_set_tlsext_host_name(p.client, "turn.example");
+    assert_int_equal(shake(&p), 1);
+    assert_true(slice_is(dtls_host(p.server), "turn.example"));
+    pair_close(&p);
+    tls_ctx_free(c);
+}
+
+/* Gives the ClientHello that follows a HelloVerifyRequest. */
+static struct slice second_hello(struct pair *p)
+{
+    struct dtls_hello h;
+    uint8_t buf[128];
+    struct wr w = wr_init(buf, sizeof buf);
+
+    SSL_do_handshake(p->client);
+    ssize_t n = recv(p->fd[1], p->in, sizeof p->in, 0);
+    assert_int_equal(dtls_hello_decode(&h, slice_of(p->in, (size_t)n)), 0);
+    dtls_hello_put_verify(&w, &h, COOKIE);
+    assert_int_equal(send(p->fd[1], buf, w.len, 0), w.len);
+    SSL_do_handshake(p->client);
+    n = recv(p->fd[1], p->in, sizeof p->in, 0);
+    return slice_of(p->in, (size_t)n);
+}
+
+static void test_oom_leaves_nothing(void **state)
+{
+    uint64_t live = mem_live();
+    struct pair p;
+
+    (void)state;
+    pair_open(&p, NULL);
+    struct slice hello = second_hello(&p);
+    for (uint64_t n = 0;; n++) {
+        char err[TLS_ERR_MAX];
+        mem_fail_after(n);
+        struct tls_ctx *c = tls_ctx_new_with_dtls(cert.cert, cert.key, "a", err);
+        struct dtls *d = c ? dtls_new(c, hello, on_send, &p) : NULL;
+        bool failed = mem_failed(), made = d != NULL;
+        mem_fail_never();
+        dtls_free(d);
+        tls_ctx_free(c);
+        assert_true(mem_live() == live);
+        assert_int_equal(made, !failed);
+        if (!failed)
+            break;
+    }
+    pair_close(&p);
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -376,6 +435,8 @@ int main(void)
         cmocka_unit_test(test_versions_and_suites),
         cmocka_unit_test(test_alpn_without_a_common_protocol_is_refused),
         cmocka_unit_test(test_what_is_no_hello_begins_nothing),
+        cmocka_unit_test(test_names_choose_certificates),
+        cmocka_unit_test(test_oom_leaves_nothing),
     };
     return cmocka_run_group_tests_name("dtls", tests, group_setup, group_teardown);
 }

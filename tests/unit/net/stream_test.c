@@ -968,6 +968,22 @@ static void test_whom_the_header_names_may_be_refused(void **state)
     assert_int_equal(t->opened, 0);
 }
 
+static void test_oom_of_a_header_ends_only_its_stream(void **state)
+{
+    struct server *t = *state;
+    t->fd = dial(t);
+    assert_int_equal(send(t->fd, header, 5, 0), 5);
+    mem_fail_after(1); /* the stream itself is made */
+    run(t, client_reads_to_end);
+    assert_true(mem_failed());
+    mem_fail_never();
+    assert_int_equal(t->opened, 0);
+    close(t->fd);
+    t->fd = dial(t);
+    t->client_got = t->client_sent = 0;
+    run(t, drips_and_gets_its_echo);
+}
+
 static void test_header_of_others_is_not_looked_at(void **state)
 {
     struct server *t = *state;
@@ -1042,6 +1058,7 @@ int main(void)
         BEHIND(test_header_has_a_deadline),
         BEHIND(test_whom_the_header_names_may_be_refused),
         BEHIND(test_header_of_others_is_not_looked_at),
+        BEHIND(test_oom_of_a_header_ends_only_its_stream),
         cmocka_unit_test_setup_teardown(test_header_comes_before_tls, setup_tls_proxied, teardown),
         cmocka_unit_test_setup_teardown(test_header_comes_before_tls, setup_both_proxied, teardown),
         cmocka_unit_test_setup_teardown(test_header_names_the_client, setup_both_proxied, teardown),
