@@ -3,9 +3,9 @@
  * Called through relay_ops by allocate.c, and by the listeners. A shell: what a datagram means is
  * relay.c's business.
  *
- * What one allocation sends to another of the same worker is handed over in memory, with the same
- * checks, limits and counts on both sides: it saves a send, the loopback device and a read.
- * SPDX-License-Identifier: BSD-3-Clause */
+ * What one allocation sends to another of ours is handed over in memory (to one of another worker
+ * by handover.c), with the same checks, limits and counts on both sides: it saves a send, the
+ * loopback device and a read. SPDX-License-Identifier: BSD-3-Clause */
 #include "turn/relay_sock.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "turn/handover.h"
 
 #define READ_BUDGET 16 /* reads of one peer socket per loop turn */
 
@@ -117,13 +118,24 @@ static struct relay_sock *find(const struct turn_worker *w, const struct addr *a
 }
 
 /* As if `to` had read it from its socket. */
-static void hand_over(struct relay_sock *to, const struct relay_sock *from, struct slice payload)
+static void hand_over(struct relay_sock *to, const struct addr *from, struct slice payload)
 {
     struct turn_worker *w = to->w;
     struct relay_to_client out;
 
-    if (relay_from_peer(&w->core, to->alloc, &from->at, payload, worker_now(w->loop), &out))
+    if (relay_from_peer(&w->core, to->alloc, from, payload, worker_now(w->loop), &out))
         turn_worker_to_client(w, to->alloc, &out);
+}
+
+void relay_sock_take(struct turn_worker *w, const struct addr *to, const struct addr *from,
+                     struct slice payload)
+{
+    struct relay_sock *s = find(w, to);
+
+    if (s)
+        hand_over(s, from, payload);
+    else
+        turn_metrics_drop(&w->core.metrics, TURN_DROP_NO_ALLOCATION);
 }
 
 void relay_sock_send(struct turn_worker *w, const struct relay_to_peer *out)
@@ -133,9 +145,11 @@ void relay_sock_send(struct turn_worker *w, const struct relay_to_peer *out)
     int fd = s->fd;
 
     if (to) {
-        hand_over(to, s, out->payload);
+        hand_over(to, &s->at, out->payload);
         return;
     }
+    if (handover_send(w, &s->at, &out->peer, out->payload))
+        return;
     if (!out->dont_fragment) {
         udp_send(w->io, fd, &out->peer, (struct slice){0}, out->payload, 0);
         return;

@@ -340,13 +340,15 @@ static void on_timer(void *arg, uint64_t now_us)
 
 /* ---- joining ---- */
 
-/* A connection that is read slowly on purpose is alive as long as it answers. */
-static void set_patience(int fd)
+/* A connection that is read slowly on purpose is alive as long as it answers, and what the kernel
+ * keeps for it is bounded, too. */
+static void prepare(int fd, int unsent_bytes)
 {
     int on = 1, never = 0;
 
-    /* Without either, a dead connection ends later or a slow one earlier: no reason to refuse it.
-     */
+    /* Without these, a dead connection ends later, a slow one earlier or costs more: no reason to
+     * refuse it. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes, sizeof(unsent_bytes));
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &never, sizeof(never));
 }
@@ -373,8 +375,8 @@ static void on_told(void *arg, uint64_t now_us)
     d->joined = true;
     d->last_us = now_us;
     d->peer.fd = j->fd;
-    set_patience(d->client.fd);
-    set_patience(d->peer.fd);
+    prepare(d->client.fd, (int)d->w->conf->tcp_buffer_bytes);
+    prepare(d->peer.fd, (int)d->w->conf->tcp_buffer_bytes);
     pump(d);
 }
 

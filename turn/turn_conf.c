@@ -163,6 +163,10 @@ static const struct conf_opt table[] = {
     OPT("limits", "source_table", CONF_UINT, source_entries, "16384", 64, 16777216, NULL, NULL,
         "Sources that are remembered for that and for connects_per_second, per worker; 32 bytes "
         "each and once for each of the two."),
+    OPT("limits", "handover_buffer", CONF_UINT, handover_buffer_bytes, "262144", 262144, 16777216,
+        "bytes", NULL,
+        "Datagrams on their way from one worker's allocations to another's, for each two workers "
+        "and each way; what does not fit is dropped."),
     OPT("limits", "tcp_connections_per_allocation", CONF_UINT, tcp_per_allocation, "16", 1, 10000,
         NULL, NULL,
         "Peer connections of one TCP allocation at once: Connect is refused with 508, a peer is "

@@ -52,6 +52,7 @@ struct turn_conf {
     uint64_t nonce_lifetime_s;
     uint64_t per_user, total, bandwidth, user_bandwidth, packets_per_s, peers_per_s, peers_burst,
         source_per_s, source_burst, source_entries;
+    uint64_t handover_buffer_bytes;
     uint64_t tcp_per_allocation, tcp_connections, tcp_connect_s, tcp_bind_s, tcp_idle_s,
         tcp_buffer_bytes;
     uint64_t connects_per_s, connects_burst, max_connections, dtls_half_open, dtls_associations,

@@ -44,6 +44,7 @@ static const char *const drop_label[TURN_DROPS] = {
     [TURN_DROP_DTLS_STRAY] = "reason=\"dtls_stray\"",
     [TURN_DROP_DTLS_RECORD] = "reason=\"dtls_record\"",
     [TURN_DROP_TCP_LIMIT] = "reason=\"tcp_limit\"",
+    [TURN_DROP_HANDOVER_FULL] = "reason=\"handover_full\"",
     [TURN_DROP_NO_MEMORY] = "reason=\"no_memory\"",
 };
 
@@ -134,6 +135,9 @@ static int register_relayed(struct metrics *m, const struct turn_metrics *t)
         err = add(m, bytes, down, "Payload bytes relayed", &t->down_bytes);
     if (!err)
         err = add(m, "sori_turn_allocations_total", "", "Allocations made", &t->allocations_made);
+    if (!err)
+        err = add(m, "sori_turn_handed_over_total", "",
+                  "Datagrams handed to another worker in memory", &t->handed_over);
     if (!err)
         err = add(m, "sori_turn_tcp_connections_total", "", "Peer connections of TCP allocations",
                   &t->tcp_connections_made);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "net/tls.h"
+#include "turn/handover.h"
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_worker.h"
 
@@ -349,6 +350,8 @@ struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m, char 
         if (make_worker(n, conf, m, err) != 0)
             goto fail;
     }
+    if (threads > 1 && handover_open(n->workers, threads, (size_t)conf->handover_buffer_bytes) != 0)
+        goto fail;
     if (metrics_add(m, "sori_turn_draining", "", "1 while no new allocation is made", METRIC_GAUGE,
                     &n->draining) != 0)
         goto fail;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/tls.h"
+#include "turn/handover.h"
 #include "turn/relay_sock.h"
 #include "turn/tcp_data_sock.h"
 #include "turn/tcp_relay_sock.h"
@@ -264,6 +265,7 @@ void turn_worker_free(struct turn_worker *w)
     htable_fini(&w->relays);
     htable_fini(&w->data_conns);
     mem_free(w->tcp_buf);
+    handover_close(w);
     worker_free(w->loop);
     mem_free(w);
 }

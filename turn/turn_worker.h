@@ -25,8 +25,11 @@ struct turn_worker {
     struct source_limit *connects;   /* new connections per source; NULL without such listeners */
     struct htable data_conns;        /* client data connections by id: tcp_data_sock.c */
     uint8_t *tcp_buf;                /* tcp_buffer_bytes: one read of a data connection */
-    struct turn_worker *const *all;  /* of the node, by index; set before any runs */
-    bool stopped;                    /* all threads have ended: no mail any more */
+    struct handover_lane *lanes;     /* to each worker; NULL alone: handover.c */
+    unsigned n_lanes;
+    struct wflush handed;
+    struct turn_worker *const *all; /* of the node, by index; set before any runs */
+    bool stopped;                   /* all threads have ended: no mail any more */
     const struct turn_conf *conf;
     struct wflush push;
     struct wtimer tick, report;

@@ -74,7 +74,9 @@ static struct fake_client allocated(struct fake_relay *f, const char *at, bool v
     return c;
 }
 
-static void check_refused(struct fake_relay *f, struct fake_client *c, const char *ip)
+/* tcp: a client with a TCP allocation of the same family. */
+static void check_refused(struct fake_relay *f, struct fake_client *c, struct fake_client *tcp,
+                          const char *ip)
 {
     char peer[ADDR_TEXT_MAX];
     struct addr a = addr_with_port(fake_addr(ip), 4444);
@@ -89,6 +91,25 @@ static void check_refused(struct fake_relay *f, struct fake_client *c, const cha
     perm_install(&fake_alloc(f, c)->perms, &a, f->now_us);
     if (fake_send_indication(f, c, peer, SLICE_LIT("x")) != DISPATCH_DROP)
         fail_msg("Send to %s", ip);
+    if (fake_connect_to(f, tcp, peer) != 403)
+        fail_msg("Connect to %s", ip);
+}
+
+/* A client with a TCP allocation of this family. */
+static struct fake_client allocated_tcp(struct fake_relay *f, const char *at, bool v6)
+{
+    struct fake_client c;
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    fake_client_init(&c, at, "ann", "of green gables");
+    c.tuple.transport = FIVE_TUPLE_TCP;
+    fake_challenge(f, &c);
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 6u << 24);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_ADDRESS_FAMILY, v6 ? 2u << 24 : 1u << 24);
+    assert_int_equal(fake_request(f, &c, &w), 0);
+    return c;
 }
 
 static void test_no_special_or_own_address_is_reachable(void **state)
@@ -96,13 +117,63 @@ static void test_no_special_or_own_address_is_reachable(void **state)
     struct fake_relay *f = *state;
     struct fake_client c = allocated(f, "203.0.113.7:1", false);
     struct fake_client c6 = allocated(f, "203.0.113.7:2", true);
+    struct fake_client t = allocated_tcp(f, "203.0.113.7:3", false);
+    struct fake_client t6 = allocated_tcp(f, "203.0.113.7:4", true);
 
     for (size_t i = 0; i < ARRAY_LEN(refused4); i++)
-        check_refused(f, &c, refused4[i]);
+        check_refused(f, &c, &t, refused4[i]);
     for (size_t i = 0; i < ARRAY_LEN(refused6); i++)
-        check_refused(f, &c6, refused6[i]);
+        check_refused(f, &c6, &t6, refused6[i]);
+    assert_int_equal(f->connects, 0);
+    assert_int_equal(fake_connect_to(f, &t, "8.8.8.8:80"), 0);
+    assert_int_equal(fake_connect_to(f, &t6, "[2001:4860::8888]:80"), 0);
     assert_int_equal(fake_permit(f, &c, "8.8.8.8"), 0);
     assert_int_equal(fake_permit(f, &c6, "2001:4860::8888"), 0);
+}
+
+/* The same peer in every form, by every method: what the policy says of the bare address is what
+ * each of the four answers. (peer_policy_test has a million addresses; here the methods must ask.)
+ */
+static void test_all_four_methods_ask_the_one_policy(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c6 = allocated(f, "203.0.113.7:2", true);
+    struct fake_client t6 = allocated_tcp(f, "203.0.113.7:4", true);
+    static const char *const forms[] = {"::ffff:%s", "::%s", "::ffff:0:%s", "64:ff9b::%s",
+                                        "64:ff9b:1::%s"};
+    static const struct {
+        const char *ip;
+        bool allowed;
+    } bare[] = {{"8.8.8.8", true},
+                {"1.1.1.1", true},
+                {"127.0.0.1", false},
+                {"10.0.0.1", false},
+                {"169.254.169.254", false}};
+
+    f->shared.limits.throttle.peers = (struct bucket_rule){0};
+    for (size_t i = 0; i < ARRAY_LEN(bare); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(forms); k++) {
+            uint8_t text[ADDR_TEXT_MAX];
+            struct wr w = wr_init(text, sizeof(text) - 1);
+            char peer[ADDR_TEXT_MAX];
+            wr_bytes(&w, slice_sub(slice_str(forms[k]), 0, strlen(forms[k]) - 2));
+            wr_str(&w, bare[i].ip);
+            text[w.len] = 0;
+            struct addr a = addr_with_port(fake_addr((const char *)text), 80);
+            addr_format(&a, peer);
+            uint16_t number = (uint16_t)(0x4000 + i * ARRAY_LEN(forms) + k);
+            bool want = bare[i].allowed;
+            assert_int_equal(fake_permit(f, &c6, peer), want ? 0 : 403);
+            assert_int_equal(fake_bind(f, &c6, number, peer), want ? 0 : 403);
+            assert_int_equal(perm_reserve(&fake_alloc(f, &c6)->perms, 1, f->now_us), 0);
+            perm_install(&fake_alloc(f, &c6)->perms, &a, f->now_us);
+            assert_int_equal(fake_send_indication(f, &c6, peer, SLICE_LIT("x")),
+                             want ? DISPATCH_RELAY : DISPATCH_DROP);
+            assert_int_equal(fake_connect_to(f, &t6, peer), want ? 0 : 403);
+            if (f->conn)
+                connect_done(&f->core, f->conn, false, f->now_us);
+        }
+    }
 }
 
 static void test_requests_without_allocation_get_437(void **state)
@@ -266,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(test_no_special_or_own_address_is_reachable),
+        T(test_all_four_methods_ask_the_one_policy),
         T(test_requests_without_allocation_get_437),
         T(test_peer_of_another_family_gets_443),
         T(test_missing_or_malformed_peer_gets_400),
