@@ -33,6 +33,7 @@ struct credentials {
     struct user *first;
     unsigned without_sha256; /* users */
     unsigned secrets;
+    bool elsewhere, elsewhere_sha256;
     struct slice realm, secret[CREDENTIALS_SECRETS_MAX]; /* heap copies */
     struct slice server;                                 /* heap copy */
     struct access_keys *keys;                            /* NULL: no third-party authorization */
@@ -102,26 +103,6 @@ static const struct user *find_user(const struct credentials *c, struct slice na
     return NULL;
 }
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static bool read_hex(uint8_t *out, struct slice s)
-{
-    for (size_t i = 0; i < s.len / 2; i++) {
-        int hi = hex_digit(s.p[2 * i]), lo = hex_digit(s.p[2 * i + 1]);
-        if (hi < 0 || lo < 0)
-            return false;
-        out[i] = (uint8_t)(hi << 4 | lo);
-    }
-    return true;
-}
-
 /* Reads "0x" and the hex digits of ready keys: MD5's, or MD5's and SHA-256's. False when it is
  * anything else: a password. */
 static bool ready_keys(struct user *u, struct slice s)
@@ -131,7 +112,7 @@ static bool ready_keys(struct user *u, struct slice s)
     bool both = hex.len == 2 * sizeof(keys);
 
     if (!slice_starts(s, SLICE_LIT("0x")) || (hex.len != 2 * STUN_KEY_BYTES && !both) ||
-        !read_hex(keys, hex))
+        hex_decode(hex, keys, hex.len / 2) != 0)
         return false;
     memcpy(u->md5, keys, sizeof(u->md5));
     if (both)
@@ -262,6 +243,8 @@ struct credentials *credentials_new(const struct credentials_spec *spec,
     snprintf(err, CREDENTIALS_ERR_MAX, "out of memory");
     if (!c)
         return NULL;
+    c->elsewhere = spec->elsewhere;
+    c->elsewhere_sha256 = spec->elsewhere_sha256;
     if (htable_init(&c->users, 16) != 0 || htable_init(&c->hashes, 16) != 0 ||
         copy(&c->realm, spec->realm) != 0 ||
         add_secrets(c, spec->secrets, spec->n_secrets, err) != 0 ||
@@ -275,7 +258,7 @@ fail:
 
 bool credentials_is_empty(const struct credentials *c)
 {
-    return !c->first && c->secrets == 0 && !c->keys;
+    return !c->first && c->secrets == 0 && !c->keys && !c->elsewhere;
 }
 
 const struct access_keys *credentials_access_keys(const struct credentials *c)
@@ -295,12 +278,19 @@ struct slice credentials_realm(const struct credentials *c)
 
 bool credentials_have_sha256(const struct credentials *c)
 {
-    return c->without_sha256 == 0;
+    return c->without_sha256 == 0 && (!c->elsewhere || c->elsewhere_sha256);
 }
 
 bool credentials_are_hashed(const struct credentials *c)
 {
-    return c->secrets == 0;
+    return c->secrets == 0 && !c->elsewhere;
+}
+
+bool credentials_judge(const struct credentials *c, struct slice username)
+{
+    struct turncred cred;
+
+    return find_user(c, username) || (c->secrets > 0 && turncred_parse(&cred, username) == 0);
 }
 
 bool credentials_name_of(const struct credentials *c, struct slice userhash, struct slice *name)

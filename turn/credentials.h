@@ -24,6 +24,8 @@ struct credentials_spec {
     size_t n_secrets;            /* those that are not empty: at most CREDENTIALS_SECRETS_MAX */
     struct slice access_keys;    /* text for access_keys_new() */
     struct slice server;         /* our name for authorization servers */
+    bool elsewhere;              /* users who are in no list here may be known elsewhere, */
+    bool elsewhere_sha256;       /* with keys for SHA-256 too */
 };
 
 /* Copies all of spec. Returns NULL with err = what is wrong in which line of users, that there are
@@ -44,6 +46,10 @@ const struct credentials *credentials_of(const struct credentials *c, unsigned n
  * this realm has none: no third-party authorization. Lent. */
 const struct access_keys *credentials_access_keys(const struct credentials *c);
 struct slice credentials_server(const struct credentials *c);
+
+/* True when these credentials alone decide about this name: a static user, or a time-limited name
+ * where there are secrets. Others may be known elsewhere. */
+bool credentials_judge(const struct credentials *c, struct slice username);
 
 /* True when nobody can be authenticated. */
 bool credentials_is_empty(const struct credentials *c);

@@ -20,7 +20,8 @@
 #include "turn/discovery.h"
 #include "turn/permit.h"
 
-#define UNKNOWN_LISTED_MAX 8  /* attribute types that a 420 names */
+#define HELD_US            (30 * US_PER_S) /* no request waits longer, whatever happens */
+#define UNKNOWN_LISTED_MAX 8               /* attribute types that a 420 names */
 #define AMPLIFY_TENTHS     26 /* a challenge that offers SHA-256 is at most 2.6 times the request */
 
 static enum dispatch_verdict drop(struct turn_core *c, enum turn_drop why)
@@ -243,6 +244,49 @@ static void keep_route(const struct request *r)
         a->via = r->core->via;
 }
 
+/* Whether the user is asked for, or was before and the answer is on its way. Each question counts
+ * against the source, as an answer to a stranger does. */
+static bool is_asked(const struct request *r)
+{
+    struct turn_core *c = r->core;
+    struct slice name = r->id.username;
+    struct known_keys keys;
+
+    if (key_cache_find(c->keys, r->realm, name, r->now_us, &keys) == KEY_CACHE_ASKED)
+        return true;
+    if (!source_limit_take(c->sources, &r->from->client, r->now_us))
+        return false;
+    if (key_cache_asked(c->keys, r->realm, name, r->now_us) == 0 && c->ops->look_up &&
+        c->ops->look_up(c->ops_arg, r->realm, name) == 0)
+        return true;
+    key_cache_failed(c->keys, r->realm, name, r->now_us);
+    return false;
+}
+
+static enum dispatch_verdict authenticated(struct request *r, struct wr *w);
+
+/* The user may be known elsewhere. Over UDP the client sends again, by the time that the answer is
+ * there; of a stream nothing comes again, so the request waits. */
+static enum dispatch_verdict ask(struct request *r, struct wr *w)
+{
+    struct turn_core *c = r->core;
+    struct known_keys keys;
+
+    if (!is_asked(r)) {
+        /* What is remembered from earlier counts as long as nobody can be asked. */
+        bool stale =
+            key_cache_find(c->keys, r->realm, r->id.username, r->now_us, &keys) == KEY_CACHE_FOUND;
+        crypto_wipe(&keys, sizeof(keys));
+        return stale ? authenticated(r, w) : refuse(r, STUN_ERR_SERVER_ERROR, w);
+    }
+    if (!five_tuple_is_stream(r->from))
+        return drop(c, TURN_DROP_LOOK_UP);
+    if (held_add(&c->held, r->from, r->link, r->realm, r->id.username, r->msg->raw,
+                 r->now_us + HELD_US) != 0)
+        return refuse(r, STUN_ERR_SERVER_ERROR, w);
+    return DISPATCH_DROP;
+}
+
 /* A request that needs credentials: verify, handle, answer with integrity. */
 static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
 {
@@ -254,9 +298,20 @@ static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
     const struct credentials *creds = credentials_of(c->creds, r->realm);
     if (!credentials_access_keys(creds) && stun_find(r->msg, STUN_ATTR_ACCESS_TOKEN, &unexpected))
         return refuse(r, STUN_ERR_UNKNOWN_ATTRIBUTE, w); /* RFC 7635 §9 */
-    int code = stun_auth_check(&r->id, r->msg, creds, &c->nonces, r->from, session_of(r), r->now_us,
-                               r->now_us + c->wall_offset_us);
+    const struct stun_auth_env env = {
+        .creds = creds,
+        .realm = r->realm,
+        .nonces = &c->nonces,
+        .from = r->from,
+        .session = session_of(r),
+        .cache = c->keys,
+        .now_us = r->now_us,
+        .wall_us = r->now_us + c->wall_offset_us,
+    };
+    int code = stun_auth_check(&r->id, r->msg, &env);
 
+    if (code == STUN_AUTH_ASK)
+        return ask(r, w);
     if (code)
         return refuse(r, code, w);
     stun_begin(w, stun_type((enum stun_method)stun_method_of(r->msg->type), STUN_SUCCESS),

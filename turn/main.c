@@ -23,6 +23,7 @@
 #include "turn/control_listener.h"
 #include "turn/turn_conf.h"
 #include "turn/turn_node.h"
+#include "turn/turn_redis_link.h"
 
 #define POLL_US   (100 * US_PER_MS)
 #define SETTLE_US (500 * US_PER_MS) /* certificate and key are written one after the other */
@@ -36,6 +37,7 @@ struct options {
 struct daemon {
     struct turn_conf conf;
     struct metrics *metrics;
+    struct turn_redis_link *redis; /* NULL: none */
     struct turn_node *node;
     struct admin_http *admin;
     struct control_listener *control;
@@ -172,6 +174,26 @@ static void watch_files(struct daemon *d)
         log_warn("turn", "files are not watched: SIGHUP reloads them");
 }
 
+/* As the signal of that meaning would: secrets are read by the main thread, from all places. */
+static void ask_to_reload(void)
+{
+    kill(getpid(), SIGHUP);
+}
+
+static int start_redis(struct daemon *d)
+{
+    if (!turn_conf_wants_redis(&d->conf))
+        return 0;
+    d->redis = turn_redis_link_start(&d->conf, d->metrics, ask_to_reload);
+    if (!d->redis) {
+        log_error("turn", "cannot start the thread for Redis");
+        return -ENOMEM;
+    }
+    if (!turn_redis_link_wait(d->redis))
+        log_warn("turn", "no secrets from Redis yet: they count as soon as they are there");
+    return 0;
+}
+
 static int start(struct daemon *d)
 {
     char err[CONF_ERR_MAX];
@@ -179,7 +201,9 @@ static int start(struct daemon *d)
     d->metrics = metrics_new();
     if (!d->metrics)
         return EX_OSERR;
-    d->node = turn_node_new(&d->conf, d->metrics, err);
+    if (start_redis(d) != 0)
+        return EX_OSERR;
+    d->node = turn_node_new(&d->conf, d->metrics, d->redis, err);
     if (d->node && d->conf.admin.family != ADDR_NONE) {
         char why[256];
         d->admin = admin_http_start(&d->conf.admin, d->metrics, is_ready, d, why);
@@ -231,6 +255,7 @@ static void stop(struct daemon *d)
     control_listener_stop(d->control);
     admin_http_stop(d->admin);
     turn_node_free(d->node);
+    turn_redis_link_stop(d->redis);
     metrics_free(d->metrics);
     turn_conf_free(&d->conf);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "proto/chandata.h"
+#include "turn/redis_schema.h"
 
 #define OPT(section, name, type, field, def, min, max, unit, choices, help)                     \
     {                                                                                           \
@@ -251,6 +252,54 @@ static const struct conf_opt table[] = {
     OPT("log", "usage_interval", CONF_UINT, usage_interval_s, "0", 0, 86400, "s", NULL,
         "How often the record of an allocation that lives is written, with the amounts so far; 0 "
         "= only at its end."),
+    OPT("redis", "address", CONF_ADDR, redis, "", 0, 0, NULL, NULL,
+        "Redis (ip:port). There is no TLS: keep it on this machine or a private network. Empty, "
+        "and "
+        "no socket: no Redis."),
+    OPT("redis", "socket", CONF_STRING, redis_socket, "", 0, 107, NULL, NULL,
+        "Path of its Unix socket instead."),
+    OPT("redis", "username", CONF_STRING, redis_username, "", 0, 128, NULL, NULL,
+        "User of Redis's ACL. Empty: the default user."),
+    OPT("redis", "password_file", CONF_SECRET, redis_password, "", 0, 0, NULL, NULL,
+        "File with the password. Read at the start."),
+    OPT("redis", "database", CONF_UINT, redis_database, "0", 0, 65535, NULL, NULL,
+        "Number of the database (SELECT)."),
+    OPT("redis", "key_prefix", CONF_STRING, redis_prefix, "turn/", 0, REDIS_SCHEMA_PREFIX_MAX, NULL,
+        NULL, "What every key and channel begins with; docs/OPERATIONS.md has the rest of them."),
+    OPT("redis", "timeout", CONF_UINT, redis_timeout_ms, "1000", 10, 60000, "ms", NULL,
+        "After so long without an answer the connection is given up and made anew. The start waits "
+        "at most this long (and a second) for secrets."),
+    OPT("redis", "users", CONF_BOOL, redis_users, "no", 0, 0, NULL, NULL,
+        "Look up users who are in no file, as coturn stores them: PREFIX "
+        "realm/REALM/user/NAME/key, the MD5 key in hex."),
+    OPT("redis", "users_sha256", CONF_BOOL, redis_users_sha256, "no", 0, 0, NULL, NULL,
+        "Every one of them has a SHA-256 key too, under .../key256, so that it can be offered."),
+    OPT("redis", "secrets", CONF_BOOL, redis_secrets, "no", 0, 0, NULL, NULL,
+        "Take secrets of time-limited credentials from the sets PREFIX realm/REALM/secret, at most "
+        "8 each, beside those in files."),
+    OPT("redis", "refresh", CONF_UINT, redis_refresh_s, "60", 1, 86400, "s", NULL,
+        "How often the secrets are read again; a message in channel PREFIX reload does it at once, "
+        "and makes the relay look up its users anew."),
+    OPT("redis", "cache_found", CONF_UINT, redis_found_s, "60", 1, 86400, "s", NULL,
+        "How long the key of a user who was found counts."),
+    OPT("redis", "cache_absent", CONF_UINT, redis_absent_s, "10", 1, 86400, "s", NULL,
+        "How long it counts that there is no such user."),
+    OPT("redis", "cache_stale", CONF_UINT, redis_stale_s, "3600", 1, 604800, "s", NULL,
+        "How long a user's key goes on counting while Redis is away, since it was read."),
+    OPT("redis", "cache_entries", CONF_UINT, redis_entries, "10000", 1, 10000000, NULL, NULL,
+        "Users, present and absent, that each worker remembers."),
+    OPT("redis", "look_ups", CONF_UINT, redis_asked, "64", 1, 1024, NULL, NULL,
+        "Users that each worker asks for at once; others get 500."),
+    OPT("redis", "held", CONF_UINT, redis_held, "64", 0, 1024, NULL, NULL,
+        "Requests of TCP and TLS clients that each worker holds meanwhile."),
+    OPT("redis", "usage", CONF_ENUM, redis_usage, "off", 0, 0, NULL, "off|publish|stream",
+        "Where records of use go besides the log: off, to the channel PREFIX usage, or to the "
+        "stream of that name. How users appear in them: [log] users; how often: [log] "
+        "usage_interval."),
+    OPT("redis", "usage_buffer", CONF_UINT, redis_usage_buffer, "10000", 1, 1000000, NULL, NULL,
+        "Records that wait while Redis is away; then the oldest are lost, and counted."),
+    OPT("redis", "stream_length", CONF_UINT, redis_stream_length, "100000", 1, 1000000000, NULL,
+        NULL, "About how many records the stream keeps."),
     {.section = "realm",
      .name = "NAME",
      .type = CONF_SECTIONS,
@@ -352,6 +401,12 @@ static bool is_whole(const struct conf_secret *keys, const char *server)
     return (keys->len > 0) == (server[0] != '\0');
 }
 
+/* Users or secrets come from Redis. */
+static bool knows_others(const struct turn_conf *c)
+{
+    return turn_conf_wants_redis(c) && (c->redis_users || c->redis_secrets);
+}
+
 /* Another realm must be told from the others, be of use, and be closed. */
 static int parse_realm(struct turn_conf *c, struct turn_realm_conf *r, size_t before,
                        char err[CONF_ERR_MAX])
@@ -369,7 +424,7 @@ static int parse_realm(struct turn_conf *c, struct turn_realm_conf *r, size_t be
     if (!is_whole(&r->access_keys, r->server))
         return fail(err, "[realm]: oauth_keys_file and oauth_server_name go together",
                     slice_str(r->name));
-    if (r->secrets.n == 0 && r->users.len == 0 && r->access_keys.len == 0)
+    if (r->secrets.n == 0 && r->users.len == 0 && r->access_keys.len == 0 && !knows_others(c))
         return fail(err, "[realm]: needs secret_files or users_file", slice_str(r->name));
     if (r->secrets.n > TURN_SECRETS_MAX)
         return fail(err, "[realm] secret_files: more than 8", slice_str(r->name));
@@ -436,7 +491,12 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
         what = "[auth] secret_files: more than 8 secrets in all";
     else if (!is_whole(&c->access_keys, c->server))
         what = "[auth] oauth_keys_file and oauth_server_name: go together";
-    else if (!c->stun_only && count_secrets(c) + c->users.len + c->access_keys.len == 0)
+    else if (c->redis.family != ADDR_NONE && (c->redis.port == 0 || c->redis_socket[0] != '\0'))
+        what = "[redis] address: needs a port, and excludes socket";
+    else if (!turn_conf_wants_redis(c) && (c->redis_users || c->redis_secrets || c->redis_usage))
+        what = "[redis] users, secrets, usage: need address or socket";
+    else if (!c->stun_only && count_secrets(c) + c->users.len + c->access_keys.len == 0 &&
+             !knows_others(c))
         what = "[auth] secret_file or users_file: needed, an open relay is not started "
                "([turn] stun_only = yes needs neither)";
     if (!what)
@@ -477,6 +537,24 @@ void turn_conf_free(struct turn_conf *c)
 void turn_conf_print(FILE *f)
 {
     conf_print(table, ARRAY_LEN(table), f);
+}
+
+bool turn_conf_wants_redis(const struct turn_conf *c)
+{
+    return c->redis.family != ADDR_NONE || c->redis_socket[0] != '\0';
+}
+
+struct key_cache_conf turn_conf_key_cache(const struct turn_conf *c)
+{
+    return (struct key_cache_conf){
+        .found_us = c->redis_found_s * US_PER_S,
+        .absent_us = c->redis_absent_s * US_PER_S,
+        .stale_us = c->redis_stale_s * US_PER_S,
+        .asked_us = 2 * c->redis_timeout_ms * US_PER_MS,
+        .failed_us = US_PER_S,
+        .entries = (unsigned)c->redis_entries,
+        .asked = (unsigned)(c->redis_asked < c->redis_entries ? c->redis_asked : c->redis_entries),
+    };
 }
 
 unsigned turn_conf_realms(const struct turn_conf *c)

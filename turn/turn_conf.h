@@ -4,11 +4,15 @@
 #define SORI_TURN_CONF_H
 
 #include "base/conf.h"
+#include "turn/key_cache.h"
 #include "turn/turn_shared.h"
 
 #define TURN_LISTEN_MAX     32 /* addresses per transport, after wildcards are expanded */
 #define TURN_MORE_CERTS_MAX 16
 #define TURN_SECRETS_MAX    8 /* secret files of one realm */
+
+/* Where records of use go in Redis: nowhere, to a channel, to a stream. */
+enum turn_redis_usage { TURN_REDIS_USAGE_OFF, TURN_REDIS_USAGE_PUBLISH, TURN_REDIS_USAGE_STREAM };
 
 enum turn_channel_range { TURN_CHANNELS_LENIENT, TURN_CHANNELS_STRICT };
 
@@ -67,6 +71,14 @@ struct turn_conf {
     unsigned log_level, log_format, log_users;
     uint64_t usage_interval_s;
     struct conf_named realms; /* struct turn_realm_conf */
+    struct addr redis;
+    char *redis_socket, *redis_username, *redis_prefix;
+    struct conf_secret redis_password;
+    uint64_t redis_database, redis_timeout_ms, redis_refresh_s;
+    bool redis_users, redis_users_sha256, redis_secrets;
+    uint64_t redis_found_s, redis_absent_s, redis_stale_s, redis_entries, redis_asked, redis_held;
+    unsigned redis_usage;
+    uint64_t redis_usage_buffer, redis_stream_length;
     /* Parsed from the texts above. */
     struct addr listen_udp[TURN_LISTEN_MAX], listen_tcp[TURN_LISTEN_MAX],
         listen_tls[TURN_LISTEN_MAX], relay[TURN_RELAYS_MAX];
@@ -108,6 +120,12 @@ unsigned turn_conf_realms(const struct turn_conf *c);
 /* Puts the paths of the files with secrets and users into paths (at most max, lent by c) and
  * returns how many; systemd's credentials, which do not change, are left out. */
 size_t turn_conf_auth_files(const struct turn_conf *c, const char **paths, size_t max);
+
+/* True when Redis is configured. */
+bool turn_conf_wants_redis(const struct turn_conf *c);
+
+/* How users from Redis are remembered. */
+struct key_cache_conf turn_conf_key_cache(const struct turn_conf *c);
 
 /* The limits that the workers follow. */
 struct turn_limits turn_conf_limits(const struct turn_conf *c);

@@ -36,6 +36,8 @@ void turn_core_fini(struct turn_core *c, uint64_t now_us)
         allocate_end(c, a, "shutdown", now_us);
     alloc_table_fini(&c->allocs);
     peer_conns_fini(&c->conns);
+    key_cache_free(c->keys);
+    held_fini(&c->held);
     source_limit_free(c->sources);
     nonce_fini(&c->nonces);
     credentials_free(c->creds);
@@ -56,6 +58,10 @@ void turn_core_tick(struct turn_core *c, uint64_t now_us)
     connect_tick(c, now_us);
     while ((a = alloc_expired(&c->allocs, now_us)))
         allocate_expire(c, a, now_us);
+    for (struct held *h; (h = held_take_expired(&c->held, now_us));) {
+        turn_metrics_drop(&c->metrics, TURN_DROP_LOOK_UP);
+        held_free(h);
+    }
     while (reserve_expire(c->shared->reserve, now_us, &r))
         turn_shared_give(c->shared, &r);
 }
@@ -69,10 +75,27 @@ uint64_t turn_core_deadline(const struct turn_core *c, uint64_t now_us)
     return next < now_us + TICK_US ? next : now_us + TICK_US;
 }
 
+int turn_core_expect_users(struct turn_core *c, const struct key_cache_conf *conf, unsigned held)
+{
+    c->held.max = held;
+    c->keys = key_cache_new(conf);
+    return c->keys ? 0 : -ENOMEM;
+}
+
+void turn_core_known(struct turn_core *c, unsigned realm, struct slice name, bool failed,
+                     const struct known_keys *keys, uint64_t now_us)
+{
+    if (failed)
+        key_cache_failed(c->keys, realm, name, now_us);
+    else
+        key_cache_answer(c->keys, realm, name, keys, now_us);
+}
+
 void turn_core_client_gone(struct turn_core *c, const struct five_tuple *client, uint64_t now_us)
 {
     struct alloc *a = alloc_find(&c->allocs, client);
 
+    held_drop(&c->held, client);
     if (a)
         allocate_end(c, a, "disconnected", now_us);
 }

@@ -5,6 +5,8 @@
 
 #include "turn/alloc.h"
 #include "turn/credentials.h"
+#include "turn/held.h"
+#include "turn/key_cache.h"
 #include "turn/nonce.h"
 #include "turn/peer_conn.h"
 #include "turn/source_limit.h"
@@ -27,6 +29,9 @@ struct relay_ops {
     int (*tell)(void *arg, const struct alloc *a, struct slice msg);
     /* Told when an allocation ends, before it is gone: usage records. May be NULL. */
     void (*ended)(void *arg, const struct alloc *a, const char *why, uint64_t now_us);
+    /* Asks elsewhere for a user's keys: turn_core_known() is called with the answer later. Returns
+     * 0, or -EAGAIN when nobody can be asked now. NULL: there is nobody. */
+    int (*look_up)(void *arg, unsigned realm, struct slice name);
 };
 
 struct turn_core {
@@ -36,6 +41,8 @@ struct turn_core {
     struct source_limit *sources;
     struct alloc_table allocs;
     struct peer_conns conns; /* of its TCP allocations */
+    struct key_cache *keys;  /* of users who are known elsewhere; NULL: there is nobody to ask */
+    struct held_list held;
     struct turn_metrics metrics;
     const struct relay_ops *ops;
     void *ops_arg;
@@ -64,6 +71,15 @@ void turn_core_tick(struct turn_core *c, uint64_t now_us);
 
 /* When to call turn_core_tick() again. */
 uint64_t turn_core_deadline(const struct turn_core *c, uint64_t now_us);
+
+/* Makes a place for users who are known elsewhere; before the first request. Returns 0 or -ENOMEM.
+ */
+int turn_core_expect_users(struct turn_core *c, const struct key_cache_conf *conf, unsigned held);
+
+/* What has come of looking a user up. keys: NULL when there is no such user; failed: nobody could
+ * be asked. The requests of streams that waited for it are taken by held_take() afterwards. */
+void turn_core_known(struct turn_core *c, unsigned realm, struct slice name, bool failed,
+                     const struct known_keys *keys, uint64_t now_us);
 
 /* The client's connection is gone: ends its allocation. */
 void turn_core_client_gone(struct turn_core *c, const struct five_tuple *client, uint64_t now_us);

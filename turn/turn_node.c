@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/crypto.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "net/tls.h"
 #include "turn/handover.h"
+#include "turn/turn_redis_link.h"
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_worker.h"
 
@@ -25,6 +27,7 @@ struct turn_node {
     struct turn_worker **workers;
     unsigned n_workers, n_started;
     struct counter draining; /* 0 or 1; main thread */
+    struct turn_redis_link *redis;
 };
 
 static bool is_wildcard(const struct addr *a)
@@ -227,18 +230,29 @@ static int make_realms(struct turn_node *n, const struct turn_conf *c, char err[
 }
 
 /* The credentials of all realms, the default one's first. */
-static struct credentials *make_credentials(const struct turn_conf *c, char err[CONF_ERR_MAX])
+static struct credentials *make_chain(const struct turn_conf *c, const struct shared_secrets *s,
+                                      char err[CONF_ERR_MAX])
 {
     struct credentials *chain = NULL;
 
     for (unsigned i = turn_conf_realms(c); i-- > 0;) {
         struct turn_realm_view v = turn_conf_realm(c, i);
-        const struct credentials_spec spec = {.realm = v.name,
-                                              .users = v.users,
-                                              .secrets = v.secrets,
-                                              .n_secrets = v.n_secrets,
-                                              .access_keys = v.access_keys,
-                                              .server = v.server};
+        struct slice secrets[TURN_SECRETS_MAX + SHARED_SECRETS_MAX];
+        size_t n = 0;
+        for (size_t k = 0; k < v.n_secrets; k++)
+            secrets[n++] = v.secrets[k];
+        for (unsigned k = 0; k < s->of[i].n; k++)
+            secrets[n++] = slice_of(s->of[i].bytes[k], s->of[i].len[k]);
+        const struct credentials_spec spec = {
+            .realm = v.name,
+            .users = v.users,
+            .secrets = secrets,
+            .n_secrets = n,
+            .access_keys = v.access_keys,
+            .server = v.server,
+            .elsewhere = c->redis_users,
+            .elsewhere_sha256 = c->redis_users_sha256,
+        };
         char why[CREDENTIALS_ERR_MAX];
         struct credentials *creds = credentials_new(&spec, why);
         if (!creds) {
@@ -249,6 +263,18 @@ static struct credentials *make_credentials(const struct turn_conf *c, char err[
         credentials_chain(creds, chain);
         chain = creds;
     }
+    return chain;
+}
+
+static struct credentials *make_credentials(const struct turn_node *n, const struct turn_conf *c,
+                                            char err[CONF_ERR_MAX])
+{
+    struct shared_secrets s = {0};
+
+    if (n->redis)
+        turn_redis_link_secrets(n->redis, &s);
+    struct credentials *chain = make_chain(c, &s, err);
+    crypto_wipe(&s, sizeof(s));
     return chain;
 }
 
@@ -315,12 +341,12 @@ static int register_udp(struct metrics *m, const struct udp_stats *s)
 static int make_worker(struct turn_node *n, const struct turn_conf *c, struct metrics *m,
                        char err[CONF_ERR_MAX])
 {
-    struct credentials *creds = make_credentials(c, err);
+    struct credentials *creds = make_credentials(n, c, err);
     struct turn_worker *w;
 
     if (!creds)
         return -EINVAL;
-    w = turn_worker_new(n->n_workers, c, &n->shared, creds, err);
+    w = turn_worker_new(n->n_workers, c, &n->shared, creds, n->redis, err);
     if (!w)
         return -EINVAL;
     w->all = n->workers;
@@ -332,7 +358,8 @@ static int make_worker(struct turn_node *n, const struct turn_conf *c, struct me
     return -ENOMEM;
 }
 
-struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m, char err[CONF_ERR_MAX])
+struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m,
+                                struct turn_redis_link *redis, char err[CONF_ERR_MAX])
 {
     struct turn_node *n = mem_zalloc(sizeof(*n));
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -343,6 +370,7 @@ struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m, char 
     snprintf(err, CONF_ERR_MAX, "out of memory");
     if (!n)
         return NULL;
+    n->redis = redis;
     n->workers = mem_calloc(threads, sizeof(struct turn_worker *));
     if (!n->workers || make_shared(n, conf, err) != 0)
         goto fail;
@@ -354,6 +382,8 @@ struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m, char 
         goto fail;
     if (metrics_add(m, "sori_turn_draining", "", "1 while no new allocation is made", METRIC_GAUGE,
                     &n->draining) != 0)
+        goto fail;
+    if (redis && turn_redis_link_attach(redis, n->workers, n->n_workers) != 0)
         goto fail;
     return n;
 fail:
@@ -377,7 +407,7 @@ static int make_renewal(const struct turn_node *n, const struct turn_conf *fresh
                         struct credentials **creds, struct tls_ctx **tls, char err[CONF_ERR_MAX])
 {
     *tls = NULL;
-    *creds = make_credentials(fresh, err);
+    *creds = make_credentials(n, fresh, err);
     if (!*creds)
         return -EINVAL;
     if (!turn_conf_wants_tls(n->workers[0]->conf) || fresh->cert_file[0] == '\0')
@@ -440,6 +470,8 @@ void turn_node_free(struct turn_node *n)
 {
     if (!n)
         return;
+    if (n->redis)
+        turn_redis_link_detach(n->redis);
     for (unsigned i = 0; i < n->n_started; i++)
         worker_stop(n->workers[i]->loop);
     for (unsigned i = 0; i < n->n_started; i++)

@@ -6,11 +6,14 @@
 #include "turn/turn_conf.h"
 
 struct turn_node;
+struct turn_redis_link;
 struct turn_worker;
 
 /* Makes the relay with all its sockets open; nothing runs yet. conf is changed (wildcards become
- * addresses, relay addresses are filled in) and must outlive the node. NULL with err. */
-struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m, char err[CONF_ERR_MAX]);
+ * addresses, relay addresses are filled in) and must outlive the node. redis: lent, NULL without
+ * it; gets to know the workers, until turn_node_free(). NULL with err. */
+struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m,
+                                struct turn_redis_link *redis, char err[CONF_ERR_MAX]);
 
 /* Starts the workers' threads. Returns 0 or -errno. */
 int turn_node_start(struct turn_node *n);

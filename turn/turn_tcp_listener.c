@@ -120,6 +120,14 @@ static enum outcome take(struct conn *c, struct slice msg, struct slice rest)
     return GO_ON;
 }
 
+void turn_tcp_listener_again(void *link, struct slice msg)
+{
+    struct conn *c = link;
+
+    if (take(c, msg, (struct slice){0}) == LOST)
+        stream_close(c->s, 0);
+}
+
 static size_t on_data(void *user, uint8_t *data, size_t len)
 {
     struct conn *c = user;

@@ -23,4 +23,7 @@ int turn_tcp_listener_tell(void *link, struct slice msg);
  * queue has no room for is dropped whole and counted. */
 void turn_tcp_listener_send(void *link, const struct relay_to_client *out);
 
+/* Takes a message that came earlier and was held (turn/held.h). */
+void turn_tcp_listener_again(void *link, struct slice msg);
+
 #endif

@@ -8,14 +8,17 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "base/crypto.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "net/tls.h"
 #include "turn/handover.h"
 #include "turn/relay_sock.h"
 #include "turn/tcp_data_sock.h"
 #include "turn/tcp_relay_sock.h"
 #include "turn/turn_dtls_listener.h"
+#include "turn/turn_redis_link.h"
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_udp_listener.h"
 
@@ -87,17 +90,40 @@ static int on_tell(void *arg, const struct alloc *a, struct slice msg)
     return turn_tcp_listener_tell(a->link, msg);
 }
 
-static void write_record(const struct turn_worker *w, const struct alloc *a, const char *why,
+static void publish_record(struct turn_worker *w, const struct alloc *a, const char *why,
+                           uint64_t now_us)
+{
+    uint8_t text[USAGE_TEXT_MAX];
+    struct wr json = wr_init(text, sizeof(text));
+    const struct usage_stamp stamp = {w->boot, ++w->records, now_us,
+                                      now_us + w->core.wall_offset_us};
+
+    usage_json(&json, a, realm_name(&w->core.shared->realms, a->realm),
+               (enum usage_user)w->conf->log_users, why, &stamp);
+    if (!json.bad)
+        turn_redis_link_record(w->redis, wr_done(&json));
+}
+
+static void write_record(struct turn_worker *w, const struct alloc *a, const char *why,
                          uint64_t now_us)
 {
     uint8_t text[USAGE_TEXT_MAX];
     struct wr line = wr_init(text, sizeof(text));
 
+    if (w->redis && w->conf->redis_usage != TURN_REDIS_USAGE_OFF)
+        publish_record(w, a, why, now_us);
     if (!log_enabled(LOG_INFO))
         return;
     usage_format(&line, a, realm_name(&w->core.shared->realms, a->realm),
                  (enum usage_user)w->conf->log_users, why, now_us);
     log_info("usage", "%.*s", SLICE_FMT(wr_done(&line)));
+}
+
+static int on_look_up(void *arg, unsigned realm, struct slice name)
+{
+    const struct turn_worker *w = arg;
+
+    return turn_redis_link_ask(w->redis, worker_index(w->loop), realm, name);
 }
 
 static void on_ended(void *arg, const struct alloc *a, const char *why, uint64_t now_us)
@@ -107,7 +133,7 @@ static void on_ended(void *arg, const struct alloc *a, const char *why, uint64_t
 
 static void on_due(void *arg, const struct alloc *a)
 {
-    const struct turn_worker *w = arg;
+    struct turn_worker *w = arg;
 
     write_record(w, a, NULL, worker_now(w->loop));
 }
@@ -128,6 +154,7 @@ static const struct relay_ops ops = {
     .disconnect = on_disconnect,
     .tell = on_tell,
     .ended = on_ended,
+    .look_up = on_look_up,
 };
 
 static int failed(char err[CONF_ERR_MAX], const char *what, const struct addr *at, int err_no)
@@ -210,7 +237,7 @@ static int open_listeners(struct turn_worker *w, char err[CONF_ERR_MAX])
 
 struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
                                     struct turn_shared *shared, struct credentials *creds,
-                                    char err[CONF_ERR_MAX])
+                                    struct turn_redis_link *redis, char err[CONF_ERR_MAX])
 {
     struct turn_worker *w = mem_zalloc(sizeof(*w));
 
@@ -222,6 +249,8 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
         goto fail;
     }
     w->conf = conf;
+    w->redis = redis;
+    rand_bytes(&w->boot, sizeof(w->boot));
     w->push = (struct wflush){.fn = on_push, .arg = w};
     w->report = (struct wtimer){.fn = on_report, .arg = w};
     w->tick = (struct wtimer){.fn = on_tick, .arg = w};
@@ -235,6 +264,10 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
         if (!w->tcp_buf)
             goto fail;
     }
+    const struct key_cache_conf cache = turn_conf_key_cache(conf);
+    if (conf->redis_users &&
+        turn_core_expect_users(&w->core, &cache, (unsigned)conf->redis_held) != 0)
+        goto fail;
     w->io = udp_io_new(IO_SLOTS, UDP_DATAGRAM_MAX);
     if (!w->io || htable_init(&w->relays, RELAYS_EXPECT) != 0 || open_listeners(w, err) != 0)
         goto fail;
@@ -295,6 +328,64 @@ int turn_worker_reload(struct turn_worker *w, struct credentials *creds, struct 
     credentials_free(creds);
     tls_ctx_free(tls);
     return -ENOMEM;
+}
+
+/* An answer on its way to a worker. */
+struct knowledge {
+    struct turn_worker *w;
+    unsigned realm;
+    bool failed, has_keys;
+    struct known_keys keys;
+    size_t len;
+    uint8_t name[];
+};
+
+static void on_known(void *arg, uint64_t now_us)
+{
+    struct knowledge *k = arg;
+    struct turn_core *c = &k->w->core;
+    struct slice name = slice_of(k->name, k->len);
+
+    turn_core_known(c, k->realm, name, k->failed, k->has_keys ? &k->keys : NULL, now_us);
+    for (struct held *h; (h = held_take(&c->held, k->realm, name));) {
+        turn_tcp_listener_again(h->link, held_message(h));
+        held_free(h);
+    }
+    crypto_wipe(&k->keys, sizeof(k->keys));
+    mem_free(k);
+}
+
+void turn_worker_known(struct turn_worker *w, unsigned realm, struct slice name, bool failed,
+                       const struct known_keys *keys)
+{
+    struct knowledge *k = mem_zalloc(sizeof(*k) + name.len);
+
+    if (!k)
+        return; /* the question is given up when its time is over */
+    *k = (struct knowledge){.w = w, .realm = realm, .failed = failed, .has_keys = keys != NULL};
+    if (keys)
+        k->keys = *keys;
+    k->len = name.len;
+    struct wr to = wr_init(k->name, name.len);
+    wr_bytes(&to, name);
+    if (worker_post(w->loop, on_known, k) == 0)
+        return;
+    crypto_wipe(&k->keys, sizeof(k->keys));
+    mem_free(k);
+}
+
+static void on_forget(void *arg, uint64_t now_us)
+{
+    struct turn_worker *w = arg;
+
+    (void)now_us;
+    if (w->core.keys)
+        key_cache_expire(w->core.keys);
+}
+
+void turn_worker_forget_users(struct turn_worker *w)
+{
+    (void)worker_post(w->loop, on_forget, w); /* without memory they are forgotten in their time */
 }
 
 static void on_call(void *arg, uint64_t now_us)

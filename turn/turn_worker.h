@@ -11,6 +11,7 @@
 
 struct source_limit;
 struct tls_ctx;
+struct turn_redis_link;
 struct turn_dtls_listener;
 struct turn_tcp_listener;
 struct turn_udp_listener;
@@ -31,6 +32,8 @@ struct turn_worker {
     struct turn_worker *const *all; /* of the node, by index; set before any runs */
     bool stopped;                   /* all threads have ended: no mail any more */
     const struct turn_conf *conf;
+    struct turn_redis_link *redis; /* lent; NULL: none */
+    uint64_t boot, records;        /* see struct usage_stamp; records of this worker so far */
     struct wflush push;
     struct wtimer tick, report;
     /* By listener number: UDP first, then TCP, then TLS. */
@@ -43,7 +46,7 @@ struct turn_worker {
  * creds in any case. NULL with err (CONF_ERR_MAX bytes) saying what could not be opened. */
 struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
                                     struct turn_shared *shared, struct credentials *creds,
-                                    char err[CONF_ERR_MAX]);
+                                    struct turn_redis_link *redis, char err[CONF_ERR_MAX]);
 
 /* Ends everything. The thread must have been joined. NULL is allowed. */
 void turn_worker_free(struct turn_worker *w);
@@ -55,6 +58,13 @@ struct tls_ctx *turn_worker_tls(const struct turn_conf *conf, char *err);
 /* Hands new credentials and, unless NULL, a new TLS context to the worker, which takes both. Any
  * thread. Returns 0 or -ENOMEM (then they are freed). */
 int turn_worker_reload(struct turn_worker *w, struct credentials *creds, struct tls_ctx *tls);
+
+/* What has come of looking up a user: see turn_core_known(). Any thread. */
+void turn_worker_known(struct turn_worker *w, unsigned realm, struct slice name, bool failed,
+                       const struct known_keys *keys);
+
+/* Each user that was looked up is looked up again at his next request. Any thread. */
+void turn_worker_forget_users(struct turn_worker *w);
 
 /* Runs fn(w, arg) in the worker's thread and waits for its end. Any other thread, while the worker
  * runs. Returns 0, or -ENOMEM when it was not run. */

@@ -11,13 +11,21 @@ enum usage_user {
     USAGE_USER_NONE,
 };
 
-#define USAGE_TEXT_MAX 1024
+#define USAGE_TEXT_MAX 4096 /* a name of control characters grows sixfold in JSON */
 
 /* Writes the record of an allocation as it is at now_us: realm, user, call id (of a time-limited
  * username), packets and bytes each way so far, seconds. why: one word for one that ends, NULL for
  * one that lives on. */
 void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum usage_user privacy,
                   const char *why, uint64_t now_us);
+
+/* Writes the same record as one JSON object. id: its number in this process, of which boot is a
+ * random name: together they tell one record from any other. wall_us: Unix time. */
+struct usage_stamp {
+    uint64_t boot, id, now_us, wall_us;
+};
+void usage_json(struct wr *w, const struct alloc *a, struct slice realm, enum usage_user privacy,
+                const char *why, const struct usage_stamp *stamp);
 
 /* Calls fn(arg, a) for allocations that have lived interval_us since they began or were last given,
  * for some of them when there are many: asked 16 times an interval, it gives each in time or half

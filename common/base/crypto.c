@@ -368,6 +368,28 @@ void hex_encode(struct wr *w, struct slice in)
     }
 }
 
+static int hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int hex_decode(struct slice in, uint8_t *out, size_t n)
+{
+    if (in.len % 2 != 0 || in.len / 2 != n)
+        return -EBADMSG;
+    for (size_t i = 0; i < in.len; i++) {
+        if (hex_digit(in.p[i]) < 0)
+            return -EBADMSG;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(hex_digit(in.p[2 * i]) << 4 | hex_digit(in.p[2 * i + 1]));
+    return 0;
+}
+
 /* --- Signature keys -----------------------------------------------------------------------------
  */
 

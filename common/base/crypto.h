@@ -64,6 +64,8 @@ void base64url_encode(struct wr *w, struct slice in); /* URL alphabet, unpadded 
 int base64_decode(struct slice in, uint8_t *out, size_t cap, size_t *len);
 int base64url_decode(struct slice in, uint8_t *out, size_t cap, size_t *len);
 void hex_encode(struct wr *w, struct slice in); /* lower case */
+/* The n bytes that 2 n hex digits of either case stand for. Returns 0 or -EBADMSG. */
+int hex_decode(struct slice in, uint8_t *out, size_t n);
 
 /* --- Signature keys (JWS, RFC 7518 and 8037). A key is bound to one algorithm for life. */
 enum crypto_alg {

@@ -30,6 +30,8 @@ listen_udp = 127.0.0.1:{one}, 127.0.0.1:{two}
 listen_tcp = 127.0.0.1:{one}, 127.0.0.1:{two}
 listen_tls = 127.0.0.1:{tls}
 threads = 2
+[limits]
+unauthenticated_burst = 1000
 [auth]
 users_file = @FOLDER@/users
 [tls]
@@ -141,6 +143,8 @@ def test_secrets_and_users_change_with_their_files():
 listen_udp = 127.0.0.1:{port}
 listen_tcp =
 threads = 2
+[limits]
+unauthenticated_burst = 1000
 [auth]
 secret_files = @FOLDER@/a, @FOLDER@/b, @FOLDER@/c
 users_file = @FOLDER@/users
@@ -161,7 +165,9 @@ users_file = @FOLDER@/two
             d.add_file("c", "fourth")
             d.add_file("users", "bob:y\n")
             d.wait_log("reloaded", since=at)
-            assert old.refresh(600) == 401 and ann.refresh(600) == 401
+            deadline = time.monotonic() + 5
+            while old.refresh(600) != 401 or ann.refresh(600) != 401:
+                assert time.monotonic() < deadline  # it is on its way to the workers
             assert old.permit("8.8.8.8") == 401 and ann.bind_channel(0x4000, "8.8.8.8", 1) == 401
         assert not allocates(*rest("third")) and allocates(*rest("fourth"))
         assert allocates("bob", "y") and not allocates("ann", "x")

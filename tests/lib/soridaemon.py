@@ -114,7 +114,8 @@ class Daemon:
                 while at < len(self.lines):
                     line = self.lines[at]
                     if line is None:
-                        raise AssertionError(f"{self.name} ended:\n{self.log()}")
+                        raise AssertionError(
+                            f"{self.name} ended ({self.process.wait(5)}):\n{self.log()}")
                     if pattern.search(line):
                         return line
                     at += 1

@@ -331,7 +331,11 @@ static void test_order_of_checks_is_the_rfcs(void **state)
                                                        .users = slice_str(cases[i].users)},
                             err);
         assert_non_null(b);
-        assert_int_equal(stun_auth_check(&id, &m, b, &f->core.nonces, &c.tuple, NULL, f->now_us, 0),
+        assert_int_equal(stun_auth_check(&id, &m,
+                                         &(struct stun_auth_env){.creds = b,
+                                                                 .nonces = &f->core.nonces,
+                                                                 .from = &c.tuple,
+                                                                 .now_us = f->now_us}),
                          cases[i].want);
         credentials_free(b);
     }
@@ -565,6 +569,147 @@ static void test_unexpected_token_gets_420(void **state)
     fake_challenge(f, &c);
     assert_false(fake_find(f, STUN_ATTR_THIRD_PARTY_AUTHORIZATION, &v));
     assert_int_equal(fake_allocate(f, &c), 0);
+}
+
+/* Who was looked up, and whether that works. */
+static unsigned looked_up;
+static int look_up_error;
+
+static int fake_look_up(void *arg, unsigned realm, struct slice name)
+{
+    (void)arg;
+    assert_int_equal(realm, 0);
+    assert_true(slice_is(name, "eve"));
+    looked_up++;
+    return look_up_error;
+}
+
+/* Makes the relay ask elsewhere for users. */
+static void ask_elsewhere(struct fake_relay *f)
+{
+    static struct relay_ops ops;
+    const struct key_cache_conf conf = {.found_us = 60 * US_PER_S,
+                                        .absent_us = 10 * US_PER_S,
+                                        .stale_us = 6000 * US_PER_S,
+                                        .asked_us = 2 * US_PER_S,
+                                        .failed_us = US_PER_S,
+                                        .entries = 8,
+                                        .asked = 2};
+
+    ops = *f->core.ops;
+    ops.look_up = fake_look_up;
+    f->core.ops = &ops;
+    looked_up = 0;
+    look_up_error = 0;
+    assert_int_equal(turn_core_expect_users(&f->core, &conf, 1), 0);
+}
+
+/* Answers the question for eve. */
+static void tell_eve(struct fake_relay *f, const struct fake_client *c)
+{
+    struct known_keys k = {0};
+
+    memcpy(k.md5, c->key, sizeof(k.md5));
+    turn_core_known(&f->core, 0, SLICE_LIT("eve"), false, &k, f->now_us);
+}
+
+static void test_unknown_user_is_looked_up_once_his_address_is_proven(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    ask_elsewhere(f);
+    fake_client_init(&c, "203.0.113.7:1", "eve", "apple");
+    memset(c.nonce, 'A', sizeof(c.nonce));
+    c.has_nonce = true;
+    assert_int_equal(fake_allocate(f, &c), 438); /* brings a nonce; nobody was asked */
+    assert_int_equal(looked_up, 0);
+    assert_int_equal(fake_allocate(f, &c), -1); /* UDP: sent again by itself */
+    assert_int_equal(fake_allocate(f, &c), -1);
+    assert_int_equal(looked_up, 1);
+    assert_int_equal(dropped(f, TURN_DROP_LOOK_UP), 2);
+    tell_eve(f, &c);
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_int_equal(fake_permit(f, &c, "8.8.8.8"), 0);
+    fake_pass(f, 60 * US_PER_S); /* not fresh any more */
+    look_up_error = -EAGAIN;
+    assert_int_equal(fake_refresh(f, &c, 600), 0); /* nobody to ask: it goes on counting */
+    assert_int_equal(looked_up, 2);
+    fake_pass(f, 2 * US_PER_S);
+    look_up_error = 0;
+    assert_int_equal(fake_refresh(f, &c, 600), -1);
+    turn_core_known(&f->core, 0, SLICE_LIT("eve"), false, NULL, f->now_us);
+    assert_int_equal(fake_refresh(f, &c, 600), 401); /* taken out */
+    assert_int_equal(looked_up, 3);
+}
+
+static void test_wrong_key_and_absent_user_get_401(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    ask_elsewhere(f);
+    fake_client_init(&c, "203.0.113.7:1", "eve", "apple");
+    assert_int_equal(fake_allocate(f, &c), -1);
+    c.key[0] ^= 1;
+    tell_eve(f, &c);
+    c.key[0] ^= 1;
+    assert_int_equal(fake_allocate(f, &c), 401);
+    /* Whom the credentials here decide about is never asked for. */
+    fake_client_init(&c, "203.0.113.8:1", "ann", "wrong");
+    assert_int_equal(fake_allocate(f, &c), 401);
+    fake_client_rest(&c, "203.0.113.8:2", "another secret", FAKE_WALL_S + 60, "", "carl");
+    assert_int_equal(fake_allocate(f, &c), 401);
+    assert_int_equal(looked_up, 1);
+}
+
+static void test_streams_requests_are_held(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c, d;
+
+    ask_elsewhere(f);
+    fake_client_init(&c, "203.0.113.7:1", "eve", "apple");
+    fake_client_init(&d, "203.0.113.7:2", "eve", "apple");
+    c.tuple.transport = d.tuple.transport = FIVE_TUPLE_TCP;
+    assert_int_equal(fake_allocate(f, &c), -1);
+    assert_int_equal(fake_allocate(f, &d), 500); /* one is held at most */
+    assert_int_equal(dropped(f, TURN_DROP_LOOK_UP), 0);
+    tell_eve(f, &c);
+    struct held *h = held_take(&f->core.held, 0, SLICE_LIT("eve"));
+    assert_non_null(h);
+    fake_send(f, &c, held_message(h));
+    assert_int_equal(fake_code(f, &c), 0);
+    held_free(h);
+    /* Its connection goes first: nothing is left to be answered. */
+    fake_pass(f, 61 * US_PER_S);
+    assert_int_equal(fake_refresh(f, &c, 600), -1);
+    turn_core_client_gone(&f->core, &c.tuple, f->now_us);
+    assert_int_equal(f->core.held.n, 0);
+    /* No answer at all: the request is let go in the end. */
+    assert_int_equal(fake_allocate(f, &d), -1);
+    fake_pass(f, 31 * US_PER_S);
+    assert_int_equal(f->core.held.n, 0);
+    assert_int_equal(dropped(f, TURN_DROP_LOOK_UP), 1);
+}
+
+static void test_nobody_to_ask_gets_500(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    ask_elsewhere(f);
+    look_up_error = -EAGAIN;
+    fake_client_init(&c, "203.0.113.7:1", "eve", "apple");
+    c.tuple.transport = FIVE_TUPLE_TCP;
+    assert_int_equal(fake_allocate(f, &c), 500);
+    assert_int_equal(fake_allocate(f, &c), 500);
+    assert_int_equal(looked_up, 1); /* not each time */
+    look_up_error = 0;
+    fake_pass(f, US_PER_S);
+    assert_int_equal(fake_allocate(f, &c), -1);
+    turn_core_known(&f->core, 0, SLICE_LIT("eve"), true, NULL, f->now_us);
+    assert_int_equal(fake_allocate(f, &c), 500);
 }
 
 static void test_each_realm_has_its_own_users_and_accounts(void **state)
@@ -857,6 +1002,10 @@ int main(void)
         T(test_accounts_of_tokens_are_their_sessions),
         T(test_key_taken_out_ends_its_sessions),
         T(test_unexpected_token_gets_420),
+        T(test_unknown_user_is_looked_up_once_his_address_is_proven),
+        T(test_wrong_key_and_absent_user_get_401),
+        T(test_streams_requests_are_held),
+        T(test_nobody_to_ask_gets_500),
         T(test_each_realm_has_its_own_users_and_accounts),
         T(test_user_of_another_realm_is_another_user),
         T(test_origin_chooses_the_challenge),

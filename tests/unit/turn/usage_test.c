@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "proto/json.h"
+
 static const char *format(const char *username, enum usage_user privacy)
 {
     static char text[USAGE_TEXT_MAX + 1];
@@ -61,6 +63,56 @@ static void test_record_of_a_living_one_has_no_reason(void **state)
     assert_true(slice_is(wr_done(&w),
                          "allocation alive: user=ann call=- transport=udp seconds=2 up_packets=0 "
                          "up_bytes=0 down_packets=0 down_bytes=0 realm=sori"));
+    alloc_free(a);
+}
+
+static void test_json_record_has_the_same_and_more(void **state)
+{
+    struct five_tuple client = {.transport = FIVE_TUPLE_TLS};
+    struct alloc *a = alloc_new(&client, SLICE_LIT("17:call\x01:a\"nn"), US_PER_S);
+    const struct usage_stamp stamp = {0xabc, 7, 61 * US_PER_S + 5, UINT64_C(1700000000) * US_PER_S};
+    uint8_t text[USAGE_TEXT_MAX];
+    struct wr w = wr_init(text, sizeof(text));
+
+    (void)state;
+    a->relayed.family = ADDR_V6;
+    a->up_pkts = 1;
+    a->up_bytes = 2;
+    a->down_pkts = 3;
+    a->down_bytes = 4;
+    usage_json(&w, a, SLICE_LIT("so\"ri"), USAGE_USER_PLAIN, "expired", &stamp);
+    assert_true(slice_is(
+        wr_done(&w),
+        "{\"id\":\"0000000000000abc-7\",\"time\":1700000000,\"event\":\"ended\",\"realm\":"
+        "\"so\\\"ri\","
+        "\"user\":\"a\\\"nn\",\"call\":\"call\\u0001\",\"transport\":\"tls\",\"relay\":\"udp\","
+        "\"family\":\"ipv6\",\"seconds\":60,\"up_packets\":1,\"up_bytes\":2,\"down_packets\":3,"
+        "\"down_bytes\":4,\"why\":\"expired\"}"));
+    w = wr_init(text, sizeof(text));
+    a->second.relayed.family = ADDR_V4;
+    usage_json(&w, a, SLICE_LIT("r"), USAGE_USER_NONE, NULL, &stamp);
+    static const struct json_limits limits = {.depth = 1, .values = 32, .bytes = USAGE_TEXT_MAX};
+    struct json_field f[] = {
+        {"user", {0}, 0}, {"family", {0}, 0}, {"why", {0}, 0}, {"event", {0}, 0}};
+    assert_int_equal(json_scan_object(wr_done(&w), &limits, f, ARRAY_LEN(f)), 0);
+    assert_true(slice_is(f[0].value, "\"-\"") && slice_is(f[1].value, "\"dual\""));
+    assert_true(f[2].kind == JSON_KIND_NONE && slice_is(f[3].value, "\"alive\""));
+    alloc_free(a);
+}
+
+static void test_worst_name_fits_json(void **state)
+{
+    static const uint8_t name[STUN_USERNAME_MAX] = {1};
+    struct five_tuple client = {0};
+    struct alloc *a = alloc_new(&client, slice_of(name, sizeof(name)), 0);
+    uint8_t text[USAGE_TEXT_MAX];
+    struct wr w = wr_init(text, sizeof(text));
+    const struct usage_stamp stamp = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+
+    (void)state;
+    a->up_pkts = a->up_bytes = a->down_pkts = a->down_bytes = UINT64_MAX;
+    usage_json(&w, a, SLICE_LIT("\1\1\1\1"), USAGE_USER_PLAIN, "disconnected", &stamp);
+    assert_false(w.bad);
     alloc_free(a);
 }
 
@@ -121,6 +173,8 @@ int main(void)
         cmocka_unit_test(test_privacy_hides_the_user),
         cmocka_unit_test(test_record_of_a_living_one_has_no_reason),
         cmocka_unit_test(test_each_living_one_is_due_once_an_interval),
+        cmocka_unit_test(test_json_record_has_the_same_and_more),
+        cmocka_unit_test(test_worst_name_fits_json),
         cmocka_unit_test(test_longest_username_fits),
     };
 
