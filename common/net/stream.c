@@ -231,6 +231,8 @@ static enum fill fill_tls(struct stream *s, uint8_t *buf, size_t cap, size_t *go
         if (n <= 0)
             return n == 0 ? FILL_PEER : FILL_ERROR;
         *got += (size_t)n;
+        if (tls_dry(s->tls))
+            return FILL_DRAINED;
     }
     return FILL_MORE;
 }

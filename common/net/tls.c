@@ -556,6 +556,14 @@ size_t tls_pending(const struct tls *t)
     return (size_t)SSL_pending(t->ssl) + raw;
 }
 
+bool tls_dry(struct tls *t)
+{
+    if (!t->drained || tls_pending(t) > 0)
+        return false;
+    t->drained = false; /* the EAGAIN that it stands for is given here */
+    return true;
+}
+
 void tls_shutdown(struct tls *t)
 {
     begin();

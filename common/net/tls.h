@@ -52,6 +52,9 @@ int tls_write(struct tls *t, struct slice s, bool *want_write);
 /* Bytes that have left the socket and wait inside: while there are any, call tls_read() again
  * without waiting for the socket, which won't announce them. */
 size_t tls_pending(const struct tls *t);
+/* True when the read before has taken all that the socket had: another tls_read() could only give
+ * -EAGAIN. Saves that call; the socket announces what comes later. */
+bool tls_dry(struct tls *t);
 /* Sends close_notify, best effort, never waits. */
 void tls_shutdown(struct tls *t);
 /* "TLSv1.3" etc. and the chosen ALPN protocol (empty slice: none). */
