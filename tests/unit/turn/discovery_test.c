@@ -157,8 +157,16 @@ static void test_it_is_off_without_partners_or_configuration(void **state)
     c.tuple.transport = FIVE_TUPLE_TCP;
     binding(f, &c, STUN_ATTR_CHANGE_REQUEST, SLICE_LIT("\0\0\0\2"));
     assert_int_equal(fake_code(f, &c), 420);
+    c = at_listener(0); /* over DTLS another address cannot answer, */
+    c.tuple.transport = FIVE_TUPLE_DTLS;
+    binding(f, &c, STUN_ATTR_CHANGE_REQUEST, SLICE_LIT("\0\0\0\2"));
+    assert_int_equal(fake_code(f, &c), 420);
+    c = at_listener(0); /* nor through a proxy */
+    f->core.via = fake_addr("10.0.0.1:1");
+    binding(f, &c, STUN_ATTR_CHANGE_REQUEST, SLICE_LIT("\0\0\0\2"));
+    assert_int_equal(fake_code(f, &c), 420);
+    f->core.via = (struct addr){0};
     f->shared.n_discovery = 0;
-    c = at_listener(0);
     binding(f, &c, STUN_ATTR_CHANGE_REQUEST, SLICE_LIT("\0\0\0\2"));
     assert_int_equal(fake_code(f, &c), 420);
     binding(f, &c, STUN_ATTR_PADDING, SLICE_LIT("abcd"));

@@ -249,6 +249,45 @@ static void test_offer_must_come_back_whole(void **state)
     assert_true(answer_is_signed(f, true, slice_of(c.key, sizeof(c.key))));
 }
 
+static void test_dtls_client_is_proven(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    c.tuple.transport = FIVE_TUPLE_DTLS;
+    for (unsigned i = 0; i < 1000; i++) {
+        uint8_t buf[64];
+        struct wr w = wr_init(buf, sizeof(buf));
+        fake_begin(&c, &w, STUN_BINDING);
+        assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_ANSWER);
+    }
+    fake_challenge(f, &c);
+    assert_int_equal(c.nonce[12], 'B'); /* SHA-256 is offered */
+}
+
+static void test_good_requests_move_the_way_back(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    struct addr first = fake_addr("10.0.0.1:1000"), then = fake_addr("10.0.0.2:2000");
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    f->core.via = first;
+    assert_int_equal(fake_allocate(f, &c), 0);
+    const struct alloc *a = fake_alloc(f, &c);
+    assert_true(addr_eq(&a->via, &first));
+    f->core.via = then;
+    uint8_t buf[64];
+    struct wr w = wr_init(buf, sizeof(buf));
+    fake_begin(&c, &w, STUN_REFRESH);
+    fake_send(f, &c, wr_done(&w)); /* without credentials: 401 */
+    assert_int_equal(fake_code(f, &c), 401);
+    assert_true(addr_eq(&a->via, &first));
+    assert_int_equal(fake_refresh(f, &c, 600), 0);
+    assert_true(addr_eq(&a->via, &then));
+}
+
 static void test_bid_down_is_noticed(void **state)
 {
     struct fake_relay *f = *state;
@@ -993,6 +1032,8 @@ int main(void)
         T(test_sha256_is_offered_where_it_does_not_amplify),
         T(test_offer_must_come_back_whole),
         T(test_bid_down_is_noticed),
+        T(test_dtls_client_is_proven),
+        T(test_good_requests_move_the_way_back),
         T(test_truncated_integrity_is_refused),
         T(test_order_of_checks_is_the_rfcs),
         T(test_wrong_credentials_get_401),

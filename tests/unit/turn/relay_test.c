@@ -75,6 +75,19 @@ static void test_streams_get_padding(void **state)
     assert_int_equal(f->back.pad, 3);
 }
 
+static void test_dtls_gets_none(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    c.tuple.transport = FIVE_TUPLE_DTLS;
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_int_equal(fake_bind(f, &c, 0x4000, PEER), 0);
+    assert_true(fake_from_peer(f, &c, PEER, SLICE_LIT("world")));
+    assert_int_equal(f->back.pad, 0);
+}
+
 static void test_indications_go_both_ways(void **state)
 {
     struct fake_relay *f = *state;
@@ -302,6 +315,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(test_channel_data_goes_both_ways),
         T(test_streams_get_padding),
+        T(test_dtls_gets_none),
         T(test_indications_go_both_ways),
         T(test_longest_datagram_fits_or_is_dropped),
         T(test_dont_fragment_is_passed_on),
