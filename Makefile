@@ -17,7 +17,7 @@ PREFIX  ?= /usr/local
 Q       := $(if $(V),,@)
 PY      := /usr/bin/python3
 
-PKGS    := libevent libevent_pthreads openssl jansson libmicrohttpd hiredis
+PKGS    := libevent libevent_pthreads openssl jansson libmicrohttpd hiredis liburing
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
            -Wformat=2 -Wformat-nonliteral -Wundef -Wvla -Werror
 CFLAGS  ?= -O2 -g

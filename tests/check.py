@@ -31,6 +31,7 @@ CONFINED = {
     r"jansson\.h": r"^server/token_json\.[ch]$|^common/proto/(sig|ctl)\.c$",
     r"microhttpd\.h": r"^common/net/admin_http\.c$",
     r"ini\.h": r"^common/base/conf\.c$",
+    r"liburing\.h": r"^common/net/udp_uring\.c$",
     r"hiredis/": r"^server/redis_link\.c$|^turn/turn_redis_link\.c$",
     r"sys/socket\.h|netinet/|arpa/inet\.h|sys/epoll\.h|poll\.h": r"^common/net/|^common/base/addr\.c$|" + SHELL.pattern,
 }

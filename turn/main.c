@@ -128,6 +128,13 @@ static void log_listeners(const char *transport, const struct addr *v, size_t n)
         log_info("turn", "listening on %s %s", transport, addr_format(&v[i], text));
 }
 
+static void log_io(const struct turn_node *n)
+{
+    const char *why, *io = turn_node_io(n, &why);
+
+    log_info("turn", "datagrams move by %s%s%s%s", io, why[0] ? " (" : "", why, why[0] ? ")" : "");
+}
+
 /* As the signal of that meaning would: only the main thread knows what to do. */
 static void ask_to_drain(void)
 {
@@ -228,6 +235,7 @@ static int start(struct daemon *d)
         log_listeners("dtls", d->conf.listen_udp, d->conf.n_udp);
     log_listeners("tcp", d->conf.listen_tcp, d->conf.n_tcp);
     log_listeners("tls", d->conf.listen_tls, d->conf.n_tls);
+    log_io(d->node);
     __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
     log_info("turn", "sori-turn %s is ready, %u threads", SORI_VERSION, turn_node_threads(d->node));
     return EX_OK;

@@ -9,80 +9,70 @@
 #include "turn/relay_sock.h"
 
 #include <errno.h>
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "turn/handover.h"
 
-#define READ_BUDGET 16 /* reads of one peer socket per loop turn */
+#define ERRORS_MAX 16 /* reports taken from one socket at once */
 
 struct relay_sock {
     struct hnode node; /* in the worker's table, by `at` */
     struct addr at;
-    int fd;
-    unsigned expect; /* udp_recv_expected()'s */
+    struct udp_sock sock;
     struct turn_worker *w;
     struct alloc *alloc;
-    struct event readable;
 };
 
 /* Passes on what routers and peers said about datagrams of ours. */
-static void tell_errors(struct relay_sock *s)
+static void on_error(void *arg)
 {
+    struct relay_sock *s = arg;
     struct relay_to_client out;
     struct icmp_error e;
 
-    for (unsigned i = 0; i < READ_BUDGET && icmp_queue_next(s->fd, &e); i++) {
+    for (unsigned i = 0; i < ERRORS_MAX && icmp_queue_next(s->sock.fd, &e); i++) {
         if (relay_icmp(&s->w->core, s->alloc, &e, worker_now(s->w->loop), &out))
             turn_worker_to_client(s->w, s->alloc, &out);
     }
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void on_recv(void *arg, const struct udp_msg *msg, unsigned n)
 {
     struct relay_sock *s = arg;
     struct turn_worker *w = s->w;
     struct relay_to_client out;
-    struct udp_msg *msg;
 
-    (void)what;
-    unsigned n = udp_recv_expected(w->io, fd, &s->expect, READ_BUDGET, &msg);
     for (unsigned i = 0; i < n; i++) {
         struct slice payload = slice_of(msg[i].p, msg[i].len);
         if (relay_from_peer(&w->core, s->alloc, &msg[i].from, payload, worker_now(w->loop), &out))
             turn_worker_to_client(w, s->alloc, &out);
     }
-    if (n == 0) /* readable without data: the error queue is */
-        tell_errors(s);
-    worker_want_flush(w->loop, &w->push);
 }
+
+static const struct udp_sock_ops ops = {on_recv, on_error};
 
 int relay_sock_open(struct turn_worker *w, struct alloc *a, const struct addr *at)
 {
     struct relay_sock *s = mem_zalloc(sizeof(*s));
-    int err = -ENOMEM;
 
     if (!s)
         return -ENOMEM;
     s->w = w;
     s->alloc = a;
     s->at = *at;
-    s->fd = udp_open(at, false, 0);
-    if (s->fd < 0) {
-        err = s->fd;
+    int fd = udp_open(at, false, 0);
+    if (fd < 0) {
+        mem_free(s);
+        return fd;
+    }
+    (void)icmp_queue_open(fd); /* without it, clients learn of no ICMP errors */
+    (void)udp_set_gro(fd);     /* without it, each datagram is a read of its own */
+    int err = udp_watch(w->io, &s->sock, fd, false, &ops, s);
+    if (err) {
+        close(fd);
         mem_free(s);
         return err;
-    }
-    (void)icmp_queue_open(s->fd); /* without it, clients learn of no ICMP errors */
-    (void)udp_set_gro(s->fd);     /* without it, each datagram is a read of its own */
-    if (event_assign(&s->readable, worker_base(w->loop), s->fd, EV_READ | EV_PERSIST, on_readable,
-                     s) == -1 ||
-        event_add(&s->readable, NULL) == -1) {
-        close(s->fd);
-        mem_free(s);
-        return -ENOMEM;
     }
     htable_add(&w->relays, &s->node, addr_hash(&s->at));
     a->sock = s;
@@ -95,11 +85,9 @@ void relay_sock_close(struct turn_worker *w, struct alloc *a)
 
     if (!s)
         return;
-    if (w->io)
-        udp_push(w->io);
     htable_del(&w->relays, &s->node);
-    event_del(&s->readable);
-    close(s->fd);
+    udp_unwatch(&s->sock);
+    close(s->sock.fd);
     mem_free(s);
     a->sock = NULL;
 }
@@ -140,9 +128,9 @@ void relay_sock_take(struct turn_worker *w, const struct addr *to, const struct 
 
 void relay_sock_send(struct turn_worker *w, const struct relay_to_peer *out)
 {
-    const struct relay_sock *s = alloc_sock(out->alloc, out->peer.family);
+    struct relay_sock *s = alloc_sock(out->alloc, out->peer.family);
     struct relay_sock *to = find(w, &out->peer);
-    int fd = s->fd;
+    const struct udp_out dgram = {.to = &out->peer, .body = out->payload};
 
     if (to) {
         hand_over(to, &s->at, out->payload);
@@ -151,13 +139,13 @@ void relay_sock_send(struct turn_worker *w, const struct relay_to_peer *out)
     if (handover_send(w, &s->at, &out->peer, out->payload))
         return;
     if (!out->dont_fragment) {
-        udp_send(w->io, fd, &out->peer, (struct slice){0}, out->payload, 0);
+        udp_send(&s->sock, &dgram);
         return;
     }
     /* DF is the socket's, not the datagram's: send alone what must not be fragmented. */
     udp_push(w->io);
-    udp_set_dont_fragment(fd, true);
-    udp_send(w->io, fd, &out->peer, (struct slice){0}, out->payload, 0);
+    udp_set_dont_fragment(s->sock.fd, true);
+    udp_send(&s->sock, &dgram);
     udp_push(w->io);
-    udp_set_dont_fragment(fd, false);
+    udp_set_dont_fragment(s->sock.fd, false);
 }

@@ -47,7 +47,8 @@ struct turn_conf {
     uint64_t drain_timeout_s;
     uint64_t min_port, max_port, threads;
     unsigned channel_range;
-    uint64_t default_lifetime_s, max_lifetime_s, udp_buffer_bytes;
+    uint64_t default_lifetime_s, max_lifetime_s, udp_buffer_bytes, coalesce_us;
+    unsigned io;
     struct conf_secret secret, previous_secret, users, access_keys;
     char *server;
     struct conf_secrets more_secrets;

@@ -23,10 +23,9 @@
 #include "turn/relay_sock.h"
 #include "turn/turn_udp_listener.h"
 
-#define ASSOCS_EXPECT   64   /* the table grows */
-#define BEGINS_PER_TURN 16   /* handshakes begun in one loop turn: calls that run must not wait */
-#define VERIFY_MAX      64   /* bytes of a HelloVerifyRequest */
-#define COPIED_MAX      2048 /* bytes that udp_send_copy() takes */
+#define ASSOCS_EXPECT   64 /* the table grows */
+#define BEGINS_PER_TURN 16 /* handshakes begun in one loop turn: calls that run must not wait */
+#define VERIFY_MAX      64 /* bytes of a HelloVerifyRequest */
 
 struct turn_dtls_listener {
     struct turn_worker *w;
@@ -73,16 +72,16 @@ static struct assoc *find(const struct turn_dtls_listener *l, const struct five_
 static void send_dgram(struct turn_worker *w, const struct five_tuple *client,
                        const struct addr *via, struct slice bytes)
 {
-    int fd = turn_udp_listener_fd(w->udp[client->listener]);
+    struct udp_sock *s = turn_udp_listener_sock(w->udp[client->listener]);
     const struct addr *to = via->family == ADDR_NONE ? &client->client : via;
 
-    if (bytes.len <= COPIED_MAX) {
-        udp_send_copy(w->io, fd, to, bytes);
+    if (bytes.len <= UDP_COPY_MAX) {
+        udp_send_copy(s, to, bytes);
     } else {
-        udp_send(w->io, fd, to, (struct slice){0}, bytes, 0);
+        const struct udp_out dgram = {.to = to, .body = bytes};
+        udp_send(s, &dgram);
         udp_push(w->io); /* bytes are OpenSSL's */
     }
-    worker_want_flush(w->loop, &w->push);
 }
 
 static void on_dgram(void *arg, struct slice datagram)

@@ -335,6 +335,9 @@ static int register_udp(struct metrics *m, const struct udp_stats *s)
         e = metrics_add(m, drops, "reason=\"full\"", help, METRIC_COUNTER, &s->full);
     if (!e)
         e = metrics_add(m, drops, "reason=\"failed\"", help, METRIC_COUNTER, &s->failed);
+    if (!e)
+        e = metrics_add(m, "sori_turn_udp_turns_total", "",
+                        "Loop turns in which datagrams were received", METRIC_COUNTER, &s->turns);
     return e;
 }
 
@@ -505,6 +508,12 @@ uint64_t turn_node_allocations(const struct turn_node *n)
     for (unsigned i = 0; i < n->n_workers; i++)
         sum += counter_get(&n->workers[i]->core.metrics.allocations);
     return sum;
+}
+
+const char *turn_node_io(const struct turn_node *n, const char **why)
+{
+    *why = n->workers[0]->io_why;
+    return udp_io_backend(n->workers[0]->io);
 }
 
 struct turn_worker *turn_node_worker(const struct turn_node *n, unsigned i)

@@ -31,6 +31,10 @@ uint64_t turn_node_allocations(const struct turn_node *n);
 /* Stops and joins the workers, ends all allocations, frees. NULL is allowed. */
 void turn_node_free(struct turn_node *n);
 
+/* How the workers move datagrams: "io_uring" or "epoll"; *why says why not io_uring when that was
+ * wished for or left open, and is empty else. Lent. */
+const char *turn_node_io(const struct turn_node *n, const char **why);
+
 /* How many workers it has, each of them, and what they share; lent. */
 unsigned turn_node_threads(const struct turn_node *n);
 struct turn_worker *turn_node_worker(const struct turn_node *n, unsigned i);

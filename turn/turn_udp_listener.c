@@ -4,8 +4,6 @@
 #include "turn/turn_udp_listener.h"
 
 #include <errno.h>
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -14,13 +12,10 @@
 #include "turn/relay_sock.h"
 #include "turn/turn_dtls_listener.h"
 
-#define READ_BUDGET 64 /* reads per loop turn */
-
 struct turn_udp_listener {
-    int fd;
+    struct udp_sock sock;
     uint16_t number;
     struct turn_worker *w;
-    struct event readable;
 };
 
 static void take(struct turn_udp_listener *l, const struct addr *client, const struct udp_msg *m)
@@ -41,10 +36,10 @@ static void take(struct turn_udp_listener *l, const struct addr *client, const s
         relay_sock_send(w, &out);
         break;
     case DISPATCH_ANSWER:
-        udp_send_copy(w->io, l->fd, &m->from, wr_done(&answer));
+        udp_send_copy(&l->sock, &m->from, wr_done(&answer));
         break;
     case DISPATCH_ANSWER_ELSEWHERE:
-        udp_send_copy(w->io, w->udp[w->core.elsewhere_from]->fd, &w->core.elsewhere_to,
+        udp_send_copy(&w->udp[w->core.elsewhere_from]->sock, &w->core.elsewhere_to,
                       wr_done(&answer));
         break;
     case DISPATCH_LATER:
@@ -73,21 +68,19 @@ static void take_proxied(struct turn_udp_listener *l, const struct udp_msg *m)
     c->via = (struct addr){0};
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void on_recv(void *arg, const struct udp_msg *msg, unsigned n)
 {
     struct turn_udp_listener *l = arg;
-    struct udp_msg *msg;
 
-    (void)what;
-    unsigned n = udp_recv(l->w->io, fd, READ_BUDGET, &msg);
     for (unsigned i = 0; i < n; i++) {
         if (client_policy_is_proxy(&l->w->core.shared->clients, &msg[i].from))
             take_proxied(l, &msg[i]);
         else
             take(l, &msg[i].from, &msg[i]);
     }
-    worker_want_flush(l->w->loop, &l->w->push);
 }
+
+static const struct udp_sock_ops ops = {.recv = on_recv};
 
 int turn_udp_listener_new(struct turn_udp_listener **out, struct turn_worker *w,
                           const struct addr *at, uint16_t number)
@@ -98,19 +91,17 @@ int turn_udp_listener_new(struct turn_udp_listener **out, struct turn_worker *w,
         return -ENOMEM;
     l->w = w;
     l->number = number;
-    l->fd = udp_open(at, true, (unsigned)w->conf->udp_buffer_bytes);
-    if (l->fd < 0) {
-        int err = l->fd;
+    int fd = udp_open(at, true, (unsigned)w->conf->udp_buffer_bytes);
+    if (fd < 0) {
+        mem_free(l);
+        return fd;
+    }
+    (void)udp_set_gro(fd); /* without it, each datagram is a read of its own */
+    int err = udp_watch(w->io, &l->sock, fd, true, &ops, l);
+    if (err) {
+        close(fd);
         mem_free(l);
         return err;
-    }
-    (void)udp_set_gro(l->fd); /* without it, each datagram is a read of its own */
-    if (event_assign(&l->readable, worker_base(w->loop), l->fd, EV_READ | EV_PERSIST, on_readable,
-                     l) == -1 ||
-        event_add(&l->readable, NULL) == -1) {
-        close(l->fd);
-        mem_free(l);
-        return -ENOMEM;
     }
     *out = l;
     return 0;
@@ -120,18 +111,21 @@ void turn_udp_listener_free(struct turn_udp_listener *l)
 {
     if (!l)
         return;
-    event_del(&l->readable);
-    close(l->fd);
+    udp_unwatch(&l->sock);
+    close(l->sock.fd);
     mem_free(l);
 }
 
-int turn_udp_listener_fd(const struct turn_udp_listener *l)
+struct udp_sock *turn_udp_listener_sock(struct turn_udp_listener *l)
 {
-    return l->fd;
+    return &l->sock;
 }
 
 void turn_udp_listener_send(struct turn_udp_listener *l, const struct addr *client,
                             const struct relay_to_client *out)
 {
-    udp_send(l->w->io, l->fd, client, slice_of(out->head, out->head_len), out->payload, out->pad);
+    const struct udp_out dgram = {client, slice_of(out->head, out->head_len), out->payload,
+                                  out->pad};
+
+    udp_send(&l->sock, &dgram);
 }

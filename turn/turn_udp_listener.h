@@ -11,7 +11,7 @@ int turn_udp_listener_new(struct turn_udp_listener **out, struct turn_worker *w,
 void turn_udp_listener_free(struct turn_udp_listener *l); /* NULL is allowed */
 
 /* Its socket, for what leaves from it otherwise. */
-int turn_udp_listener_fd(const struct turn_udp_listener *l);
+struct udp_sock *turn_udp_listener_sock(struct turn_udp_listener *l);
 
 /* Queues a relayed message for a client, or the proxy before it, until the worker's next
  * udp_push(). */

@@ -22,8 +22,8 @@
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_udp_listener.h"
 
-#define IO_SLOTS      128 /* reads of one loop turn in flight */
-#define RELAYS_EXPECT 256 /* relay sockets; the table grows */
+#define IO_SLOTS      1024 /* reads in flight */
+#define RELAYS_EXPECT 256  /* relay sockets; the table grows */
 
 #define REPORTS 16 /* looks at what is due per usage_interval */
 
@@ -43,14 +43,6 @@ struct renewal {
     struct credentials *creds;
     struct tls_ctx *tls;
 };
-
-static void on_push(void *arg, uint64_t now_us)
-{
-    struct turn_worker *w = arg;
-
-    (void)now_us;
-    udp_push(w->io);
-}
 
 static void on_tick(void *arg, uint64_t now_us)
 {
@@ -235,6 +227,23 @@ static int open_listeners(struct turn_worker *w, char err[CONF_ERR_MAX])
     return e;
 }
 
+static int open_io(struct turn_worker *w, char err[CONF_ERR_MAX])
+{
+    static const enum udp_backend_wish wish[] = {UDP_AUTO, UDP_EPOLL, UDP_URING};
+    const struct udp_io_conf conf = {
+        .backend = wish[w->conf->io],
+        .slots = IO_SLOTS,
+        .slot_bytes = UDP_DATAGRAM_MAX,
+        .coalesce_us = w->conf->coalesce_us,
+    };
+
+    w->io = udp_io_new(w->loop, &conf, w->io_why);
+    if (w->io)
+        return 0;
+    snprintf(err, CONF_ERR_MAX, "[turn] io: %s", w->io_why);
+    return -ENOSYS;
+}
+
 struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
                                     struct turn_shared *shared, struct credentials *creds,
                                     struct turn_redis_link *redis, char err[CONF_ERR_MAX])
@@ -251,7 +260,6 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
     w->conf = conf;
     w->redis = redis;
     rand_bytes(&w->boot, sizeof(w->boot));
-    w->push = (struct wflush){.fn = on_push, .arg = w};
     w->report = (struct wtimer){.fn = on_report, .arg = w};
     w->tick = (struct wtimer){.fn = on_tick, .arg = w};
     if (turn_core_init(&w->core, shared, creds, &ops, w, worker_now(w->loop)) != 0)
@@ -268,8 +276,8 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
     if (conf->redis_users &&
         turn_core_expect_users(&w->core, &cache, (unsigned)conf->redis_held) != 0)
         goto fail;
-    w->io = udp_io_new(IO_SLOTS, UDP_DATAGRAM_MAX);
-    if (!w->io || htable_init(&w->relays, RELAYS_EXPECT) != 0 || open_listeners(w, err) != 0)
+    if (open_io(w, err) != 0 || htable_init(&w->relays, RELAYS_EXPECT) != 0 ||
+        open_listeners(w, err) != 0)
         goto fail;
     on_tick(w, worker_now(w->loop));
     if (conf->usage_interval_s > 0)

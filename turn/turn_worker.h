@@ -20,6 +20,7 @@ struct turn_worker {
     struct worker *loop;
     struct turn_core core;
     struct udp_io *io;
+    char io_why[UDP_WHY_MAX];        /* why epoll was taken for want of io_uring; empty else */
     struct htable relays;            /* relay sockets by address: relay_sock.c */
     struct tls_ctx *tls;             /* read at each accept; NULL without TLS and DTLS */
     struct turn_dtls_listener *dtls; /* NULL without DTLS */
@@ -34,7 +35,6 @@ struct turn_worker {
     const struct turn_conf *conf;
     struct turn_redis_link *redis; /* lent; NULL: none */
     uint64_t boot, records;        /* see struct usage_stamp; records of this worker so far */
-    struct wflush push;
     struct wtimer tick, report;
     /* By listener number: UDP first, then TCP, then TLS. */
     struct turn_udp_listener *udp[TURN_LISTEN_MAX];

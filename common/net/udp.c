@@ -1,93 +1,20 @@
-/* UDP in batches over recvmmsg and sendmmsg, with runs of datagrams merged where the kernel can.
+/* UDP in batches: what both back ends have in common.
  *
  * Called by the UDP shells of each daemon (turn/turn_udp_listener.c, turn/relay_sock.c).
  *
- *     one read   = a slot:  datagrams of one sender, equally long but for the last (UDP_GRO)
- *     one send   = a run:   datagrams to one address, the same (UDP_SEGMENT), each in parts: iovecs
- *     one call   = a chain: the runs of one descriptor, in the order in which they were queued
+ *     one read  = a slot: datagrams of one sender, equally long but for the last (UDP_GRO)
+ *     one send  = a run:  datagrams to one address, the same (udp_queue.c)
  *
- * Slots are released all at once, when nothing that borrows from them is queued any more.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "net/udp.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
-#include <limits.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <netinet/udp.h>
-#include <sys/socket.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/mem.h"
-
-#define UDP_COPY_MAX 2048
-/* Slots of a power-of-two stride would fight for the same sets of the L1 and L2 caches; 17 lines
- * more spread them. */
-#define UDP_SLOT_SKEW    (17 * 64)
-#define UDP_SLOT_PKTS    128   /* datagrams that any kernel merges into one read */
-#define UDP_RUN_PKTS     64    /* datagrams that every kernel takes as one run */
-#define UDP_RUN_BYTES    65000 /* and bytes: IPv4 has 65507 for them */
-#define UDP_QUEUED_PKTS  16    /* datagrams that may be queued for each slot, on average */
-#define UDP_PARTS        3     /* of a queued datagram: head, body, padding */
-#define UDP_HEAD_AVERAGE 16  /* bytes of a head; many heads of UDP_HEAD_MAX fill the queue early */
-#define UDP_CAUTION      8   /* reads of one datagram before two are asked for */
-#define UDP_TAILS        256 /* power of two */
-
-/* Datagrams for one address, one UDP_SEGMENT send. */
-struct run {
-    struct addr to;
-    int fd;
-    unsigned first_iov, iovs, pkts;
-    unsigned next;     /* 1 + index of the next run of the chain, 0: none */
-    size_t seg, bytes; /* length of each datagram but the last; of all */
-    bool begins;       /* a chain */
-    bool closed;       /* the last one was shorter: none may follow */
-};
-
-union gro_control {
-    struct cmsghdr hdr;
-    uint8_t room[CMSG_SPACE(sizeof(int))];
-};
-
-union gso_control {
-    struct cmsghdr hdr;
-    uint8_t room[CMSG_SPACE(sizeof(uint16_t))];
-};
-
-struct udp_io {
-    struct udp_stats stats;
-    bool gso;
-    unsigned slots, used; /* receive slots; the first `used` are borrowed from */
-    unsigned queued;      /* in run */
-    unsigned iovs, copies;
-    size_t slot_bytes, stride, heads; /* heads: bytes used of `head` */
-    uint8_t *buf;                     /* slots * stride */
-    struct udp_msg *msg;              /* slots * UDP_SLOT_PKTS */
-    struct mmsghdr *rx_hdr;
-    struct iovec *rx_iov;
-    struct sockaddr_storage *rx_from;
-    union gro_control *rx_control;
-    struct run *run;
-    struct iovec *iov;             /* slots * UDP_QUEUED_PKTS * UDP_PARTS */
-    uint8_t *head;                 /* slots * UDP_QUEUED_PKTS * UDP_HEAD_AVERAGE */
-    uint8_t (*copy)[UDP_COPY_MAX]; /* one per slot */
-    struct mmsghdr *tx_hdr;        /* of the chain that is being sent; and what they point to: */
-    struct sockaddr_storage *tx_to;
-    union gso_control *tx_control;
-    struct run **tx_run;
-    unsigned tail[UDP_TAILS]; /* by descriptor: 1 + index of its last run, 0: none */
-};
-
-static size_t iov_cap(const struct udp_io *io)
-{
-    return (size_t)io->slots * UDP_QUEUED_PKTS * UDP_PARTS;
-}
-
-static size_t head_cap(const struct udp_io *io)
-{
-    return (size_t)io->slots * UDP_QUEUED_PKTS * UDP_HEAD_AVERAGE;
-}
+#include "net/udp_backend.h"
 
 /* True when the kernel takes runs (Linux 4.18). */
 static bool kernel_has_gso(void)
@@ -102,85 +29,78 @@ static bool kernel_has_gso(void)
     return has;
 }
 
-static bool allocate(struct udp_io *io, size_t slots)
+static void on_flush(void *arg, uint64_t now_us)
 {
-    io->buf = mem_calloc(slots, io->stride);
-    io->msg = mem_calloc(slots * UDP_SLOT_PKTS, sizeof(*io->msg));
-    io->rx_hdr = mem_calloc(slots, sizeof(*io->rx_hdr));
-    io->rx_iov = mem_calloc(slots, sizeof(*io->rx_iov));
-    io->rx_from = mem_calloc(slots, sizeof(*io->rx_from));
-    io->rx_control = mem_calloc(slots, sizeof(*io->rx_control));
-    io->run = mem_calloc(slots, sizeof(*io->run));
-    io->iov = mem_calloc(iov_cap(io), sizeof(*io->iov));
-    io->head = mem_calloc(head_cap(io), 1);
-    io->copy = mem_calloc(slots, sizeof(*io->copy));
-    io->tx_hdr = mem_calloc(slots, sizeof(*io->tx_hdr));
-    io->tx_to = mem_calloc(slots, sizeof(*io->tx_to));
-    io->tx_control = mem_calloc(slots, sizeof(*io->tx_control));
-    io->tx_run = mem_calloc(slots, sizeof(*io->tx_run));
-    return io->buf && io->msg && io->rx_hdr && io->rx_iov && io->rx_from && io->rx_control &&
-           io->run && io->iov && io->head && io->copy && io->tx_hdr && io->tx_to &&
-           io->tx_control && io->tx_run;
+    struct udp_io *io = arg;
+    unsigned handled = io->handled;
+
+    io->handled = 0;
+    udp_push(io);
+    if (handled > 0)
+        counter_inc(&io->stats.turns);
+    worker_linger(io->worker, coalesce_after(&io->coalesce, handled, now_us));
 }
 
-/* Gives a slot back to the kernel: it has shortened name and control. */
-static void rearm(struct udp_io *io, unsigned slot)
+/* Opens the back end that is wished for, or can be had. Returns 0 or -errno with why. */
+static int open_backend(struct udp_io *io, char why[UDP_WHY_MAX])
 {
-    io->rx_hdr[slot].msg_hdr.msg_namelen = sizeof(io->rx_from[slot]);
-    io->rx_hdr[slot].msg_hdr.msg_controllen = sizeof(io->rx_control[slot]);
+    int err = -ENOSYS;
+
+    if (io->conf.backend != UDP_EPOLL) {
+        io->backend = &udp_backend_uring;
+        err = io->backend->open(io, why);
+    }
+    if (err && err != -ENOMEM && io->conf.backend != UDP_URING) {
+        io->backend = &udp_backend_epoll;
+        err = io->backend->open(io, why);
+    }
+    if (err)
+        io->backend = NULL;
+    return err;
 }
 
-struct udp_io *udp_io_new(unsigned slots, size_t slot_bytes)
+struct udp_io *udp_io_new(struct worker *w, const struct udp_io_conf *conf, char why[UDP_WHY_MAX])
 {
     struct udp_io *io = mem_zalloc(sizeof(*io));
 
-    if (!io)
-        return NULL;
-    io->slots = slots;
-    io->slot_bytes = slot_bytes;
-    io->stride = slot_bytes + UDP_SLOT_SKEW;
-    io->gso = kernel_has_gso();
-    if (!allocate(io, slots)) {
-        udp_io_free(io);
+    why[0] = '\0';
+    if (!io) {
+        snprintf(why, UDP_WHY_MAX, "out of memory");
         return NULL;
     }
-    for (unsigned i = 0; i < slots; i++) {
-        io->rx_iov[i] = (struct iovec){&io->buf[i * io->stride], slot_bytes};
-        io->rx_hdr[i].msg_hdr = (struct msghdr){
-            .msg_name = &io->rx_from[i],
-            .msg_iov = &io->rx_iov[i],
-            .msg_iovlen = 1,
-            .msg_control = &io->rx_control[i],
-        };
-        rearm(io, i);
+    io->conf = *conf;
+    io->worker = w;
+    io->flush = (struct wflush){.fn = on_flush, .arg = io};
+    io->coalesce.max_us = conf->coalesce_us;
+    if (udp_queue_init(&io->queue, conf->slots, kernel_has_gso()) == 0) {
+        if (open_backend(io, why) == 0)
+            return io;
+    } else {
+        snprintf(why, UDP_WHY_MAX, "out of memory");
     }
-    return io;
+    udp_io_free(io);
+    return NULL;
 }
 
 void udp_io_free(struct udp_io *io)
 {
     if (!io)
         return;
-    mem_free(io->buf);
-    mem_free(io->msg);
-    mem_free(io->rx_hdr);
-    mem_free(io->rx_iov);
-    mem_free(io->rx_from);
-    mem_free(io->rx_control);
-    mem_free(io->run);
-    mem_free(io->iov);
-    mem_free(io->head);
-    mem_free(io->copy);
-    mem_free(io->tx_hdr);
-    mem_free(io->tx_to);
-    mem_free(io->tx_control);
-    mem_free(io->tx_run);
+    worker_cancel_flush(&io->flush);
+    if (io->backend)
+        io->backend->close(io);
+    udp_queue_fini(&io->queue);
     mem_free(io);
+}
+
+const char *udp_io_backend(const struct udp_io *io)
+{
+    return io->backend->name;
 }
 
 bool udp_io_gso(const struct udp_io *io)
 {
-    return io->gso;
+    return io->queue.gso;
 }
 
 struct udp_stats *udp_io_stats(struct udp_io *io)
@@ -188,89 +108,52 @@ struct udp_stats *udp_io_stats(struct udp_io *io)
     return &io->stats;
 }
 
-static int set_int(int fd, int level, int name, int value)
+int udp_watch(struct udp_io *io, struct udp_sock *s, int fd, bool shared,
+              const struct udp_sock_ops *ops, void *arg)
 {
-    return setsockopt(fd, level, name, &value, sizeof(value)) == -1 ? -errno : 0;
+    *s = (struct udp_sock){.fd = fd, ._io = io, ._ops = ops, ._arg = arg};
+    int err = io->backend->watch(io, s, shared);
+
+    if (err)
+        *s = (struct udp_sock){.fd = fd};
+    return err;
 }
 
-static int family_of(int fd)
+void udp_unwatch(struct udp_sock *s)
 {
-    int domain = 0;
-    socklen_t len = sizeof(domain);
+    struct udp_io *io = s->_io;
 
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == -1 ? -errno : domain;
+    if (!io)
+        return;
+    udp_push(io);
+    io->backend->unwatch(io, s);
+    s->_io = NULL;
 }
 
-int udp_set_dont_fragment(int fd, bool on)
+void udp_send(struct udp_sock *s, const struct udp_out *out)
 {
-    if (family_of(fd) == AF_INET6)
-        return set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
-                       on ? IPV6_PMTUDISC_DO : IPV6_PMTUDISC_DONT);
-    return set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, on ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
+    struct udp_io *io = s->_io;
+
+    if (udp_queue_is_full(&io->queue))
+        udp_push(io);
+    worker_want_flush(io->worker, &io->flush);
+    udp_queue_add(&io->queue, s, out);
 }
 
-int udp_set_gro(int fd)
+void udp_send_copy(struct udp_sock *s, const struct addr *to, struct slice bytes)
 {
-    return set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+    struct udp_io *io = s->_io;
+
+    if (udp_queue_is_full(&io->queue))
+        udp_push(io);
+    worker_want_flush(io->worker, &io->flush);
+    udp_queue_add_copy(&io->queue, s, to, bytes);
 }
 
-int udp_open(const struct addr *at, bool reuseport, unsigned buffer_bytes)
+void udp_push(struct udp_io *io)
 {
-    struct sockaddr_storage ss;
-    unsigned len = addr_to_sockaddr(at, &ss);
-
-    if (len == 0)
-        return -EAFNOSUPPORT;
-    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd == -1)
-        return -errno;
-
-    int err = udp_set_dont_fragment(fd, false);
-    if (!err && at->family == ADDR_V6)
-        err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    if (!err && reuseport)
-        err = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!err && buffer_bytes > 0) {
-        /* The kernel clamps to its limits silently; a smaller buffer is not an error. */
-        err = set_int(fd, SOL_SOCKET, SO_RCVBUF, (int)buffer_bytes);
-        if (!err)
-            err = set_int(fd, SOL_SOCKET, SO_SNDBUF, (int)buffer_bytes);
-    }
-    if (!err && bind(fd, (const struct sockaddr *)&ss, len) == -1)
-        err = -errno;
-    if (err) {
-        close(fd);
-        return err;
-    }
-    return fd;
-}
-
-struct addr udp_local(int fd)
-{
-    struct sockaddr_storage ss = {0};
-    socklen_t len = sizeof(ss);
-
-    if (getsockname(fd, (struct sockaddr *)&ss, &len) == -1)
-        return (struct addr){0};
-    return addr_from_sockaddr((const struct sockaddr *)&ss);
-}
-
-int udp_own_addresses(struct addr *out, size_t max)
-{
-    struct ifaddrs *all;
-    size_t n = 0;
-
-    if (getifaddrs(&all) == -1)
-        return -errno;
-    for (const struct ifaddrs *i = all; i && n < max; i = i->ifa_next) {
-        if (!i->ifa_addr || !(i->ifa_flags & IFF_UP))
-            continue;
-        struct addr a = addr_from_sockaddr(i->ifa_addr);
-        if (a.family != ADDR_NONE)
-            out[n++] = addr_with_port(a, 0);
-    }
-    freeifaddrs(all);
-    return (int)n;
+    io->backend->push(io);
+    udp_queue_clear(&io->queue);
 }
 
 /* The length of each datagram in this read but the last, 0 when there is only one. */
@@ -284,193 +167,64 @@ static size_t merged_size(struct msghdr *h)
     return size > 0 ? (size_t)size : 0;
 }
 
-/* Takes one read apart into out (room for UDP_SLOT_PKTS). Returns the number of datagrams. */
-static unsigned split(struct udp_io *io, unsigned slot, struct udp_msg *out)
+unsigned udp_split(struct udp_io *io, const struct sockaddr *from, uint8_t *p, size_t len,
+                   struct msghdr *h, struct udp_msg *out)
 {
-    struct msghdr *h = &io->rx_hdr[slot].msg_hdr;
-    uint8_t *p = io->rx_iov[slot].iov_base;
-    size_t left = io->rx_hdr[slot].msg_len, seg = merged_size(h), at = 0;
+    size_t seg = merged_size(h), at = 0;
+    struct addr sender = addr_from_sockaddr(from);
     unsigned n = 0;
 
     /* More merged datagrams than any known kernel makes are cut off like a too long one. */
-    if (h->msg_flags & MSG_TRUNC || (seg > 0 && left > seg * UDP_SLOT_PKTS)) {
+    if (h->msg_flags & MSG_TRUNC || (seg > 0 && len > seg * UDP_SLOT_PKTS)) {
         counter_inc(&io->stats.truncated);
         return 0;
     }
-    struct addr from = addr_from_sockaddr((const struct sockaddr *)&io->rx_from[slot]);
     do {
-        size_t len = seg > 0 && left > seg ? seg : left;
-        out[n++] = (struct udp_msg){from, &p[at], len};
-        at += len;
-        left -= len;
-    } while (left > 0);
+        size_t one = seg > 0 && len > seg ? seg : len;
+        out[n++] = (struct udp_msg){sender, &p[at], one};
+        at += one;
+        len -= one;
+    } while (len > 0);
     return n;
 }
 
-/* Looking for a second datagram costs a fifth of taking the first: nobody asks for two who does not
- * expect them. */
-static int read_some(int fd, struct mmsghdr *h, unsigned budget)
+void udp_deliver(struct udp_io *io, struct udp_sock *s, const struct udp_msg *msg, unsigned n)
 {
-    if (budget > 1)
-        return recvmmsg(fd, h, budget, MSG_DONTWAIT, NULL);
-    ssize_t n = recvmsg(fd, &h->msg_hdr, MSG_DONTWAIT);
-    if (n == -1)
-        return -1;
-    h->msg_len = (unsigned)n;
-    return 1;
+    counter_add(&io->stats.recv_pkts, n);
+    io->handled += n;
+    worker_want_flush(io->worker, &io->flush);
+    s->_ops->recv(s->_arg, msg, n);
 }
 
-/* As udp_recv(); tells how many reads there were, too. */
-static unsigned recv_slots(struct udp_io *io, int fd, unsigned budget, struct udp_msg **out,
-                           unsigned *reads)
+void udp_tell_error(struct udp_io *io, struct udp_sock *s)
 {
-    unsigned kept = 0;
-
-    if (budget > io->slots)
-        budget = io->slots;
-    if (io->slots - io->used < budget)
-        udp_push(io);
-    if (io->queued == 0)
-        io->used = 0;
-
-    *out = io->msg;
-    int n = read_some(fd, &io->rx_hdr[io->used], budget);
-    for (int i = 0; i < n; i++) {
-        kept += split(io, io->used, &io->msg[kept]);
-        rearm(io, io->used++);
-    }
-    counter_add(&io->stats.recv_pkts, kept);
-    *reads = n > 0 ? (unsigned)n : 0;
-    return kept;
+    worker_want_flush(io->worker, &io->flush);
+    if (s->_ops->error)
+        s->_ops->error(s->_arg);
 }
 
-unsigned udp_recv(struct udp_io *io, int fd, unsigned budget, struct udp_msg **out)
+bool udp_may_be_of_an_earlier_one(int err)
 {
-    unsigned reads;
-
-    return recv_slots(io, fd, budget, out, &reads);
-}
-
-unsigned udp_recv_expected(struct udp_io *io, int fd, unsigned *expect, unsigned budget,
-                           struct udp_msg **out)
-{
-    unsigned reads, asked = *expect / UDP_CAUTION;
-
-    if (asked == 0)
-        asked = 1;
-    if (asked > budget)
-        asked = budget;
-    unsigned n = recv_slots(io, fd, asked, out, &reads);
-    if (reads < asked)
-        *expect = UDP_CAUTION * (reads > asked / 2 ? reads : asked / 2);
-    else if (asked > 1)
-        *expect = UDP_CAUTION * 2 * asked;
-    else
-        *expect = *expect < UDP_CAUTION ? UDP_CAUTION : *expect + 1;
-    return n;
-}
-
-/* True when a datagram may become the last one of the run. */
-static bool joins(const struct udp_io *io, const struct run *r, int fd, const struct addr *to,
-                  size_t len)
-{
-    return io->gso && r->fd == fd && !r->closed && len > 0 && len <= r->seg &&
-           r->pkts < UDP_RUN_PKTS && len <= UDP_RUN_BYTES - r->bytes && addr_eq(&r->to, to);
-}
-
-/* A new run, hung on the chain of its descriptor. Two descriptors with the same tail take turns at
- * beginning new chains; each one's order stays, because chains are sent by age. */
-static struct run *run_begin(struct udp_io *io, int fd, const struct addr *to, size_t len)
-{
-    struct run *r = &io->run[io->queued++];
-    unsigned *tail = &io->tail[(unsigned)fd % UDP_TAILS];
-    struct run *prev = *tail ? &io->run[*tail - 1] : NULL;
-
-    *r = (struct run){
-        .to = *to,
-        .fd = fd,
-        .first_iov = io->iovs,
-        .seg = len,
-        .closed = len == 0 || len > UDP_RUN_BYTES,
-    };
-    if (prev && prev->fd == fd)
-        prev->next = io->queued;
-    else
-        r->begins = true;
-    *tail = io->queued;
-    return r;
-}
-
-static void part(struct udp_io *io, struct run *r, const void *p, size_t len)
-{
-    if (len == 0)
-        return;
-    io->iov[io->iovs++] = (struct iovec){(void *)(uintptr_t)p, len};
-    r->iovs++;
-}
-
-/* Makes the datagram's place: the last run, if it fits, or a new one. */
-static struct run *place(struct udp_io *io, int fd, const struct addr *to, size_t len)
-{
-    struct run *r = io->queued > 0 ? &io->run[io->queued - 1] : NULL;
-
-    if (!r || !joins(io, r, fd, to, len))
-        r = run_begin(io, fd, to, len);
-    r->pkts++;
-    r->bytes += len;
-    if (len < r->seg)
-        r->closed = true;
-    return r;
-}
-
-static void make_room(struct udp_io *io)
-{
-    if (io->queued == io->slots || io->copies == io->slots || iov_cap(io) - io->iovs < UDP_PARTS ||
-        head_cap(io) - io->heads < UDP_HEAD_MAX)
-        udp_push(io);
-}
-
-void udp_send(struct udp_io *io, int fd, const struct addr *to, struct slice head,
-              struct slice body, unsigned pad)
-{
-    static const uint8_t zeros[4];
-
-    make_room(io);
-    struct wr w = wr_init(&io->head[io->heads], UDP_HEAD_MAX);
-    wr_bytes(&w, slice_sub(head, 0, UDP_HEAD_MAX));
-    io->heads += w.len;
-    struct run *r = place(io, fd, to, w.len + body.len + (pad & 3));
-    part(io, r, w.base, w.len);
-    part(io, r, body.p, body.len);
-    part(io, r, zeros, pad & 3);
-}
-
-void udp_send_copy(struct udp_io *io, int fd, const struct addr *to, struct slice bytes)
-{
-    make_room(io);
-    uint8_t *room = io->copy[io->copies++];
-    struct wr w = wr_init(room, UDP_COPY_MAX);
-
-    wr_bytes(&w, slice_sub(bytes, 0, UDP_COPY_MAX));
-    part(io, place(io, fd, to, w.len), room, w.len);
+    return err != EAGAIN && err != ENOBUFS && err != EMSGSIZE && err != EINVAL && err != EIO;
 }
 
 /* Sends a run that the kernel does not take as one, datagram by datagram. */
-static void send_singly(struct udp_io *io, const struct run *r, struct msghdr *h)
+static void send_singly(struct udp_io *io, const struct udp_run *r, struct msghdr *h)
 {
+    struct iovec *iov = io->queue.iov;
     unsigned end = r->first_iov + r->iovs;
 
     h->msg_control = NULL;
     h->msg_controllen = 0;
     for (unsigned i = r->first_iov; i < end;) {
         size_t len = 0;
-        h->msg_iov = &io->iov[i];
+        h->msg_iov = &iov[i];
         h->msg_iovlen = 0;
         while (i < end && len < r->seg) {
-            len += io->iov[i++].iov_len;
+            len += iov[i++].iov_len;
             h->msg_iovlen++;
         }
-        if (sendmsg(r->fd, h, MSG_DONTWAIT) != -1)
+        if (sendmsg(r->sock->fd, h, MSG_DONTWAIT) != -1)
             counter_inc(&io->stats.sent_pkts);
         else if (errno == EAGAIN || errno == ENOBUFS)
             counter_inc(&io->stats.full);
@@ -479,93 +233,16 @@ static void send_singly(struct udp_io *io, const struct run *r, struct msghdr *h
     }
 }
 
-/* The kernel's message for one run. */
-static void describe(struct udp_io *io, struct run *r, unsigned n)
+/* A run is refused as a whole when one datagram is too long for its route's MTU (a run is never
+ * fragmented) or when a device can't do runs; in the latter case none is tried again. */
+void udp_refused(struct udp_io *io, const struct udp_run *r, struct msghdr *h, int err)
 {
-    struct msghdr *h = &io->tx_hdr[n].msg_hdr;
-    uint16_t seg = (uint16_t)r->seg;
-
-    *h = (struct msghdr){
-        .msg_name = &io->tx_to[n],
-        .msg_namelen = addr_to_sockaddr(&r->to, &io->tx_to[n]),
-        .msg_iov = &io->iov[r->first_iov],
-        .msg_iovlen = r->iovs,
-    };
-    io->tx_run[n] = r;
-    if (r->pkts == 1)
-        return;
-    union gso_control *c = &io->tx_control[n];
-    c->hdr = (struct cmsghdr){
-        .cmsg_len = CMSG_LEN(sizeof(seg)),
-        .cmsg_level = IPPROTO_UDP,
-        .cmsg_type = UDP_SEGMENT,
-    };
-    memcpy(CMSG_DATA(&c->hdr), &seg, sizeof(seg));
-    h->msg_control = c;
-    h->msg_controllen = sizeof(*c);
-}
-
-/* Describes the runs of the chain that begins with `first`. Returns how many. */
-static unsigned gather(struct udp_io *io, struct run *first)
-{
-    struct run *r = first;
-
-    for (unsigned n = 0;; r = &io->run[r->next - 1]) {
-        describe(io, r, n++);
-        if (r->next == 0)
-            return n;
-    }
-}
-
-/* What to do about a run that was refused: one datagram too long for its route's MTU (a run is
- * never fragmented) or a device that can't do it; in the latter case none is tried again. */
-static void refused(struct udp_io *io, unsigned at, int err)
-{
-    const struct run *r = io->tx_run[at];
-
     if (err == EAGAIN || err == ENOBUFS) {
         counter_add(&io->stats.full, r->pkts);
     } else if (r->pkts > 1 && (err == EINVAL || err == EMSGSIZE || err == EIO)) {
-        io->gso = io->gso && err != EIO;
-        send_singly(io, r, &io->tx_hdr[at].msg_hdr);
+        io->queue.gso = io->queue.gso && err != EIO;
+        send_singly(io, r, h);
     } else {
         counter_add(&io->stats.failed, r->pkts);
     }
-}
-
-/* True for an error that may be an ICMP message about an earlier datagram (net/icmp_queue.h): it is
- * told once, and the datagram at hand has not been sent. */
-static bool may_be_of_an_earlier_one(int err)
-{
-    return err != EAGAIN && err != ENOBUFS && err != EMSGSIZE && err != EINVAL && err != EIO;
-}
-
-static void send_chain(struct udp_io *io, int fd, unsigned n)
-{
-    unsigned done = 0, again = UINT_MAX; /* the one that is tried a second time */
-
-    while (done < n) {
-        int sent = sendmmsg(fd, &io->tx_hdr[done], n - done, MSG_DONTWAIT);
-        for (int i = 0; i < sent; i++)
-            counter_add(&io->stats.sent_pkts, io->tx_run[done++]->pkts);
-        if (sent > 0 || (sent == -1 && errno == EINTR))
-            continue;
-        if (again != done && may_be_of_an_earlier_one(errno)) {
-            again = done;
-            continue;
-        }
-        refused(io, done++, errno); /* the first of the rest: drop that one, try the others */
-    }
-}
-
-void udp_push(struct udp_io *io)
-{
-    for (unsigned i = 0; i < io->queued; i++) {
-        struct run *r = &io->run[i];
-        io->tail[(unsigned)r->fd % UDP_TAILS] = 0;
-        if (r->begins)
-            send_chain(io, r->fd, gather(io, r));
-    }
-    io->queued = io->iovs = io->copies = 0;
-    io->heads = 0;
 }

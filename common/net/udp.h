@@ -1,18 +1,21 @@
-/* UDP in batches: open sockets, receive up to a budget at once, queue answers, send them together.
+/* UDP in batches: sockets that a worker watches, datagrams in, datagrams out.
  *
- * One `struct udp_io` per worker holds the receive slots and the send queue. What was received is
- * forwarded without a copy: udp_send() borrows the payload, which stays in its slot until it is on
- * its way.
+ * One `struct udp_io` per worker. It calls a socket's `recv` with a batch of datagrams; what that
+ * sends leaves together at the end of the loop turn. What was received is forwarded without a copy:
+ * udp_send() borrows the payload, which stays where it arrived until it is on its way.
  *
- *     n = udp_recv(io, fd, budget, &msg);
- *     for (i < n) ... udp_send(io, other_fd, &to, header, payload of msg[i], 0);
- *     ...                                     more sockets of the same loop turn
- *     udp_push(io);                           end of the turn
+ *     udp_open() -> udp_watch()      ... ops->recv(arg, msg, n)
+ *                                          for (i < n) udp_send(other, {to, header, payload})
+ *                                    ... end of the turn: everything queued is sent
  *
- * A udp_msg is always one datagram, and the queue keeps the order within a descriptor. Below that,
- * datagrams travel in runs wherever the kernel can: it merges what arrives together (UDP_GRO, see
- * udp_set_gro()), and neighbours in the queue of equal length to one address (the last may be
- * shorter) leave as one send (UDP_SEGMENT), whatever heads were put before their bodies.
+ * Two back ends do the same work, chosen when the io is made: epoll with recvmmsg and sendmmsg,
+ * and io_uring (multishot receive into a ring of buffers, one system call for all sends of a
+ * turn), which wants Linux 6.1. See udp_backend.h.
+ *
+ * A udp_msg is always one datagram, and the queue keeps the order within a socket. Below that,
+ * datagrams travel in runs wherever the kernel can: it merges what arrives together (UDP_GRO), and
+ * neighbours in the queue of equal length to one address (the last may be shorter) leave as one
+ * send (UDP_SEGMENT), whatever heads were put before their bodies.
  * Worker-owned. SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_NET_UDP_H
 #define SORI_NET_UDP_H
@@ -22,12 +25,25 @@
 
 #define UDP_HEAD_MAX     64    /* bytes of header that udp_send() copies */
 #define UDP_DATAGRAM_MAX 65535 /* no datagram is longer */
+#define UDP_COPY_MAX     2048  /* bytes that udp_send_copy() takes */
 
-/* One datagram. p is valid until the next udp_recv() on the same udp_io. */
+struct event;
+struct udp_io;
+struct worker;
+
+/* One datagram. p is valid until the recv callback returns, and for what it queued until sent. */
 struct udp_msg {
     struct addr from;
     uint8_t *p;
     size_t len;
+};
+
+/* One datagram to send: head (at most UDP_HEAD_MAX bytes, copied), body (borrowed until it is
+ * sent), pad (0..3) zero bytes. */
+struct udp_out {
+    const struct addr *to;
+    struct slice head, body;
+    unsigned pad;
 };
 
 struct udp_stats {
@@ -35,16 +51,49 @@ struct udp_stats {
     struct counter truncated; /* longer than a slot, dropped */
     struct counter full;      /* send buffer or device queue full: dropped */
     struct counter failed;    /* refused by the kernel: no route, too long, not permitted */
+    struct counter turns;     /* loop turns in which anything was received */
 };
 
-struct udp_io;
+/* What the owner of a socket is called for, in the worker's thread. Either may close this or any
+ * other socket. */
+struct udp_sock_ops {
+    void (*recv)(void *arg, const struct udp_msg *msg, unsigned n);
+    /* The socket's error queue may hold something (net/icmp_queue.h). May be NULL. */
+    void (*error)(void *arg);
+};
 
-/* slots: reads in flight, and runs queued, at most (>= 1). slot_bytes: the longest that is taken;
- * slots are not touched beyond what arrives, so UDP_DATAGRAM_MAX costs address space only. NULL
- * without memory.
- */
-struct udp_io *udp_io_new(unsigned slots, size_t slot_bytes);
-void udp_io_free(struct udp_io *io); /* NULL is allowed; what is queued is dropped */
+/* A watched socket; embedded in its owner's struct. */
+struct udp_sock {
+    int fd;
+    struct udp_io *_io;
+    const struct udp_sock_ops *_ops;
+    void *_arg;
+    struct event *_readable; /* epoll */
+    unsigned _expect;        /* epoll: eight times how many reads to ask for at once */
+    uint32_t _slot;          /* io_uring */
+};
+
+enum udp_backend_wish { UDP_AUTO, UDP_EPOLL, UDP_URING };
+
+struct udp_io_conf {
+    enum udp_backend_wish backend;
+    unsigned slots;       /* reads in flight, and runs queued, at most; a power of two */
+    size_t slot_bytes;    /* the longest datagram, or merged read, that is taken; slots are not
+                           * touched beyond what arrives: UDP_DATAGRAM_MAX costs address space */
+    uint64_t coalesce_us; /* how long arrivals may wait for company under load; 0 = not at all */
+};
+
+/* Makes an io for a worker, whose thread need not run yet. NULL when memory is out, or when
+ * UDP_URING is wished and cannot be had; why (UDP_WHY_MAX bytes) then says what is missing. With
+ * UDP_AUTO why says so too when epoll was taken for want of io_uring; else it is empty. */
+#define UDP_WHY_MAX 96
+struct udp_io *udp_io_new(struct worker *w, const struct udp_io_conf *conf, char why[UDP_WHY_MAX]);
+
+/* Frees it; all sockets must have been unwatched. What is queued is dropped. NULL is allowed. */
+void udp_io_free(struct udp_io *io);
+
+/* "epoll" or "io_uring". */
+const char *udp_io_backend(const struct udp_io *io);
 
 /* True while runs are sent as one: the kernel can (probed when the io was made), and no device has
  * refused for good. */
@@ -66,33 +115,29 @@ int udp_own_addresses(struct addr *out, size_t max);
 /* Sets or clears DF on what fd sends from now on. Returns 0 or -errno. */
 int udp_set_dont_fragment(int fd, bool on);
 
-/* Lets the kernel merge datagrams of one sender that arrive together. Only for descriptors that are
- * read by udp_recv() with slots of UDP_DATAGRAM_MAX: a merged read is as long as that. Returns 0,
- * or -errno where the kernel can't (before Linux 5.0): nothing is lost but speed. */
+/* Lets the kernel merge datagrams of one sender that arrive together: one read gives up to 128.
+ * Only for sockets of an io with slots of UDP_DATAGRAM_MAX: a merged read is as long as that.
+ * Returns 0, or -errno where the kernel can't (before Linux 5.0): nothing is lost but speed. */
 int udp_set_gro(int fd);
 
-/* Reads at most budget times (and at most `slots` times) and gives the datagrams in *out; one read
- * gives one datagram, or up to 128 after udp_set_gro().
- * Returns their number, 0 when nothing waits; errors that belong to one earlier datagram (ICMP) are
- * swallowed. When the slots run out it sends what is queued first. */
-unsigned udp_recv(struct udp_io *io, int fd, unsigned budget, struct udp_msg **out);
+/* Watches fd from now on: *s is filled, ops->recv(arg, ...) called. shared: many senders use this
+ * socket, so that reading it in large batches pays. ops and s outlive the watch.
+ * Returns 0 or -ENOMEM. */
+int udp_watch(struct udp_io *io, struct udp_sock *s, int fd, bool shared,
+              const struct udp_sock_ops *ops, void *arg);
 
-/* The same, but asks for about as many reads at once as lately came together: a socket that has one
- * datagram whenever it is ready costs one system call, not a search for a second. *expect starts as
- * 0, belongs to fd and is only this function's to read. What is left makes fd readable again. */
-unsigned udp_recv_expected(struct udp_io *io, int fd, unsigned *expect, unsigned budget,
-                           struct udp_msg **out);
+/* Sends what is queued and ends the watch; s->fd stays open and is the caller's. A socket that is
+ * not watched (zeroed) is allowed. */
+void udp_unwatch(struct udp_sock *s);
 
-/* Queues one datagram: head (at most UDP_HEAD_MAX bytes, copied), body (borrowed until udp_push()),
- * pad (0..3) zero bytes. fd must stay open until udp_push(). A full queue is sent first. */
-void udp_send(struct udp_io *io, int fd, const struct addr *to, struct slice head,
-              struct slice body, unsigned pad);
+/* Queues one datagram. A full queue is sent first. */
+void udp_send(struct udp_sock *s, const struct udp_out *out);
 
-/* Queues one datagram whose bytes (at most 2048) are copied. */
-void udp_send_copy(struct udp_io *io, int fd, const struct addr *to, struct slice bytes);
+/* Queues one datagram whose bytes (at most UDP_COPY_MAX) are copied. */
+void udp_send_copy(struct udp_sock *s, const struct addr *to, struct slice bytes);
 
-/* Sends all that is queued, grouped by descriptor. Never waits: what the kernel does not take is
- * dropped and counted. */
+/* Sends all that is queued. Never waits: what the kernel does not take is dropped and counted. The
+ * io does so at the end of the turn; who lends bytes that go away earlier calls it before. */
 void udp_push(struct udp_io *io);
 
 #endif

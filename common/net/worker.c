@@ -16,10 +16,12 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A timer that sets itself into the past must not keep sockets waiting for ever. */
 #define WORKER_TIMERS_PER_TURN 4096
+#define WORKER_LINGER_MAX_US   (10 * US_PER_MS)
 
 struct mail {
     struct mail *next;
@@ -39,8 +41,9 @@ struct worker {
     struct timerwheel *wheel;
     struct turn_clock *clock;
     struct list flush;
-    uint64_t armed_us; /* when tick fires, CLOCK_NEVER: not armed */
-    bool again;        /* something is left for the next turn: it must not wait */
+    uint64_t linger_us; /* how long the next turn sleeps before it waits */
+    uint64_t armed_us;  /* when tick fires, CLOCK_NEVER: not armed */
+    bool again;         /* something is left for the next turn: it must not wait */
     bool started;
     int efd;
     unsigned index;
@@ -152,9 +155,19 @@ static void run_flush(struct worker *w)
         w->again = true;
 }
 
+static void linger(struct worker *w)
+{
+    const struct timespec t = {.tv_nsec = (long)(w->linger_us * 1000)};
+
+    if (w->linger_us > 0 && !w->again)
+        nanosleep(&t, NULL);
+    w->linger_us = 0;
+}
+
 static void turn(struct worker *w)
 {
     arm_tick(w);
+    linger(w);
     int flags = EVLOOP_ONCE | (w->again ? EVLOOP_NONBLOCK : 0);
     w->again = false;
     w->clock->fresh = false;
@@ -302,6 +315,11 @@ void worker_want_flush(struct worker *w, struct wflush *f)
 {
     if (!list_linked(&f->_link))
         list_append(&w->flush, &f->_link);
+}
+
+void worker_linger(struct worker *w, uint64_t us)
+{
+    w->linger_us = us < WORKER_LINGER_MAX_US ? us : WORKER_LINGER_MAX_US;
 }
 
 void worker_cancel_flush(struct wflush *f)

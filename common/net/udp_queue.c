@@ -1,0 +1,168 @@
+/* Datagrams on their way out, merged into runs.
+ *
+ * Called by udp.c (adding) and the back ends (sending). SPDX-License-Identifier: BSD-3-Clause */
+#include "net/udp_queue.h"
+
+#include <errno.h>
+#include <netinet/udp.h>
+
+#include "base/mem.h"
+
+#define RUN_PKTS     64    /* datagrams that every kernel takes as one run */
+#define RUN_BYTES    65000 /* and bytes: IPv4 has 65507 for them */
+#define QUEUED_PKTS  16    /* datagrams that may be queued for each run, on average */
+#define PARTS        3     /* of a queued datagram: head, body, padding */
+#define HEAD_AVERAGE 16    /* bytes of a head; many heads of UDP_HEAD_MAX fill the queue early */
+
+static size_t iov_cap(const struct udp_queue *q)
+{
+    return (size_t)q->cap * QUEUED_PKTS * PARTS;
+}
+
+static size_t head_cap(const struct udp_queue *q)
+{
+    return (size_t)q->cap * QUEUED_PKTS * HEAD_AVERAGE;
+}
+
+int udp_queue_init(struct udp_queue *q, unsigned cap, bool gso)
+{
+    *q = (struct udp_queue){.gso = gso, .cap = cap};
+    q->run = mem_calloc(cap, sizeof(*q->run));
+    q->iov = mem_calloc(iov_cap(q), sizeof(*q->iov));
+    q->head = mem_calloc(head_cap(q), 1);
+    q->copy = mem_calloc(cap, sizeof(*q->copy));
+    q->hdr = mem_calloc(cap, sizeof(*q->hdr));
+    q->to = mem_calloc(cap, sizeof(*q->to));
+    q->control = mem_calloc(cap, sizeof(*q->control));
+    return q->run && q->iov && q->head && q->copy && q->hdr && q->to && q->control ? 0 : -ENOMEM;
+}
+
+void udp_queue_fini(struct udp_queue *q)
+{
+    mem_free(q->run);
+    mem_free(q->iov);
+    mem_free(q->head);
+    mem_free(q->copy);
+    mem_free(q->hdr);
+    mem_free(q->to);
+    mem_free(q->control);
+    *q = (struct udp_queue){0};
+}
+
+bool udp_queue_is_full(const struct udp_queue *q)
+{
+    return q->n == q->cap || q->copies == q->cap || iov_cap(q) - q->iovs < PARTS ||
+           head_cap(q) - q->heads < UDP_HEAD_MAX;
+}
+
+/* True when a datagram may become the last one of the run. */
+static bool joins(const struct udp_queue *q, const struct udp_run *r, const struct udp_sock *s,
+                  const struct addr *to, size_t len)
+{
+    return q->gso && r->sock == s && !r->closed && len > 0 && len <= r->seg && r->pkts < RUN_PKTS &&
+           len <= RUN_BYTES - r->bytes && addr_eq(&r->to, to);
+}
+
+/* A new run, hung on the chain of its socket. Two descriptors with the same tail take turns at
+ * beginning new chains; each one's order stays, because chains are sent by age. */
+static struct udp_run *run_begin(struct udp_queue *q, struct udp_sock *s, const struct addr *to,
+                                 size_t len)
+{
+    struct udp_run *r = &q->run[q->n++];
+    unsigned *tail = &q->tail[(unsigned)s->fd % UDP_TAILS];
+    struct udp_run *prev = *tail ? &q->run[*tail - 1] : NULL;
+
+    *r = (struct udp_run){
+        .to = *to,
+        .sock = s,
+        .first_iov = q->iovs,
+        .seg = len,
+        .closed = len == 0 || len > RUN_BYTES,
+    };
+    if (prev && prev->sock == s)
+        prev->next = q->n;
+    else
+        r->begins = true;
+    *tail = q->n;
+    return r;
+}
+
+static void part(struct udp_queue *q, struct udp_run *r, const void *p, size_t len)
+{
+    if (len == 0)
+        return;
+    q->iov[q->iovs++] = (struct iovec){(void *)(uintptr_t)p, len};
+    r->iovs++;
+}
+
+/* Makes the datagram's place: the last run, if it fits, or a new one. */
+static struct udp_run *place(struct udp_queue *q, struct udp_sock *s, const struct addr *to,
+                             size_t len)
+{
+    struct udp_run *r = q->n > 0 ? &q->run[q->n - 1] : NULL;
+
+    if (!r || !joins(q, r, s, to, len))
+        r = run_begin(q, s, to, len);
+    r->pkts++;
+    r->bytes += len;
+    if (len < r->seg)
+        r->closed = true;
+    return r;
+}
+
+void udp_queue_add(struct udp_queue *q, struct udp_sock *s, const struct udp_out *out)
+{
+    static const uint8_t zeros[4];
+    struct wr w = wr_init(&q->head[q->heads], UDP_HEAD_MAX);
+    unsigned pad = out->pad & 3;
+
+    wr_bytes(&w, slice_sub(out->head, 0, UDP_HEAD_MAX));
+    q->heads += w.len;
+    struct udp_run *r = place(q, s, out->to, w.len + out->body.len + pad);
+    part(q, r, w.base, w.len);
+    part(q, r, out->body.p, out->body.len);
+    part(q, r, zeros, pad);
+}
+
+void udp_queue_add_copy(struct udp_queue *q, struct udp_sock *s, const struct addr *to,
+                        struct slice bytes)
+{
+    uint8_t *room = q->copy[q->copies++];
+    struct wr w = wr_init(room, UDP_COPY_MAX);
+
+    wr_bytes(&w, slice_sub(bytes, 0, UDP_COPY_MAX));
+    part(q, place(q, s, to, w.len), room, w.len);
+}
+
+struct msghdr *udp_queue_describe(struct udp_queue *q, const struct udp_run *r, unsigned at)
+{
+    struct msghdr *h = &q->hdr[at].msg_hdr;
+    uint16_t seg = (uint16_t)r->seg;
+
+    *h = (struct msghdr){
+        .msg_name = &q->to[at],
+        .msg_namelen = addr_to_sockaddr(&r->to, &q->to[at]),
+        .msg_iov = &q->iov[r->first_iov],
+        .msg_iovlen = r->iovs,
+    };
+    if (r->pkts == 1)
+        return h;
+    union udp_gso_control *c = &q->control[at];
+    c->hdr = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof(seg)),
+        .cmsg_level = IPPROTO_UDP,
+        .cmsg_type = UDP_SEGMENT,
+    };
+    memcpy(CMSG_DATA(&c->hdr), &seg, sizeof(seg));
+    h->msg_control = c;
+    h->msg_controllen = sizeof(*c);
+    return h;
+}
+
+void udp_queue_clear(struct udp_queue *q)
+{
+    for (unsigned i = 0; i < q->n; i++)
+        q->tail[(unsigned)q->run[i].sock->fd % UDP_TAILS] = 0;
+    q->n = q->iovs = q->copies = 0;
+    q->heads = 0;
+}
