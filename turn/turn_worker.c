@@ -22,7 +22,7 @@
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_udp_listener.h"
 
-#define IO_SLOTS      1024 /* reads in flight */
+#define IO_SLOTS      512 /* reads in flight */
 #define RELAYS_EXPECT 256  /* relay sockets; the table grows */
 
 #define REPORTS 16 /* looks at what is due per usage_interval */
