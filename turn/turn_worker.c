@@ -23,7 +23,7 @@
 #include "turn/turn_udp_listener.h"
 
 #define IO_SLOTS      512 /* reads in flight */
-#define RELAYS_EXPECT 256  /* relay sockets; the table grows */
+#define RELAYS_EXPECT 256 /* relay sockets; the table grows */
 
 #define REPORTS 16 /* looks at what is due per usage_interval */
 
