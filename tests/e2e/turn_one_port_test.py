@@ -1,4 +1,5 @@
-"""One port number serves every transport: what a client speaks shows in its first byte.
+"""Port 443 serves every transport, what a client speaks shows in its first byte; and the daemon needs
+no capability but the one for ports below 1024.
 SPDX-License-Identifier: BSD-3-Clause
 """
 import re
@@ -40,9 +41,10 @@ dtls = yes
 
 @pytest.fixture(scope="module")
 def port():
-    port = free_port()
+    port = 443
     d = Daemon("sori-turn", CONFIG.format(port=port),
-               files={"secret": SECRET + "\n", "users": f"{USER}:{PASSWORD}\n"})
+               files={"secret": SECRET + "\n", "users": f"{USER}:{PASSWORD}\n"},
+               prefix=["setpriv", "--bounding-set", "-all,+net_bind_service"])
     make_cert(d.folder)
     with d:
         yield port
