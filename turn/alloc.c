@@ -23,19 +23,18 @@
 int alloc_table_init(struct alloc_table *t, uint64_t now_us)
 {
     *t = (struct alloc_table){0};
-    if (htable_init(&t->_by_tuple, ALLOC_EXPECT) != 0)
-        return -ENOMEM;
-    t->_expiry = timerwheel_new(now_us);
-    if (!t->_expiry) {
-        htable_fini(&t->_by_tuple);
-        return -ENOMEM;
-    }
-    return 0;
+    if (htable_init(&t->_by_tuple, ALLOC_EXPECT) == 0 && htable_init(&t->_by_next, 1) == 0 &&
+        htable_init(&t->_by_serial, 1) == 0 && (t->_expiry = timerwheel_new(now_us)) != NULL)
+        return 0;
+    alloc_table_fini(t);
+    return -ENOMEM;
 }
 
 void alloc_table_fini(struct alloc_table *t)
 {
     htable_fini(&t->_by_tuple);
+    htable_fini(&t->_by_next);
+    htable_fini(&t->_by_serial);
     timerwheel_free(t->_expiry);
     *t = (struct alloc_table){0};
 }
@@ -77,12 +76,25 @@ void alloc_free(struct alloc *a)
         crypto_wipe(a->grant, sizeof(*a->grant));
     mem_free(a->grant);
     tcp_meter_unref(a->meter);
+    mem_free(a->mobile);
     mem_free(a);
 }
 
 struct slice alloc_user(const struct alloc *a)
 {
     return slice_of(a->user, a->user_len);
+}
+
+static struct alloc *find_next(const struct alloc_table *t, const struct five_tuple *client)
+{
+    struct hnode *n = htable_first(&t->_by_next, five_tuple_hash(client));
+
+    for (; n; n = htable_next(n)) {
+        const struct alloc_mobile *m = CONTAINER_OF(n, struct alloc_mobile, by_next);
+        if (five_tuple_eq(&m->next.tuple, client))
+            return m->alloc;
+    }
+    return NULL;
 }
 
 struct alloc *alloc_find(const struct alloc_table *t, const struct five_tuple *client)
@@ -94,17 +106,64 @@ struct alloc *alloc_find(const struct alloc_table *t, const struct five_tuple *c
         if (five_tuple_eq(&a->tuple, client))
             return a;
     }
-    return NULL;
+    return t->_by_next.count > 0 ? find_next(t, client) : NULL;
+}
+
+int alloc_make_mobile(struct alloc *a)
+{
+    a->mobile = mem_zalloc(sizeof(*a->mobile));
+    if (!a->mobile)
+        return -ENOMEM;
+    a->mobile->alloc = a;
+    return 0;
+}
+
+struct alloc *alloc_by_serial(const struct alloc_table *t, uint64_t serial)
+{
+    struct hnode *n = htable_first(&t->_by_serial, serial);
+
+    return n ? CONTAINER_OF(n, struct alloc_mobile, by_serial)->alloc : NULL;
+}
+
+void alloc_move_begin(struct alloc_table *t, struct alloc *a, const struct alloc_place *to)
+{
+    a->mobile->next = *to;
+    a->moving = true;
+    htable_add(&t->_by_next, &a->mobile->by_next, five_tuple_hash(&a->mobile->next.tuple));
+}
+
+void alloc_move_cancel(struct alloc_table *t, struct alloc *a)
+{
+    htable_del(&t->_by_next, &a->mobile->by_next);
+    a->moving = false;
+}
+
+void alloc_move_end(struct alloc_table *t, struct alloc *a)
+{
+    alloc_move_cancel(t, a);
+    htable_del(&t->_by_tuple, &a->node);
+    a->tuple = a->mobile->next.tuple;
+    a->via = a->mobile->next.via;
+    a->link = a->mobile->next.link;
+    a->at = a->mobile->next.at;
+    a->mobile->lost = false;
+    htable_add(&t->_by_tuple, &a->node, five_tuple_hash(&a->tuple));
 }
 
 void alloc_add(struct alloc_table *t, struct alloc *a)
 {
     a->serial = ++t->_serial;
     htable_add(&t->_by_tuple, &a->node, five_tuple_hash(&a->tuple));
+    if (a->mobile)
+        htable_add(&t->_by_serial, &a->mobile->by_serial, a->serial);
 }
 
 void alloc_del(struct alloc_table *t, struct alloc *a)
 {
+    if (a->moving)
+        alloc_move_cancel(t, a);
+    if (a->mobile)
+        htable_del(&t->_by_serial, &a->mobile->by_serial);
     timer_cancel(t->_expiry, &a->timer);
     htable_del(&t->_by_tuple, &a->node);
 }
@@ -146,6 +205,15 @@ void alloc_refresh(struct alloc_table *t, struct alloc *a, uint32_t lifetime_s, 
 {
     a->lifetime_s = lifetime_s;
     a->until_us = a->second.until_us = now_us + lifetime_s * US_PER_S;
+    alloc_rearm(t, a);
+}
+
+void alloc_shorten(struct alloc_table *t, struct alloc *a, uint64_t until_us)
+{
+    if (a->until_us > until_us)
+        a->until_us = until_us;
+    if (a->second.until_us > until_us)
+        a->second.until_us = until_us;
     alloc_rearm(t, a);
 }
 

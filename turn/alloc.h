@@ -25,6 +25,27 @@ struct alloc_second {
     uint16_t pool;
 };
 
+/* Where a mobile allocation's client is going to be (RFC 8016): the same members as in struct
+ * alloc.
+ */
+struct alloc_place {
+    struct five_tuple tuple;
+    struct addr via;
+    void *link;
+    uint16_t at;
+};
+
+/* What a mobile allocation has besides: mobility.c. */
+struct alloc_mobile {
+    struct hnode by_serial, by_next; /* in the table; by_next while moving */
+    struct alloc *alloc;
+    struct alloc_place next;
+    uint16_t moves;              /* so far, modulo 2^16 */
+    uint64_t moved_us;           /* when it began the last one */
+    uint8_t tid[STUN_TID_BYTES]; /* of the Refresh that asked for it */
+    bool lost;                   /* its connection is gone: nobody is there */
+};
+
 struct alloc {
     struct hnode node;  /* in the table, by tuple */
     struct timer timer; /* deadline_us = when the first of its relayed addresses expires */
@@ -36,6 +57,9 @@ struct alloc {
     struct addr via; /* over UDP: the proxy that its client's datagrams come through and go back to;
                         ADDR_NONE: none, they go to the client */
     void *link;      /* the shell's: the client's connection or association; NULL over UDP */
+    struct alloc_mobile *mobile; /* owned; NULL: it has no tickets */
+    uint16_t at; /* the worker where its client's packets come in: another one after a move */
+    bool moving; /* mobile->next is where it will be; in the table by that tuple, too */
     struct perm_table perms;
     struct chan_table chans;
     struct throttle throttle;
@@ -62,7 +86,7 @@ struct alloc {
 
 /* All allocations of one worker. */
 struct alloc_table {
-    struct htable _by_tuple;
+    struct htable _by_tuple, _by_next, _by_serial;
     struct timerwheel *_expiry;
     uint64_t _serial;
 };
@@ -90,8 +114,26 @@ void alloc_free(struct alloc *a);
 /* The USERNAME that made it; lent. */
 struct slice alloc_user(const struct alloc *a);
 
-/* The client's allocation, or NULL. */
+/* The client's allocation (by the 5-tuple that it has or is moving to), or NULL. */
 struct alloc *alloc_find(const struct alloc_table *t, const struct five_tuple *client);
+
+/* Makes a, which is in no table yet, mobile. Returns 0 or -ENOMEM. */
+int alloc_make_mobile(struct alloc *a);
+
+/* True when it is mobile and nobody is there. */
+static inline bool alloc_is_lost(const struct alloc *a)
+{
+    return a->mobile && a->mobile->lost;
+}
+
+/* The mobile allocation of this serial, or NULL. */
+struct alloc *alloc_by_serial(const struct alloc_table *t, uint64_t serial);
+
+/* a, mobile and not moving, is found by the 5-tuple of `to`, too; then either a is there and
+ * nowhere else, or all is as before. */
+void alloc_move_begin(struct alloc_table *t, struct alloc *a, const struct alloc_place *to);
+void alloc_move_end(struct alloc_table *t, struct alloc *a);
+void alloc_move_cancel(struct alloc_table *t, struct alloc *a);
 
 /* Adds a to the table (no other may have its tuple), or takes it out. */
 void alloc_add(struct alloc_table *t, struct alloc *a);
@@ -125,6 +167,9 @@ void alloc_refresh(struct alloc_table *t, struct alloc *a, uint32_t lifetime_s, 
 /* The same for its relayed address of one family, which it must have. */
 void alloc_refresh_family(struct alloc_table *t, struct alloc *a, uint8_t family,
                           uint32_t lifetime_s, uint64_t now_us);
+
+/* Lets it expire at until_us at the latest. */
+void alloc_shorten(struct alloc_table *t, struct alloc *a, uint64_t until_us);
 
 /* Sets the timer again after an address has gone. */
 void alloc_rearm(struct alloc_table *t, struct alloc *a);

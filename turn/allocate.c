@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "turn/connect.h"
+#include "turn/mobility.h"
 #include "turn/tcp_meter.h"
 
 #define BIND_TRIES  8    /* ports tried when other programs sit on ours */
@@ -19,7 +20,7 @@
 /* What an Allocate asks for, decoded. */
 struct wish {
     uint8_t family;
-    bool tcp;
+    bool tcp, mobile;
     enum portpool_want ports;
     bool has_token;
     struct slice token;
@@ -151,6 +152,8 @@ static int wish_decode(const struct request *r, struct wish *out)
         stun_first_byte_decode(&transport, value, 4) != 0)
         return STUN_ERR_BAD_REQUEST;
     int err = wish_transport(r, transport, &out->tcp);
+    if (!err)
+        err = mobility_wanted(r, out->tcp, &out->mobile);
     if (!err)
         err = wish_ports(r, out);
     if (!err)
@@ -318,6 +321,8 @@ static void answer(const struct request *r, const struct alloc *a, struct wr *w)
     if (a->has_token)
         stun_put(w, STUN_ATTR_RESERVATION_TOKEN, slice_of(a->token, sizeof(a->token)));
     stun_put_xaddr(w, STUN_ATTR_XOR_MAPPED_ADDRESS, &r->from->client, r->msg->tid);
+    if (a->mobile)
+        mobility_put_ticket(r, a, w);
 }
 
 static bool is_retransmission(const struct alloc *a, const struct request *r)
@@ -326,7 +331,7 @@ static bool is_retransmission(const struct alloc *a, const struct request *r)
 }
 
 /* A new allocation for r's client, without addresses yet. NULL when memory is out. */
-static struct alloc *make(const struct request *r, bool tcp)
+static struct alloc *make(const struct request *r, bool tcp, bool mobile)
 {
     struct turn_core *c = r->core;
     struct alloc *a = alloc_new(r->from, r->id.username, r->now_us);
@@ -340,10 +345,11 @@ static struct alloc *make(const struct request *r, bool tcp)
         a->throttle.user = &quota_rule_of(c->shared->quota, r->realm)->bytes;
     memcpy(a->tid, r->msg->tid, STUN_TID_BYTES);
     a->tcp = tcp;
+    a->at = (uint16_t)(c->forwarded ? c->came_from : c->worker);
     if (tcp)
         a->meter = tcp_meter_new(&c->shared->limits.throttle, a->throttle.user, c->shared->quota,
                                  a->account);
-    if ((!tcp || a->meter) && keep_token(a, r) == 0)
+    if ((!tcp || a->meter) && (!mobile || alloc_make_mobile(a) == 0) && keep_token(a, r) == 0)
         return a;
     alloc_free(a);
     return NULL;
@@ -367,7 +373,7 @@ int allocate_request(struct request *r, struct wr *w)
                   : STUN_ERR_INSUFFICIENT_CAPACITY;
     if (err)
         return err;
-    struct alloc *a = make(r, wish.tcp);
+    struct alloc *a = make(r, wish.tcp, wish.mobile);
     if (!a)
         return STUN_ERR_INSUFFICIENT_CAPACITY;
     err = wish.additional ? acquire_both(c, a, &wish, r->now_us) : acquire(c, a, &wish, r->now_us);
@@ -433,12 +439,19 @@ int allocate_refresh(struct request *r, struct wr *w)
     struct turn_core *c = r->core;
     uint32_t lifetime_s;
     uint8_t family;
+    struct slice ticket;
+    bool moves = stun_find(r->msg, STUN_ATTR_MOBILITY_TICKET, &ticket);
 
+    int err = moves ? wish_lifetime(r, &lifetime_s) : 0;
+    if (!err && moves)
+        err = mobility_refresh(r, ticket);
+    if (err)
+        return err;
     if (!r->alloc)
         return STUN_ERR_ALLOCATION_MISMATCH;
     if (!request_is_owners(r, r->alloc))
         return STUN_ERR_WRONG_CREDENTIALS;
-    int err = refresh_family(r, &family);
+    err = refresh_family(r, &family);
     if (!err)
         err = wish_lifetime(r, &lifetime_s);
     if (err)
@@ -449,6 +462,8 @@ int allocate_refresh(struct request *r, struct wr *w)
     lifetime_s = within_token(r, lifetime_s);
     if (keep_token(r->alloc, r) != 0)
         return STUN_ERR_INSUFFICIENT_CAPACITY;
+    if (moves)
+        mobility_put_ticket(r, r->alloc, w);
     if (lifetime_s == 0)
         refresh_zero(r, family);
     else if (family != ADDR_NONE)
@@ -467,6 +482,7 @@ void allocate_end(struct turn_core *c, struct alloc *a, const char *why, uint64_
     }
     if (c->ops->ended)
         c->ops->ended(c->ops_arg, a, why, now_us);
+    mobility_end(c, a);
     alloc_del(&c->allocs, a);
     if (alloc_addresses(a) > 1)
         release_family(c, a, a->second.relayed.family);

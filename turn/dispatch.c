@@ -241,7 +241,7 @@ static void keep_route(const struct request *r)
     struct alloc *a = alloc_find(&r->core->allocs, r->from);
 
     if (a)
-        a->via = r->core->via;
+        *(five_tuple_eq(&a->tuple, r->from) ? &a->via : &a->mobile->next.via) = r->core->via;
 }
 
 /* Whether the user is asked for, or was before and the answer is on its way. Each question counts
@@ -281,7 +281,8 @@ static enum dispatch_verdict ask(struct request *r, struct wr *w)
     }
     if (!five_tuple_is_stream(r->from))
         return drop(c, TURN_DROP_LOOK_UP);
-    if (held_add(&c->held, r->from, r->link, r->realm, r->id.username, r->msg->raw,
+    if (c->forwarded || /* its connection is another worker's: the client has to ask again */
+        held_add(&c->held, r->from, r->link, r->realm, r->id.username, r->msg->raw,
                  r->now_us + HELD_US) != 0)
         return refuse(r, STUN_ERR_SERVER_ERROR, w);
     return DISPATCH_DROP;
@@ -317,6 +318,10 @@ static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
     stun_begin(w, stun_type((enum stun_method)stun_method_of(r->msg->type), STUN_SUCCESS),
                r->msg->tid);
     code = handle(r, w);
+    if (code == REQUEST_FORWARD) {
+        crypto_wipe(&r->id, sizeof(r->id));
+        return DISPATCH_FORWARD;
+    }
     if (code && code != REQUEST_LATER)
         put_error(r, code, w);
     else
@@ -349,6 +354,24 @@ void dispatch_late(struct turn_core *c, const struct deferred *d, int code, uint
         stun_put_fingerprint(w);
 }
 
+/* True when the message is for the worker that has the client's allocation: not Binding, which
+ * anybody answers. */
+static bool is_guests(struct turn_core *c, const struct five_tuple *from, struct slice msg,
+                      uint64_t now_us)
+{
+    struct guest *g = c->forwarded ? NULL : guest_find(&c->guests, from);
+    bool stun = !chandata_is(msg.p[0]);
+
+    if (!g || (stun && (msg.len < 2 ||
+                        stun_method_of((uint16_t)(msg.p[0] << 8 | msg.p[1])) == STUN_BINDING)))
+        return false;
+    if (stun)
+        guest_extend(&c->guests, g,
+                     now_us + c->shared->limits.max_lifetime_s * US_PER_S + GUEST_US);
+    c->forward_to = g->owner;
+    return true;
+}
+
 enum dispatch_verdict dispatch_client(struct turn_core *c, const struct five_tuple *from,
                                       void *link, struct slice msg, uint64_t now_us,
                                       struct wr *answer, struct relay_to_peer *out)
@@ -357,6 +380,8 @@ enum dispatch_verdict dispatch_client(struct turn_core *c, const struct five_tup
 
     if (msg.len == 0)
         return drop(c, TURN_DROP_NOT_TURN);
+    if (guests_count(&c->guests) > 0 && is_guests(c, from, msg, now_us))
+        return DISPATCH_FORWARD;
     if (chandata_is(msg.p[0]))
         return relay_channel(c, from, msg, now_us, out) ? DISPATCH_RELAY : DISPATCH_DROP;
     if (msg.p[0] > 3)

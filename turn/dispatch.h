@@ -8,10 +8,11 @@
 #define DISPATCH_ANSWER_MAX 2048 /* the longest answer has RFC 5780 PADDING, others 512 at most */
 
 enum dispatch_verdict {
-    DISPATCH_DROP,   /* nothing to send; counted */
-    DISPATCH_ANSWER, /* send answer to the client */
-    DISPATCH_RELAY,  /* send *out to the peer */
-    DISPATCH_LATER,  /* nothing to send now: relay_ops.tell will */
+    DISPATCH_DROP,    /* nothing to send; counted */
+    DISPATCH_ANSWER,  /* send answer to the client */
+    DISPATCH_RELAY,   /* send *out to the peer */
+    DISPATCH_FORWARD, /* pass the message on to the worker forward_to (struct turn_core) */
+    DISPATCH_LATER,   /* nothing to send now: relay_ops.tell will */
     /* Send answer, then join this connection with the peer connection bound_id of the worker
      * bound_worker (struct turn_core). */
     DISPATCH_BIND,

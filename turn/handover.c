@@ -1,9 +1,9 @@
-/* Datagrams between two workers' allocations, in memory.
+/* What workers hand to each other in memory.
  *
- * Called by relay_sock.c for what is not for an allocation of the same worker. Two clients that
- * both need a relay meet here when the kernel has put them on different workers: instead of a send,
- * the loopback device and a read, a copy and, once per batch, a wake-up. Permissions, limits and
- * counts are those of the socket's way, on both sides.
+ * Called by relay_sock.c for what is not for an allocation of the same worker, and by forward.c.
+ * Two clients that both need a relay meet here when the kernel has put them on different workers:
+ * instead of a send, the loopback device and a read, a copy and, once per batch, a wake-up.
+ * Permissions, limits and counts are those of the socket's way, on both sides.
  *
  *     relay_sock_send ──► handover_send ══ring══► on_arrival ──► relay_sock_take   (other thread)
  *                            on_flush ──mail once──┘
@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "base/ring.h"
+#include "turn/forward.h"
 #include "turn/relay_sock.h"
 
 #define ARRIVAL_BUDGET 512 /* datagrams per lane and turn */
@@ -23,6 +24,7 @@
 struct handover_lane {
     struct ring *ring;
     struct turn_worker *to;
+    unsigned from;
     bool pushed; /* since the last flush: producer */
 };
 
@@ -39,6 +41,18 @@ static void wake(struct handover_lane *l)
         ring_woken(l->ring); /* the next datagram tries again */
 }
 
+static void take(const struct handover_lane *l, enum handover_kind kind, struct slice record)
+{
+    struct handover_head head;
+
+    if (kind != HANDOVER_RELAYED) {
+        forward_arrived(l->to, l->from, kind, record);
+        return;
+    }
+    memcpy(&head, record.p, sizeof(head));
+    relay_sock_take(l->to, &head.to, &head.from, slice_sub(record, sizeof(head), SIZE_MAX));
+}
+
 static void on_arrival(void *arg, uint64_t now_us)
 {
     struct handover_lane *l = arg;
@@ -48,9 +62,7 @@ static void on_arrival(void *arg, uint64_t now_us)
     (void)now_us;
     ring_woken(l->ring);
     while (n < ARRIVAL_BUDGET && ring_next(l->ring, &record)) {
-        struct handover_head head;
-        memcpy(&head, record.p, sizeof(head));
-        relay_sock_take(l->to, &head.to, &head.from, slice_sub(record, sizeof(head), SIZE_MAX));
+        take(l, (enum handover_kind)record.p[0], slice_sub(record, 1, SIZE_MAX));
         n++;
     }
     udp_push(l->to->io); /* what is queued borrows from the ring */
@@ -82,6 +94,7 @@ int handover_open(struct turn_worker *const *workers, unsigned n, size_t bytes)
         w->n_lanes = n;
         for (unsigned j = 0; j < n; j++) {
             w->lanes[j].to = workers[j];
+            w->lanes[j].from = i;
             if (j != i && !(w->lanes[j].ring = ring_new(bytes)))
                 return -ENOMEM;
         }
@@ -98,6 +111,24 @@ void handover_close(struct turn_worker *w)
     w->n_lanes = 0;
 }
 
+bool handover_push(struct turn_worker *w, unsigned to, enum handover_kind kind,
+                   const struct slice *parts, size_t n)
+{
+    uint8_t first = (uint8_t)kind;
+    struct slice all[1 + HANDOVER_PARTS_MAX] = {slice_of(&first, 1)};
+    struct handover_lane *l = &w->lanes[to];
+
+    for (size_t i = 0; i < n; i++)
+        all[1 + i] = parts[i];
+    if (!ring_push(l->ring, all, 1 + n)) {
+        turn_metrics_drop(&w->core.metrics, TURN_DROP_HANDOVER_FULL);
+        return false;
+    }
+    l->pushed = true;
+    worker_want_flush(w->loop, &w->handed);
+    return true;
+}
+
 bool handover_send(struct turn_worker *w, const struct addr *from, const struct addr *to,
                    struct slice payload)
 {
@@ -108,13 +139,7 @@ bool handover_send(struct turn_worker *w, const struct addr *from, const struct 
 
     if (worker < 0 || (unsigned)worker >= w->n_lanes || !w->lanes[worker].ring)
         return false;
-    struct handover_lane *l = &w->lanes[worker];
-    if (!ring_push(l->ring, parts, ARRAY_LEN(parts))) {
-        turn_metrics_drop(&w->core.metrics, TURN_DROP_HANDOVER_FULL);
-        return true;
-    }
-    counter_inc(&w->core.metrics.handed_over);
-    l->pushed = true;
-    worker_want_flush(w->loop, &w->handed);
+    if (handover_push(w, (unsigned)worker, HANDOVER_RELAYED, parts, ARRAY_LEN(parts)))
+        counter_inc(&w->core.metrics.handed_over);
     return true;
 }

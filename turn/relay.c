@@ -10,6 +10,7 @@
 #include "turn/relay.h"
 
 #include "proto/chandata.h"
+#include "turn/mobility.h"
 
 /* Types and codes, RFC 792 and RFC 4443. */
 #define ICMP_UNREACHABLE               3
@@ -65,6 +66,8 @@ bool relay_channel(struct turn_core *c, const struct five_tuple *from, struct sl
     struct alloc *a = alloc_find(&c->allocs, from);
     if (!a)
         return drop(c, TURN_DROP_NO_ALLOCATION);
+    if (a->moving)
+        mobility_data(c, a, from);
     const struct chan *chan = chan_by_number(&a->chans, data.channel, now_us);
     if (!chan)
         return drop(c, TURN_DROP_NO_CHANNEL);
@@ -85,6 +88,8 @@ bool relay_send(struct turn_core *c, const struct five_tuple *from, const struct
         return drop(c, TURN_DROP_NO_ALLOCATION);
     if (a->tcp)
         return drop(c, TURN_DROP_UNEXPECTED);
+    if (a->moving)
+        mobility_data(c, a, from);
     if (!stun_find(m, STUN_ATTR_XOR_PEER_ADDRESS, &peer_value) ||
         !stun_find(m, STUN_ATTR_DATA, &data) || stun_xaddr_decode(&peer, peer_value, m->tid) != 0)
         return drop(c, TURN_DROP_BAD_STUN);

@@ -10,7 +10,8 @@
 #include "turn/turn_core.h"
 
 /* A handler's result: nothing is answered now. */
-#define REQUEST_LATER (-1)
+#define REQUEST_LATER   (-1)
+#define REQUEST_FORWARD (-2) /* the worker struct turn_core.forward_to has the allocation */
 
 struct request {
     struct turn_core *core;

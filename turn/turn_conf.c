@@ -111,6 +111,10 @@ static const struct conf_opt table[] = {
         "Let clients that come over TCP or TLS relay TCP connections (RFC 6062). This opens TCP "
         "services of the peers that [peers] allows, the whole Internet's by default, to every "
         "user."),
+    OPT("turn", "mobility", CONF_BOOL, mobility, "no", 0, 0, NULL, NULL,
+        "Let allocations follow their clients to other addresses, ports and transports (RFC 8016); "
+        "a mobile client whose connection is lost has 30 s to come by another. TCP allocations do "
+        "not move."),
     OPT("turn", "nat_discovery", CONF_BOOL, nat_discovery, "no", 0, 0, NULL, NULL,
         "Answer RFC 5780 tests of NAT behaviour, on those listen_udp addresses that come as two "
         "addresses with the same two ports each. Each Binding answer is then 3.4 (IPv6: 5.8) times "
@@ -639,6 +643,7 @@ struct turn_limits turn_conf_limits(const struct turn_conf *c)
         .channel_max = c->channel_range == TURN_CHANNELS_STRICT ? CHANDATA_CHANNEL_STRICT_MAX
                                                                 : CHANDATA_CHANNEL_MAX,
         .stun_only = c->stun_only,
+        .mobility = c->mobility,
         .tcp_allocations = c->tcp_allocations,
         .tcp_per_allocation = (unsigned)c->tcp_per_allocation,
         .tcp_connect_us = c->tcp_connect_s * US_PER_S,

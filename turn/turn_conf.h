@@ -40,7 +40,7 @@ struct turn_realm_conf {
 
 struct turn_conf {
     /* As read; see the table in turn_conf.c. */
-    bool stun_only, tcp_allocations, nat_discovery;
+    bool stun_only, tcp_allocations, mobility, nat_discovery;
     char *realm;
     struct conf_list listen_udp_text, listen_tcp_text, listen_tls_text, relay_text, external_text;
     struct conf_list alternate_text;

@@ -8,6 +8,7 @@
 
 #include "turn/allocate.h"
 #include "turn/connect.h"
+#include "turn/mobility.h"
 
 #define TICK_US US_PER_S /* reservations are looked at this often */
 
@@ -19,7 +20,8 @@ int turn_core_init(struct turn_core *c, struct turn_shared *shared, struct crede
     *c = (struct turn_core){.shared = shared, .creds = creds, .ops = ops, .ops_arg = ops_arg};
     c->sources = source_limit_new(l->source_entries, l->source);
     if (!c->sources || nonce_init(&c->nonces, shared->nonce_master, l->nonce_lifetime_s) != 0 ||
-        alloc_table_init(&c->allocs, now_us) != 0 || peer_conns_init(&c->conns, now_us) != 0) {
+        alloc_table_init(&c->allocs, now_us) != 0 || peer_conns_init(&c->conns, now_us) != 0 ||
+        guests_init(&c->guests, now_us) != 0) {
         turn_core_fini(c, now_us);
         return -ENOMEM;
     }
@@ -38,6 +40,7 @@ void turn_core_fini(struct turn_core *c, uint64_t now_us)
     peer_conns_fini(&c->conns);
     key_cache_free(c->keys);
     held_fini(&c->held);
+    guests_fini(&c->guests);
     source_limit_free(c->sources);
     nonce_fini(&c->nonces);
     credentials_free(c->creds);
@@ -56,6 +59,7 @@ void turn_core_tick(struct turn_core *c, uint64_t now_us)
     struct reserved r;
 
     connect_tick(c, now_us);
+    guests_tick(&c->guests, now_us);
     while ((a = alloc_expired(&c->allocs, now_us)))
         allocate_expire(c, a, now_us);
     for (struct held *h; (h = held_take_expired(&c->held, now_us));) {
@@ -96,6 +100,6 @@ void turn_core_client_gone(struct turn_core *c, const struct five_tuple *client,
     struct alloc *a = alloc_find(&c->allocs, client);
 
     held_drop(&c->held, client);
-    if (a)
+    if (a && !mobility_gone(c, a, client, now_us))
         allocate_end(c, a, "disconnected", now_us);
 }

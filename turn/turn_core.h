@@ -5,6 +5,7 @@
 
 #include "turn/alloc.h"
 #include "turn/credentials.h"
+#include "turn/guest.h"
 #include "turn/held.h"
 #include "turn/key_cache.h"
 #include "turn/nonce.h"
@@ -27,6 +28,8 @@ struct relay_ops {
     void (*disconnect)(void *arg, struct peer_conn *p);
     /* Sends a control message to a's client. Returns 0, or -errno when there is no room. */
     int (*tell)(void *arg, const struct alloc *a, struct slice msg);
+    /* Told that a 5-tuple at another worker leads to no allocation of ours any more. */
+    void (*left)(void *arg, unsigned worker, const struct five_tuple *tuple);
     /* Told when an allocation ends, before it is gone: usage records. May be NULL. */
     void (*ended)(void *arg, const struct alloc *a, const char *why, uint64_t now_us);
     /* Asks elsewhere for a user's keys: turn_core_known() is called with the answer later. Returns
@@ -43,6 +46,7 @@ struct turn_core {
     struct peer_conns conns; /* of its TCP allocations */
     struct key_cache *keys;  /* of users who are known elsewhere; NULL: there is nobody to ask */
     struct held_list held;
+    struct guests guests; /* clients here of allocations elsewhere */
     struct turn_metrics metrics;
     const struct relay_ops *ops;
     void *ops_arg;
@@ -53,7 +57,10 @@ struct turn_core {
     struct addr elsewhere_to;
     uint32_t bound_id; /* with DISPATCH_BIND: the CONNECTION-ID, and the worker that has it */
     unsigned bound_worker;
-    unsigned worker; /* our own number: the shell sets it */
+    unsigned worker, n_workers; /* our own number, and how many there are: the shell sets them */
+    unsigned forward_to;        /* with DISPATCH_FORWARD: the worker */
+    bool forwarded; /* the message at hand was passed on to us, by the worker came_from */
+    unsigned came_from;
 };
 
 /* Makes a core. Takes creds in any case. Returns 0 or -ENOMEM. */
@@ -81,7 +88,8 @@ int turn_core_expect_users(struct turn_core *c, const struct key_cache_conf *con
 void turn_core_known(struct turn_core *c, unsigned realm, struct slice name, bool failed,
                      const struct known_keys *keys, uint64_t now_us);
 
-/* The client's connection is gone: ends its allocation. */
+/* The client's connection is gone: ends its allocation, unless it may come by another (mobility.h).
+ */
 void turn_core_client_gone(struct turn_core *c, const struct five_tuple *client, uint64_t now_us);
 
 #endif

@@ -20,6 +20,7 @@
 #include "net/dtls.h"
 #include "proto/dtls_cookie.h"
 #include "turn/dispatch.h"
+#include "turn/forward.h"
 #include "turn/relay_sock.h"
 #include "turn/turn_udp_listener.h"
 
@@ -113,6 +114,7 @@ static void end(struct assoc *a)
     struct turn_worker *w = l->w;
 
     turn_core_client_gone(&w->core, &a->tuple, worker_now(w->loop));
+    forward_gone(w, &a->tuple);
     if (a->open) {
         dtls_shutdown(a->dtls);
     } else {
@@ -183,6 +185,10 @@ static void take_message(struct assoc *a, struct slice message)
     case DISPATCH_ANSWER:
         move_deadline(a, now_us);
         send_message(a, wr_done(&answer));
+        break;
+    case DISPATCH_FORWARD:
+        forward_message(w, &a->tuple, message);
+        a->until_us = now_us + w->core.shared->limits.max_lifetime_s * US_PER_S + GUEST_US;
         break;
     case DISPATCH_ANSWER_ELSEWHERE: /* UDP only */
     case DISPATCH_LATER:
@@ -393,4 +399,12 @@ void turn_dtls_listener_send(void *link, const struct relay_to_client *out)
         drop(a->l, TURN_DROP_TOO_LONG);
     else
         send_message(a, wr_done(&w));
+}
+
+void turn_dtls_listener_left(void *link)
+{
+    struct assoc *a = link;
+
+    a->until_us = worker_now(a->l->w->loop) + a->l->w->conf->idle_s * US_PER_S;
+    rearm(a);
 }

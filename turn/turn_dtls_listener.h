@@ -28,4 +28,7 @@ void turn_dtls_listener_take(struct turn_dtls_listener *l, const struct five_tup
  * record is dropped and counted. */
 void turn_dtls_listener_send(void *link, const struct relay_to_client *out);
 
+/* The association is no guest's any more: it ends in idle_timeout if nothing comes of it. */
+void turn_dtls_listener_left(void *link);
+
 #endif

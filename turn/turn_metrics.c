@@ -137,6 +137,9 @@ static int register_relayed(struct metrics *m, const struct turn_metrics *t)
     if (!err)
         err = add(m, "sori_turn_allocations_total", "", "Allocations made", &t->allocations_made);
     if (!err)
+        err = add(m, "sori_turn_moves_total", "", "Allocations that followed their client",
+                  &t->moves);
+    if (!err)
         err = add(m, "sori_turn_handed_over_total", "",
                   "Datagrams handed to another worker in memory", &t->handed_over);
     if (!err)

@@ -7,7 +7,8 @@
  *   sori_turn_relayed_bytes_total{direction=}      payload only
  *   sori_turn_allocations                          alive now
  *   sori_turn_allocations_total                    made since the start
- *   sori_turn_handed_over_total                    datagrams handed to another worker in memory
+ *   sori_turn_moves_total                          allocations that followed their client (RFC
+ * 8016) sori_turn_handed_over_total                    datagrams handed to another worker in memory
  *   sori_turn_tcp_connections                      peer connections of TCP allocations, now
  *   sori_turn_tcp_connections_total                begun or accepted since the start
  *   sori_turn_new_peers_refused_total              requests over the limit of new peer addresses
@@ -95,7 +96,7 @@ struct turn_metrics {
     struct counter up_pkts, up_bytes, down_pkts, down_bytes;
     struct counter allocations, allocations_made, peers_refused;
     struct counter dtls_associations, dtls_half_open, dtls_made, dtls_failed;
-    struct counter handed_over;
+    struct counter handed_over, moves;
     struct counter tcp_connections, tcp_connections_made;
 };
 

@@ -310,6 +310,7 @@ static int make_shared(struct turn_node *n, struct turn_conf *c, char err[CONF_E
     if (e)
         return e;
     n->shared.reserve = reserve_new();
+    rand_bytes(n->shared.ticket_key, sizeof(n->shared.ticket_key));
     n->shared.conn_ids = conn_ids_new((unsigned)c->tcp_connections);
     rand_bytes(n->shared.nonce_master, sizeof(n->shared.nonce_master));
     rand_bytes(n->shared.cookie_master, sizeof(n->shared.cookie_master));
@@ -381,6 +382,8 @@ struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m,
         if (make_worker(n, conf, m, err) != 0)
             goto fail;
     }
+    for (unsigned i = 0; i < threads; i++)
+        n->workers[i]->core.n_workers = threads;
     if (threads > 1 && handover_open(n->workers, threads, (size_t)conf->handover_buffer_bytes) != 0)
         goto fail;
     if (metrics_add(m, "sori_turn_draining", "", "1 while no new allocation is made", METRIC_GAUGE,

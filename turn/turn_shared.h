@@ -14,6 +14,7 @@
 #include "turn/realm.h"
 #include "turn/reserve.h"
 #include "turn/throttle.h"
+#include "turn/ticket.h"
 
 #define TURN_RELAYS_MAX 16
 
@@ -32,6 +33,7 @@ struct turn_limits {
     uint32_t nonce_lifetime_s;
     uint16_t channel_max;                 /* CHANDATA_CHANNEL_MAX or the strict one */
     bool stun_only;                       /* Binding and nothing else */
+    bool mobility;                        /* RFC 8016 */
     bool tcp_allocations;                 /* RFC 6062 */
     unsigned tcp_per_allocation;          /* peer connections of one allocation */
     uint64_t tcp_connect_us, tcp_bind_us; /* patience with a peer, and with the client then */
@@ -53,6 +55,7 @@ struct turn_shared {
     struct quota *quota;
     struct reserve *reserve;
     struct conn_ids *conn_ids;
+    uint8_t ticket_key[TICKET_KEY_BYTES];
     uint8_t nonce_master[NONCE_MASTER_BYTES], cookie_master[EPOCH_KEYS_MASTER_BYTES];
     struct addr alternate[2]; /* where new clients go while we drain: IPv4, IPv6; or none */
     bool draining;            /* read and written by turn_shared_draining(), turn_shared_drain() */

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "net/stream.h"
 #include "turn/dispatch.h"
+#include "turn/forward.h"
 #include "turn/framing.h"
 #include "turn/relay_sock.h"
 #include "turn/tcp_data_sock.h"
@@ -112,6 +113,10 @@ static enum outcome take(struct conn *c, struct slice msg, struct slice rest)
         return stream_write(c->s, wr_done(&answer)) == 0 ? GO_ON : LOST;
     case DISPATCH_BIND:
         return join(c, wr_done(&answer), rest);
+    case DISPATCH_FORWARD:
+        forward_message(w, &c->tuple, msg);
+        stream_deadline(c->s, now_us + w->core.shared->limits.max_lifetime_s * US_PER_S + GUEST_US);
+        break;
     case DISPATCH_ANSWER_ELSEWHERE: /* UDP only */
     case DISPATCH_LATER:
     case DISPATCH_DROP:
@@ -158,6 +163,7 @@ static void on_end(void *user, enum stream_end why)
 
     (void)why;
     turn_core_client_gone(&w->core, &c->tuple, worker_now(w->loop));
+    forward_gone(w, &c->tuple);
     mem_free(c);
 }
 
@@ -211,6 +217,13 @@ void turn_tcp_listener_free(struct turn_tcp_listener *l)
     stream_each(l->sl, end_conn, NULL);
     stream_listener_free(l->sl);
     mem_free(l);
+}
+
+void turn_tcp_listener_left(void *link)
+{
+    struct conn *c = link;
+
+    stream_deadline(c->s, worker_now(c->l->w->loop) + c->l->idle_us);
 }
 
 int turn_tcp_listener_tell(void *link, struct slice msg)

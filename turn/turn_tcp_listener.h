@@ -16,6 +16,9 @@ int turn_tcp_listener_new(struct turn_tcp_listener **out, struct turn_worker *w,
 /* Ends its connections, hence their allocations. NULL is allowed. */
 void turn_tcp_listener_free(struct turn_tcp_listener *l);
 
+/* The connection is no guest's any more: it ends in idle_timeout if nothing comes of it. */
+void turn_tcp_listener_left(void *link);
+
 /* Queues a control message on it. Returns 0, or -errno when there is no room. */
 int turn_tcp_listener_tell(void *link, struct slice msg);
 

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "proto/proxy2.h"
 #include "turn/dispatch.h"
+#include "turn/forward.h"
 #include "turn/relay_sock.h"
 #include "turn/turn_dtls_listener.h"
 
@@ -41,6 +42,9 @@ static void take(struct turn_udp_listener *l, const struct addr *client, const s
     case DISPATCH_ANSWER_ELSEWHERE:
         udp_send_copy(&w->udp[w->core.elsewhere_from]->sock, &w->core.elsewhere_to,
                       wr_done(&answer));
+        break;
+    case DISPATCH_FORWARD:
+        forward_message(w, &from, slice_of(m->p, m->len));
         break;
     case DISPATCH_LATER:
     case DISPATCH_BIND: /* TCP and TLS only */

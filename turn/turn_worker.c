@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "net/tls.h"
-#include "turn/handover.h"
+#include "turn/forward.h"
 #include "turn/relay_sock.h"
 #include "turn/tcp_data_sock.h"
 #include "turn/tcp_relay_sock.h"
@@ -139,12 +139,18 @@ static void on_report(void *arg, uint64_t now_us)
     worker_timer(w->loop, &w->report, now_us + interval_us / REPORTS);
 }
 
+static void on_left(void *arg, unsigned worker, const struct five_tuple *tuple)
+{
+    forward_left(arg, worker, tuple);
+}
+
 static const struct relay_ops ops = {
     .open = on_open,
     .close = on_close,
     .connect = on_connect,
     .disconnect = on_disconnect,
     .tell = on_tell,
+    .left = on_left,
     .ended = on_ended,
     .look_up = on_look_up,
 };
@@ -426,7 +432,11 @@ int turn_worker_call(struct turn_worker *w, turn_worker_fn *fn, void *arg)
 void turn_worker_to_client(struct turn_worker *w, const struct alloc *a,
                            const struct relay_to_client *out)
 {
-    if (five_tuple_is_stream(&a->tuple))
+    if (a->tuple.transport != FIVE_TUPLE_UDP && a->at != w->core.worker)
+        forward_to_client(w, a, out);
+    else if (alloc_is_lost(a))
+        turn_metrics_drop(&w->core.metrics, TURN_DROP_CLIENT_QUEUE);
+    else if (five_tuple_is_stream(&a->tuple))
         turn_tcp_listener_send(a->link, out);
     else if (a->tuple.transport == FIVE_TUPLE_DTLS)
         turn_dtls_listener_send(a->link, out);

@@ -29,6 +29,7 @@ struct turn_worker {
     uint8_t *tcp_buf;                /* tcp_buffer_bytes: one read of a data connection */
     struct handover_lane *lanes;     /* to each worker; NULL alone: handover.c */
     unsigned n_lanes;
+    const struct five_tuple *answering; /* whose message was passed on to us: forward.c */
     struct wflush handed;
     struct turn_worker *const *all; /* of the node, by index; set before any runs */
     bool stopped;                   /* all threads have ended: no mail any more */

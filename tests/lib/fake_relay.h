@@ -39,6 +39,7 @@ struct fake_relay {
     unsigned disconnects;          /* connections of either kind ended by us */
     int connect_error, tell_error; /* what the next ones return */
     struct peer_conn *conn;        /* begun last */
+    unsigned left;                 /* 5-tuples given up at other workers */
     uint8_t told_buf[512];         /* what relay_ops.tell was given last */
     struct slice told;
     /* The last answer or result. */
@@ -120,6 +121,15 @@ static inline int fake_tell(void *arg, const struct alloc *a, struct slice msg)
     return 0;
 }
 
+static inline void fake_left(void *arg, unsigned worker, const struct five_tuple *tuple)
+{
+    struct fake_relay *f = arg;
+
+    (void)worker;
+    (void)tuple;
+    f->left++;
+}
+
 /* Makes a relay with one IPv4 and one IPv6 address and 16 ports on each. Returns 0 or -ENOMEM with
  * nothing held. */
 static inline int fake_relay_init(struct fake_relay *f)
@@ -128,7 +138,8 @@ static inline int fake_relay_init(struct fake_relay *f)
                                          .close = fake_close,
                                          .connect = fake_connect,
                                          .disconnect = fake_disconnect,
-                                         .tell = fake_tell};
+                                         .tell = fake_tell,
+                                         .left = fake_left};
     const struct slice secrets[] = {SLICE_LIT(FAKE_SECRET), SLICE_LIT(FAKE_PREVIOUS)};
     char err[CREDENTIALS_ERR_MAX];
 
@@ -141,6 +152,7 @@ static inline int fake_relay_init(struct fake_relay *f)
         .channel_max = 0x7fff,
         .source = {10000, 10},
         .source_entries = 64,
+        .mobility = true,
         .tcp_allocations = true,
         .tcp_per_allocation = 4,
         .tcp_connect_us = 30 * US_PER_S,
@@ -180,6 +192,7 @@ static inline int fake_relay_init(struct fake_relay *f)
         credentials_chain(creds, more);
     if (f->shared.quota && f->shared.reserve && f->shared.conn_ids && more) {
         if (turn_core_init(&f->core, &f->shared, creds, &ops, f, f->now_us) == 0) {
+            f->core.n_workers = 4;
             f->core.wall_offset_us = FAKE_WALL_S * US_PER_S - f->now_us;
             return 0;
         }
@@ -406,6 +419,46 @@ static inline int fake_told(struct fake_relay *f, uint32_t *id)
     if (stun_class_of(m.type) != STUN_ERROR)
         return 0;
     return stun_find(&m, STUN_ATTR_ERROR_CODE, &v) ? stun_error_decode(v) : -1;
+}
+
+/* An Allocate that asks for a ticket, which it gives. */
+static inline int fake_allocate_mobile(struct fake_relay *f, struct fake_client *c,
+                                       uint8_t ticket[TICKET_BYTES])
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct slice v;
+
+    fake_challenge(f, c);
+    fake_begin(c, &w, STUN_ALLOCATE);
+    stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, (uint32_t)STUN_TRANSPORT_UDP << 24);
+    stun_put(&w, STUN_ATTR_MOBILITY_TICKET, (struct slice){0});
+    int code = fake_request(f, c, &w);
+    if (code == 0 && fake_find(f, STUN_ATTR_MOBILITY_TICKET, &v) && v.len == TICKET_BYTES)
+        memcpy(ticket, v.p, TICKET_BYTES);
+    return code;
+}
+
+/* A Refresh with a ticket, which is replaced by the new one; REQUEST_FORWARD: it is for the worker
+ * f->core.forward_to. */
+static inline int fake_move(struct fake_relay *f, struct fake_client *c,
+                            uint8_t ticket[TICKET_BYTES], uint32_t lifetime_s)
+{
+    uint8_t buf[1024];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct slice v;
+
+    fake_challenge(f, c);
+    fake_begin(c, &w, STUN_REFRESH);
+    stun_put_u32(&w, STUN_ATTR_LIFETIME, lifetime_s);
+    stun_put(&w, STUN_ATTR_MOBILITY_TICKET, slice_of(ticket, TICKET_BYTES));
+    fake_sign(c, &w);
+    if (fake_send(f, c, wr_done(&w)) == DISPATCH_FORWARD)
+        return REQUEST_FORWARD;
+    int code = fake_code(f, c);
+    if (code == 0 && fake_find(f, STUN_ATTR_MOBILITY_TICKET, &v) && v.len == TICKET_BYTES)
+        memcpy(ticket, v.p, TICKET_BYTES);
+    return code;
 }
 
 /* family: as on the wire, 0 = none named. */

@@ -13,6 +13,7 @@ ALLOCATE, REFRESH, SEND, DATA, CREATE_PERMISSION, CHANNEL_BIND = 3, 4, 6, 7, 8, 
 XOR_PEER_ADDRESS, XOR_RELAYED_ADDRESS, ALTERNATE_SERVER = 0x0012, 0x0016, 0x8023
 ERROR_CODE, LIFETIME, CHANNEL_NUMBER, REQUESTED_TRANSPORT = 0x0009, 0x000D, 0x000C, 0x0019
 CONNECT, CONNECTION_BIND, CONNECTION_ATTEMPT, CONNECTION_ID = 0x0A, 0x0B, 0x0C, 0x002A
+MOBILITY_TICKET = 0x8030
 USERNAME, MESSAGE_INTEGRITY, REALM, NONCE, DATA_ATTR = 0x0006, 0x0008, 0x0014, 0x0015, 0x0013
 
 
@@ -57,7 +58,7 @@ class TurnClient:
             self.sock = context.wrap_socket(self.sock)
         self.user, self.password = user.encode(), password.encode()
         self.realm = self.nonce = b""
-        self.last, self.relayed, self.connection = {}, None, None
+        self.last, self.relayed, self.connection, self.ticket = {}, None, None, None
 
     def __enter__(self):
         return self
@@ -133,3 +134,18 @@ class TurnClient:
 
     def connection_bind(self, connection):
         return self.request(CONNECTION_BIND, attr(CONNECTION_ID, connection))
+
+    def allocate_mobile(self, transport=17):
+        """Allocate that asks for a ticket; after 0 it is in .ticket."""
+        code = self.allocate(transport, attr(MOBILITY_TICKET, b""))
+        if code == 0:
+            self.ticket = self.last[MOBILITY_TICKET]
+        return code
+
+    def move(self, ticket, lifetime_s=600):
+        """Refresh with a ticket; after 0 the next one is in .ticket."""
+        code = self.request(REFRESH, attr(LIFETIME, struct.pack("!I", lifetime_s)) +
+                            attr(MOBILITY_TICKET, ticket))
+        if code == 0:
+            self.ticket = self.last[MOBILITY_TICKET]
+        return code
