@@ -131,6 +131,7 @@ static void test_nonce_and_whole_have_one_length_and_a_bound(void **state)
 
     (void)state;
     assert_int_equal(sealed(&t, slice_of(block, sizeof(block)), 12), 0);
+    assert_int_equal(sealed(&t, slice_of(long_block, sizeof(block) + 1), 12), -EBADMSG);
     assert_int_equal(sealed(&t, slice_of(block, sizeof(block)), 13), -EBADMSG);
     assert_int_equal(sealed(&t, slice_of(block, sizeof(block)), 11), -EBADMSG);
     assert_int_equal(sealed(&t, slice_of(block, sizeof(block)), 0), -EBADMSG);

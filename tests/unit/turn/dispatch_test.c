@@ -613,12 +613,13 @@ static void test_unexpected_token_gets_420(void **state)
 /* Who was looked up, and whether that works. */
 static unsigned looked_up;
 static int look_up_error;
+static bool look_up_any; /* others than eve, too */
 
 static int fake_look_up(void *arg, unsigned realm, struct slice name)
 {
     (void)arg;
     assert_int_equal(realm, 0);
-    assert_true(slice_is(name, "eve"));
+    assert_true(look_up_any || slice_is(name, "eve"));
     looked_up++;
     return look_up_error;
 }
@@ -632,13 +633,14 @@ static void ask_elsewhere(struct fake_relay *f)
                                         .stale_us = 6000 * US_PER_S,
                                         .asked_us = 2 * US_PER_S,
                                         .failed_us = US_PER_S,
-                                        .entries = 8,
-                                        .asked = 2};
+                                        .entries = 64,
+                                        .asked = 64};
 
     ops = *f->core.ops;
     ops.look_up = fake_look_up;
     f->core.ops = &ops;
     looked_up = 0;
+    look_up_any = false;
     look_up_error = 0;
     assert_int_equal(turn_core_expect_users(&f->core, &conf, 1), 0);
 }
@@ -699,7 +701,25 @@ static void test_wrong_key_and_absent_user_get_401(void **state)
     assert_int_equal(fake_allocate(f, &c), 401);
     fake_client_rest(&c, "203.0.113.8:2", "another secret", FAKE_WALL_S + 60, "", "carl");
     assert_int_equal(fake_allocate(f, &c), 401);
+    fake_client_rest(&c, "203.0.113.8:3", FAKE_SECRET, FAKE_WALL_S - 1, "", "carl");
+    assert_int_equal(fake_allocate(f, &c), 401); /* over, and nobody else's business */
     assert_int_equal(looked_up, 1);
+}
+
+static void test_one_source_looks_up_no_more_than_it_is_answered(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+
+    ask_elsewhere(f);
+    look_up_any = true;
+    fake_client_init(&c, "203.0.113.7:1", "eve", "apple");
+    c.tuple.transport = FIVE_TUPLE_TCP;
+    for (unsigned i = 0; i < 40; i++) {
+        c.user[0] = (char)('A' + i);
+        fake_allocate(f, &c);
+    }
+    assert_int_equal(looked_up, 10); /* the burst */
 }
 
 static void test_streams_requests_are_held(void **state)
@@ -1045,6 +1065,7 @@ int main(void)
         T(test_unexpected_token_gets_420),
         T(test_unknown_user_is_looked_up_once_his_address_is_proven),
         T(test_wrong_key_and_absent_user_get_401),
+        T(test_one_source_looks_up_no_more_than_it_is_answered),
         T(test_streams_requests_are_held),
         T(test_nobody_to_ask_gets_500),
         T(test_each_realm_has_its_own_users_and_accounts),
