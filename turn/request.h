@@ -31,7 +31,7 @@ struct request {
 static inline bool request_is_owners(const struct request *r, const struct alloc *a)
 {
     return a->realm == r->realm &&
-           (a->grant ? r->id.by_token : slice_eq(alloc_user(a), r->id.username));
+           (a->grant ? r->id.by_token : !r->id.by_token && slice_eq(alloc_user(a), r->id.username));
 }
 
 /* Who sent the request, and whose allocation a is, as one number to compare over connections and

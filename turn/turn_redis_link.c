@@ -1,21 +1,13 @@
-/* The connection to Redis: users' keys, secrets, records of use.
+/* What is done with Redis: users' keys, secrets, records of use.
  *
  * Called by turn_worker.c (questions, records), turn_node.c and main.c. A shell around
- * redis_schema.c, in a thread with a loop of its own: other threads only post to it. Two
- * connections, since one that subscribes can do nothing else:
- *
- *     DOWN ──conn_open──► CONNECTING ──on_connect──► SETTING_UP ──on_ready──► READY
- *       ▲  (backoff, jitter)                          AUTH SELECT             │
- *       └──────────── conn_down ◄── error, end, no answer within the timeout ─┘
- *
- * Commands are sent as counted words, never as text put together. What is asked while it is not
- * READY fails at once; records wait, as many as configured, and then the oldest is lost and
- * counted. SPDX-License-Identifier: BSD-3-Clause */
+ * redis_schema.c on two connections (redis_conn_link.c), in a thread with a loop of its own: other
+ * threads only post to it. What is asked while Redis is away fails at once; records wait, as many
+ * as configured, and then the oldest is lost and counted. SPDX-License-Identifier: BSD-3-Clause */
 #include "turn/turn_redis_link.h"
 
 #include <errno.h>
-#include <hiredis/adapters/libevent.h>
-#include <hiredis/async.h>
+#include <hiredis/hiredis.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -23,29 +15,14 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rand.h"
 #include "net/worker.h"
+#include "turn/redis_conn_link.h"
 #include "turn/redis_schema.h"
 #include "turn/turn_worker.h"
 
-#define TICK_US        (100 * US_PER_MS)
-#define IDLE_US        (5 * US_PER_S) /* without a word for so long: PING */
-#define BACKOFF_MIN_US (100 * US_PER_MS)
-#define BACKOFF_MAX_US (10 * US_PER_S)
-#define POSTED_MAX     4096 /* questions and records on their way to this thread or to Redis */
-#define RECORDS_SENT   64   /* records without an answer yet */
-#define WORDS_MAX      8    /* of a command */
-
-enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_SETTING_UP, CONN_READY };
-
-struct conn {
-    struct turn_redis_link *l;
-    redisAsyncContext *ac; /* NULL: CONN_DOWN */
-    enum conn_state state;
-    bool subscribes, told;      /* told: that it is down has been logged */
-    unsigned tries, open;       /* attempts since it was READY; commands without an answer */
-    uint64_t retry_us, word_us; /* when to connect; when it last said something, or was asked */
-};
+#define TICK_US      (100 * US_PER_MS)
+#define POSTED_MAX   4096 /* questions and records on their way to this thread or to Redis */
+#define RECORDS_SENT 64   /* records without an answer yet */
 
 /* A question on its way. */
 struct query {
@@ -69,7 +46,7 @@ struct turn_redis_link {
     const struct turn_conf *conf;
     void (*changed)(void);
     struct worker *loop;
-    struct conn command, subscription;
+    struct redis_conn command, subscription;
     struct wtimer tick;
     struct turn_worker **workers;
     unsigned n_workers;
@@ -97,37 +74,6 @@ static bool is_error(const redisReply *r)
     return !r || r->type == REDIS_REPLY_ERROR;
 }
 
-/* Sends a command. False when it cannot be. */
-static bool send_words(struct conn *c, redisCallbackFn *fn, void *arg, const struct slice *words,
-                       int n)
-{
-    const char *v[WORDS_MAX];
-    size_t len[WORDS_MAX];
-
-    if (!c->ac || n > WORDS_MAX)
-        return false;
-    for (int i = 0; i < n; i++) {
-        v[i] = words[i].len > 0 ? (const char *)words[i].p : "";
-        len[i] = words[i].len;
-    }
-    if (redisAsyncCommandArgv(c->ac, fn, arg, n, v, len) != REDIS_OK)
-        return false;
-    if (c->open++ == 0)
-        c->word_us = worker_now(c->l->loop);
-    return true;
-}
-
-/* To be called first in each callback of a command. */
-static struct conn *heard(redisAsyncContext *ac)
-{
-    struct conn *c = ac->data;
-
-    c->word_us = worker_now(c->l->loop);
-    if (c->open > 0)
-        c->open--;
-    return c;
-}
-
 /* ---- records ---- */
 
 static void count_waiting(struct turn_redis_link *l)
@@ -149,13 +95,13 @@ static void drop_record(struct record *r, size_t *count)
 
 static void pump(struct turn_redis_link *l);
 
-static void on_record_answer(redisAsyncContext *ac, void *reply, void *arg)
+static void on_record_answer(struct redisAsyncContext *ac, void *reply, void *arg)
 {
-    struct turn_redis_link *l = heard(ac)->l;
+    struct turn_redis_link *l = redis_conn_heard(ac);
     struct record *r = arg;
 
     if (!reply)
-        return; /* the connection is going: conn_down() takes all of them back */
+        return; /* the connection is going: on_down() takes all of them back */
     counter_inc(is_error(reply) ? &l->records_lost : &l->records_sent);
     drop_record(r, &l->n_sent);
     pump(l);
@@ -175,8 +121,8 @@ static bool send_record(struct turn_redis_link *l, struct record *r)
                                 SLICE_LIT("~"),    wr_done(&n), SLICE_LIT("*"),
                                 SLICE_LIT("json"), json};
     if (l->conf->redis_usage == TURN_REDIS_USAGE_STREAM)
-        return send_words(&l->command, on_record_answer, r, add, ARRAY_LEN(add));
-    return send_words(&l->command, on_record_answer, r, publish, ARRAY_LEN(publish));
+        return redis_conn_send(&l->command, on_record_answer, r, add, ARRAY_LEN(add));
+    return redis_conn_send(&l->command, on_record_answer, r, publish, ARRAY_LEN(publish));
 }
 
 /* Sends what waits, as far as Redis is there and keeps up. */
@@ -184,7 +130,7 @@ static void pump(struct turn_redis_link *l)
 {
     struct list *first;
 
-    while (l->command.state == CONN_READY && l->n_sent < RECORDS_SENT &&
+    while (redis_conn_is_ready(&l->command) && l->n_sent < RECORDS_SENT &&
            (first = list_first(&l->waiting))) {
         if (!send_record(l, CONTAINER_OF(first, struct record, link)))
             break;
@@ -246,12 +192,12 @@ static struct slice text_at(const redisReply *r, size_t i)
     return slice_of(r->element[i]->str, r->element[i]->len);
 }
 
-static void on_user(redisAsyncContext *ac, void *reply, void *arg)
+static void on_user(struct redisAsyncContext *ac, void *reply, void *arg)
 {
     const redisReply *r = reply;
     struct known_keys keys;
 
-    heard(ac);
+    redis_conn_heard(ac);
     if (is_error(r) || r->type != REDIS_REPLY_ARRAY) {
         give_answer(arg, LOOK_UP_FAILED, NULL);
     } else if (!redis_schema_keys(&keys, text_at(r, 0), text_at(r, 1))) {
@@ -275,8 +221,8 @@ static void on_ask(void *arg, uint64_t now_us)
     redis_schema_user(&md5, prefix, realm, name, false);
     redis_schema_user(&sha256, prefix, realm, name, true);
     const struct slice words[] = {SLICE_LIT("MGET"), wr_done(&md5), wr_done(&sha256)};
-    if (md5.bad || sha256.bad || l->command.state != CONN_READY ||
-        !send_words(&l->command, on_user, q, words, ARRAY_LEN(words)))
+    if (md5.bad || sha256.bad || !redis_conn_is_ready(&l->command) ||
+        !redis_conn_send(&l->command, on_user, q, words, ARRAY_LEN(words)))
         give_answer(q, LOOK_UP_FAILED, NULL);
 }
 
@@ -319,9 +265,9 @@ static void take_secrets(struct turn_redis_link *l)
     }
 }
 
-static void on_secrets(redisAsyncContext *ac, void *reply, void *arg)
+static void on_secrets(struct redisAsyncContext *ac, void *reply, void *arg)
 {
-    struct turn_redis_link *l = heard(ac)->l;
+    struct turn_redis_link *l = redis_conn_heard(ac);
     unsigned realm = (unsigned)(uintptr_t)arg;
     const redisReply *r = reply;
 
@@ -352,20 +298,12 @@ static void read_secrets(struct turn_redis_link *l, uint64_t now_us)
         redis_schema_secrets(&key, slice_str(l->conf->redis_prefix),
                              turn_conf_realm(l->conf, i).name);
         const struct slice words[] = {SLICE_LIT("SMEMBERS"), wr_done(&key)};
-        if (send_words(&l->command, on_secrets, (void *)(uintptr_t)i, words, ARRAY_LEN(words)))
+        if (redis_conn_send(&l->command, on_secrets, (void *)(uintptr_t)i, words, ARRAY_LEN(words)))
             l->answers_left++;
     }
 }
 
-/* Somebody says that what he has written counts from now on. */
-static void on_reload_message(struct turn_redis_link *l)
-{
-    read_secrets(l, worker_now(l->loop));
-    for (unsigned i = 0; i < l->n_workers; i++)
-        turn_worker_forget_users(l->workers[i]);
-}
-
-/* ---- connections ---- */
+/* ---- the two connections ---- */
 
 static void set_ready(struct turn_redis_link *l, bool ready)
 {
@@ -376,197 +314,45 @@ static void set_ready(struct turn_redis_link *l, bool ready)
     __atomic_store_n(&l->ready, ready, __ATOMIC_RELAXED);
 }
 
-/* The connection is gone, or was never there: comes again after a while, each time a longer one,
- * and not when all others do. The line is written once until it is there again. */
-static void conn_down(struct conn *c, const char *why)
+static void on_up(void *arg)
 {
-    struct turn_redis_link *l = c->l;
-    unsigned doublings = c->tries < 7 ? c->tries : 7;
-    uint64_t wait_us = BACKOFF_MIN_US << doublings;
+    struct turn_redis_link *l = arg;
 
-    if (c->state == CONN_DOWN)
-        return;
-    c->ac = NULL;
-    c->state = CONN_DOWN;
-    c->open = 0;
-    c->tries++;
-    if (wait_us > BACKOFF_MAX_US)
-        wait_us = BACKOFF_MAX_US;
-    c->retry_us = worker_now(l->loop) + wait_us / 2 + rand_below(wait_us / 2);
-    if (!c->subscribes) {
-        set_ready(l, false);
-        l->answers_left = 0;
-        take_back(l);
-        count_waiting(l);
-    }
-    if (!c->told && !l->finishing)
-        log_warn("redis", "%s: %s; trying again", c->subscribes ? "subscription" : "connection",
-                 why);
-    c->told = true;
-}
-
-/* Ends the connection from our side; its callbacks come before this returns. */
-static void conn_break(struct conn *c, const char *why)
-{
-    redisAsyncContext *ac = c->ac;
-
-    conn_down(c, why);
-    if (ac)
-        redisAsyncFree(ac);
-}
-
-static void on_disconnect(const redisAsyncContext *ac, int status)
-{
-    (void)status;
-    if (((struct conn *)ac->data)->ac == ac)
-        conn_down(ac->data, ac->err ? ac->errstr : "closed");
-}
-
-/* After AUTH and SELECT. An error there ends the connection: it would be of no use. */
-static void on_setup(redisAsyncContext *ac, void *reply, void *arg)
-{
-    struct conn *c = heard(ac);
-    const redisReply *r = reply;
-
-    (void)arg;
-    if (r && r->type == REDIS_REPLY_ERROR && c->state == CONN_SETTING_UP)
-        conn_break(c, r->str);
-}
-
-static void on_ready(redisAsyncContext *ac, void *reply, void *arg)
-{
-    struct conn *c = heard(ac);
-    struct turn_redis_link *l = c->l;
-    const redisReply *r = reply;
-
-    (void)arg;
-    if (!r || c->ac != ac)
-        return;
-    if (r->type == REDIS_REPLY_ERROR) {
-        conn_break(c, r->str);
-        return;
-    }
-    if (c->state == CONN_READY)
-        return; /* the answer to a later PING */
-    c->state = CONN_READY;
-    c->tries = 0;
-    if (c->told || !c->subscribes)
-        log_info("redis", "%s is there", c->subscribes ? "subscription" : "connection");
-    c->told = false;
     counter_inc(&l->connects);
     set_ready(l, true);
     read_secrets(l, worker_now(l->loop));
     pump(l);
 }
 
-static void on_message(redisAsyncContext *ac, void *reply, void *arg)
+static void on_down(void *arg)
 {
-    struct conn *c = ac->data;
-    const redisReply *r = reply;
+    struct turn_redis_link *l = arg;
 
+    set_ready(l, false);
+    l->answers_left = 0;
+    take_back(l);
+    count_waiting(l);
+}
+
+/* Somebody says that what he has written counts from now on. Whatever was said while the
+ * subscription was away has passed unheard: when it is there it is as if that had been said. */
+static void on_news(void *arg)
+{
+    struct turn_redis_link *l = arg;
+
+    read_secrets(l, worker_now(l->loop));
+    for (unsigned i = 0; i < l->n_workers; i++)
+        turn_worker_forget_users(l->workers[i]);
+}
+
+static void on_deaf(void *arg)
+{
     (void)arg;
-    c->word_us = worker_now(c->l->loop);
-    c->open = 0;
-    if (!r || c->ac != ac)
-        return;
-    if (r->type == REDIS_REPLY_ERROR) {
-        conn_break(c, r->str);
-    } else if (r->type == REDIS_REPLY_ARRAY && slice_is(text_at(r, 0), "message")) {
-        on_reload_message(c->l);
-    } else if (c->state != CONN_READY) {
-        c->state = CONN_READY;
-        c->tries = 0;
-        c->told = false;
-        on_reload_message(c->l); /* what was said meanwhile has passed unheard */
-    }
 }
 
-/* Proves who we are, takes the database, and asks for a first sign of life. */
-static void set_up(struct conn *c)
-{
-    const struct turn_conf *conf = c->l->conf;
-    struct slice user = slice_str(conf->redis_username);
-    struct slice password = slice_of(conf->redis_password.p, conf->redis_password.len);
-    uint8_t text[24], name[REDIS_SCHEMA_NAME_MAX];
-    struct wr number = wr_init(text, sizeof(text)), channel = wr_init(name, sizeof(name));
-    const struct slice auth[] = {SLICE_LIT("AUTH"), user, password};
-    const struct slice auth_old[] = {SLICE_LIT("AUTH"), password};
-    const struct slice ping[] = {SLICE_LIT("PING")};
-
-    wr_u64(&number, conf->redis_database);
-    wr_str(&channel, conf->redis_prefix);
-    wr_str(&channel, "reload");
-    const struct slice select[] = {SLICE_LIT("SELECT"), wr_done(&number)};
-    const struct slice subscribe[] = {SLICE_LIT("SUBSCRIBE"), wr_done(&channel)};
-    if (password.len > 0 && user.len > 0)
-        send_words(c, on_setup, NULL, auth, ARRAY_LEN(auth));
-    else if (password.len > 0)
-        send_words(c, on_setup, NULL, auth_old, ARRAY_LEN(auth_old));
-    if (conf->redis_database > 0)
-        send_words(c, on_setup, NULL, select, ARRAY_LEN(select));
-    if (c->subscribes)
-        send_words(c, on_message, NULL, subscribe, ARRAY_LEN(subscribe));
-    else
-        send_words(c, on_ready, NULL, ping, ARRAY_LEN(ping));
-}
-
-static void on_connect(const redisAsyncContext *ac, int status)
-{
-    struct conn *c = ac->data;
-
-    if (c->ac != ac)
-        return;
-    if (status != REDIS_OK) {
-        conn_down(c, ac->errstr); /* hiredis frees it itself */
-        return;
-    }
-    if (!c->l->conf->redis_socket[0])
-        redisEnableKeepAlive(&c->ac->c); /* the subscription may be silent for ever */
-    c->state = CONN_SETTING_UP;
-    c->open = 0;
-    set_up(c);
-}
-
-static void conn_open(struct conn *c)
-{
-    const struct turn_conf *conf = c->l->conf;
-    char ip[ADDR_TEXT_MAX];
-
-    c->state = CONN_CONNECTING;
-    c->open = 1; /* the connection itself is waited for */
-    c->word_us = worker_now(c->l->loop);
-    c->ac = conf->redis_socket[0]
-                ? redisAsyncConnectUnix(conf->redis_socket)
-                : redisAsyncConnect(addr_ip_format(&conf->redis, ip), conf->redis.port);
-    if (!c->ac || c->ac->err) {
-        uint8_t why[128];
-        struct wr w = wr_init(why, sizeof(why));
-        wr_fmt(&w, "%.100s", c->ac ? c->ac->errstr : "out of memory");
-        wr_u8(&w, '\0');
-        conn_break(c, (const char *)why);
-        return;
-    }
-    c->ac->data = c;
-    redisLibeventAttach(c->ac, worker_base(c->l->loop));
-    redisAsyncSetConnectCallback(c->ac, on_connect);
-    redisAsyncSetDisconnectCallback(c->ac, on_disconnect);
-}
-
-static void conn_look(struct conn *c, uint64_t now_us)
-{
-    const struct slice ping[] = {SLICE_LIT("PING")};
-    uint64_t timeout_us = c->l->conf->redis_timeout_ms * US_PER_MS;
-
-    if (c->state == CONN_DOWN) {
-        if (now_us >= c->retry_us && !c->l->finishing)
-            conn_open(c);
-    } else if (c->open > 0 && now_us >= c->word_us + timeout_us) {
-        conn_break(c, "no answer in time");
-    } else if (c->state == CONN_READY && c->open == 0 && now_us >= c->word_us + IDLE_US &&
-               !c->subscribes) {
-        send_words(c, on_ready, NULL, ping, ARRAY_LEN(ping));
-    }
-}
+static const struct redis_conn_ops command_ops = {.up = on_up, .down = on_down};
+static const struct redis_conn_ops subscription_ops = {
+    .up = on_news, .down = on_deaf, .message = on_news};
 
 /* ---- the thread ---- */
 
@@ -577,7 +363,7 @@ static bool wants_news(const struct turn_conf *c)
 
 static bool is_finished(const struct turn_redis_link *l, uint64_t now_us)
 {
-    return l->finishing && (l->n_waiting + l->n_sent == 0 || l->command.state != CONN_READY ||
+    return l->finishing && (l->n_waiting + l->n_sent == 0 || !redis_conn_is_ready(&l->command) ||
                             now_us >= l->finish_us);
 }
 
@@ -588,10 +374,10 @@ static void on_tick(void *arg, uint64_t now_us)
 
     counter_add(&l->records_lost, refused - l->refused_told);
     l->refused_told = refused;
-    conn_look(&l->command, now_us);
+    redis_conn_look(&l->command, now_us);
     if (wants_news(l->conf))
-        conn_look(&l->subscription, now_us);
-    if (l->command.state == CONN_READY && now_us >= l->secrets_us)
+        redis_conn_look(&l->subscription, now_us);
+    if (redis_conn_is_ready(&l->command) && now_us >= l->secrets_us)
         read_secrets(l, now_us);
     if (is_finished(l, now_us))
         worker_stop(l->loop);
@@ -602,7 +388,7 @@ static void on_finish(void *arg, uint64_t now_us)
 {
     struct turn_redis_link *l = arg;
 
-    l->finishing = true;
+    l->finishing = l->command.quiet = l->subscription.quiet = true;
     l->finish_us = now_us + l->conf->redis_timeout_ms * US_PER_MS;
     pump(l);
     worker_timer(l->loop, &l->tick, now_us);
@@ -651,8 +437,8 @@ static void link_free(struct turn_redis_link *l)
 {
     struct list *first;
 
-    conn_break(&l->subscription, "");
-    conn_break(&l->command, "");
+    redis_conn_close(&l->subscription);
+    redis_conn_close(&l->command);
     while ((first = list_first(&l->waiting)))
         drop_record(CONTAINER_OF(first, struct record, link), &l->n_waiting);
     worker_free(l->loop);
@@ -673,8 +459,6 @@ struct turn_redis_link *turn_redis_link_start(const struct turn_conf *conf, stru
         return NULL;
     l->conf = conf;
     l->changed = changed;
-    l->command.l = l->subscription.l = l;
-    l->subscription.subscribes = true;
     list_init(&l->waiting);
     list_init(&l->sent);
     pthread_mutex_init(&l->lock, NULL);
@@ -684,6 +468,8 @@ struct turn_redis_link *turn_redis_link_start(const struct turn_conf *conf, stru
     pthread_condattr_destroy(&monotonic);
     l->tick = (struct wtimer){.fn = on_tick, .arg = l};
     l->loop = worker_new(0);
+    redis_conn_init(&l->command, l->loop, conf, NULL, &command_ops, l);
+    redis_conn_init(&l->subscription, l->loop, conf, "reload", &subscription_ops, l);
     if (l->loop && register_counters(m, l) == 0) {
         worker_timer(l->loop, &l->tick, worker_now(l->loop));
         if (worker_start(l->loop, "redis") == 0)

@@ -440,7 +440,7 @@ static void test_nonce_is_for_one_client_and_a_while(void **state)
 static void take_tokens(struct fake_relay *f)
 {
     const struct credentials_spec spec = {.realm = SLICE_LIT(FAKE_REALM),
-                                          .users = SLICE_LIT("ann:of green gables\n"),
+                                          .users = SLICE_LIT("ann:of green gables\nwest:wind\n"),
                                           .access_keys = SLICE_LIT(OAUTH_KEYS),
                                           .server = SLICE_LIT(OAUTH_SERVER)};
     char err[CREDENTIALS_ERR_MAX];
@@ -589,6 +589,24 @@ static void test_key_taken_out_ends_its_sessions(void **state)
     fake_challenge(f, &c);
     assert_int_equal(with_token(f, &c, STUN_REFRESH, 600, (struct slice){0}, key), 401);
     assert_int_equal(f->opened, 1);
+}
+
+static void test_user_with_the_name_of_a_key_keeps_what_is_his(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t b[128];
+    struct slice key = SLICE_LIT(SESSION_KEY);
+
+    take_tokens(f);
+    fake_client_init(&c, "203.0.113.7:1", "west", "wind");
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_int_equal(
+        with_token(f, &c, STUN_REFRESH, 600, token_of(b, SESSION_KEY, FAKE_WALL_S, 900), key), 441);
+    assert_int_equal(fake_refresh(f, &c, 0), 0);
+    assert_int_equal(
+        with_token(f, &c, STUN_ALLOCATE, 600, token_of(b, SESSION_KEY, FAKE_WALL_S, 900), key), 0);
+    assert_int_equal(fake_refresh(f, &c, 600), 401); /* the session's key, not the password's */
 }
 
 static void test_unexpected_token_gets_420(void **state)
@@ -1062,6 +1080,7 @@ int main(void)
         T(test_access_token_is_a_whole_session),
         T(test_accounts_of_tokens_are_their_sessions),
         T(test_key_taken_out_ends_its_sessions),
+        T(test_user_with_the_name_of_a_key_keeps_what_is_his),
         T(test_unexpected_token_gets_420),
         T(test_unknown_user_is_looked_up_once_his_address_is_proven),
         T(test_wrong_key_and_absent_user_get_401),
