@@ -30,8 +30,11 @@ LOAD_CORE, SERVER_CORE = CORES[0], CORES[-1]
 ROUNDS, SECONDS = (1, 2) if QUICK else (5, int(os.environ.get("BENCH_SECONDS", "6")))
 REQUEST_ROUNDS, IDLE_ALLOCATIONS, IDLE_S = (1, 500, 2) if QUICK else (3, 10000, 10)
 USER, PASSWORD, REALM = "bench", "bench", "bench"
-SORI, COTURN, BARE, BARE_GRO, OTHER = "sori-turn", "coturn", "bare mmsg", "bare gro", "other"
-PORTS = {SORI: 13478, COTURN: 13480, BARE: 13479, BARE_GRO: 13479, OTHER: 13478}
+SORI, SORI_EPOLL, OTHER, COTURN = "sori-turn", "sori epoll", "other", "coturn"
+BARE, BARE_URING, BARE_GRO = "bare mmsg", "bare uring", "bare gro"
+PORTS = {SORI: 13478, SORI_EPOLL: 13478, OTHER: 13478, COTURN: 13480, BARE: 13479, BARE_URING: 13479,
+         BARE_GRO: 13479}
+AUDIO = SORI, SORI_EPOLL, COTURN, BARE, BARE_URING
 RELAY_PORTS = 14000, 32767  # below those that the kernel gives to clients and peers
 TLS_OFFSET = 100
 READY_S, STOP_S = 10, 5
@@ -45,7 +48,7 @@ def certificate(folder):
          "-out", f"{folder}/cert.pem"], check=True, stderr=subprocess.DEVNULL)
 
 
-def sori_command(folder, binary=None):
+def sori_command(folder, io="auto", binary=None):
     certificate(folder)
     for name, text in (("users", f"{USER}:{PASSWORD}\n"), ("turn.ini", f"""[turn]
 listen_udp = 127.0.0.1:{PORTS[SORI]}
@@ -56,6 +59,7 @@ min_port = {RELAY_PORTS[0]}
 max_port = {RELAY_PORTS[1]}
 threads = 1
 drain_timeout = 0
+io = {io}
 [tls]
 cert_file = {folder}/cert.pem
 key_file = {folder}/key.pem
@@ -89,16 +93,18 @@ def coturn_command(folder):
             f"--log-file={folder}/coturn.log", f"--pidfile={folder}/coturn.pid"]
 
 
-def bare_command(mode):
-    return [os.path.join(BUILD, "bench/load/turn_bare"), f"127.0.0.1:{PORTS[BARE]}", mode]
+def bare_command(program, *mode):
+    return [os.path.join(BUILD, "bench/load", program), f"127.0.0.1:{PORTS[BARE]}", *mode]
 
 
 COMMANDS = {
     SORI: sori_command,
     COTURN: coturn_command,
-    BARE: lambda folder: bare_command("mmsg"),
-    BARE_GRO: lambda folder: bare_command("gro"),
-    OTHER: lambda folder: sori_command(folder, os.environ["SORI_TURN_OTHER"]),
+    SORI_EPOLL: lambda folder: sori_command(folder, "epoll"),
+    BARE: lambda folder: bare_command("turn_bare", "mmsg"),
+    BARE_GRO: lambda folder: bare_command("turn_bare", "gro"),
+    BARE_URING: lambda folder: bare_command("turn_bare_uring"),
+    OTHER: lambda folder: sori_command(folder, binary=os.environ["SORI_TURN_OTHER"]),
 }
 
 
@@ -190,8 +196,8 @@ class Load:
     def median(self, server, key):
         return statistics.median(r[server][key] for r in self.rounds)
 
-    def ratio(self, to):
-        return statistics.median(r[SORI]["us"] / r[to]["us"] for r in self.rounds)
+    def ratio(self, to, of=SORI):
+        return statistics.median(r[of]["us"] / r[to]["us"] for r in self.rounds)
 
 
 def requests():
@@ -234,8 +240,8 @@ def figures(loads, cost):
     return (
         ("audio500_vs_coturn", 0.55, audio and audio.ratio(COTURN)),
         ("audio2000_vs_coturn", 0.55, audio2000 and audio2000.ratio(COTURN)),
-        ("audio500_vs_bare", 1.10, audio and audio.ratio(BARE)),
-        ("audio500_epoll_vs_coturn", 0.72, audio and audio.ratio(COTURN)),
+        ("audio500_vs_bare", 1.10, audio and audio.ratio(BARE_URING)),
+        ("audio500_epoll_vs_coturn", 0.72, audio and audio.ratio(COTURN, SORI_EPOLL)),
         ("burst8_vs_coturn", 0.27, burst8 and burst8.ratio(COTURN)),
         ("burst16_vs_coturn", 0.16, burst16 and burst16.ratio(COTURN)),
         ("burst16_vs_bare", 1.20, burst16 and burst16.ratio(BARE_GRO)),
@@ -263,9 +269,9 @@ def plot(loads):
     if len(audio) < 2:
         return
     fig, axes = pyplot.subplots(figsize=(7, 4.5))
-    for server in (SORI, COTURN, BARE):
+    for server in AUDIO:
         axes.plot([l.args[0] for l in audio], [l.median(server, "us") for l in audio], marker="o",
-                  label=f"{server} (epoll)" if server == SORI else server)
+                  label="sori-turn (io_uring)" if server == SORI else server)
     axes.set(xscale="log", xlabel="flows, one packet of 160 B each per turn",
              ylabel="server CPU per packet, µs", ylim=(0, None))
     axes.legend()
@@ -280,11 +286,11 @@ def main():
     print(f"{cpu_model()}, {len(CORES)} cores, Linux {platform.release()}; sori {commit()}, "
           f"coturn {coturn_version()}; server on core {SERVER_CORE}, load on core {LOAD_CORE}")
     loads = {}
-    for load in (Load("audio500", 500, 30000, 160, 1, (SORI, COTURN, BARE)),
-                 Load("audio100", 100, 30000, 160, 1, (SORI, COTURN, BARE)),
-                 Load("audio2000", 2000, 40000, 160, 1, (SORI, COTURN, BARE)),
-                 Load("burst8", 500, 80000, 1200, 8, (SORI, COTURN, BARE_GRO)),
-                 Load("burst16", 500, 300000, 1200, 16, (SORI, COTURN, BARE_GRO)),
+    for load in (Load("audio500", 500, 30000, 160, 1, AUDIO),
+                 Load("audio100", 100, 30000, 160, 1, AUDIO),
+                 Load("audio2000", 2000, 40000, 160, 1, AUDIO),
+                 Load("burst8", 500, 80000, 1200, 8, (SORI, SORI_EPOLL, COTURN, BARE_GRO)),
+                 Load("burst16", 500, 300000, 1200, 16, (SORI, SORI_EPOLL, COTURN, BARE_GRO)),
                  Load("tcp", 200, 20000, 180, 1, (SORI, COTURN), "tcp"),
                  Load("tls", 200, 20000, 180, 1, (SORI, COTURN), "tls")):
         if not ONLY or load.name in ONLY:
@@ -292,7 +298,6 @@ def main():
             loads[load.name] = load
     cost = requests() if not ONLY or "requests" in ONLY else None
     plot(loads.values())
-    print("back end: epoll with recvmmsg and sendmmsg (there is no other)")
     found = list(figures(loads, cost))
     for name, goal, value in found:
         verdict = "not measured" if value is None else "reached" if value <= goal else "missed"

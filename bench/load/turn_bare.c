@@ -7,22 +7,14 @@
  * mmsg: epoll, recvmmsg on the shared socket, one recvmsg on each ready relay socket, connected
  * relay sockets, answers of a turn together by sendmmsg. gro: the same, with UDP_GRO on every
  * socket and each merged read sent on as one UDP_SEGMENT. SPDX-License-Identifier: BSD-3-Clause */
-#include "turn_client.h"
+#include "turn_bare.h"
 
-#include <netinet/in.h>
 #include <netinet/udp.h>
 #include <sys/epoll.h>
 
 #define SLOTS      64
 #define SLOT_BYTES 65536
 #define RUN_MAX    64
-#define ROWS       16384 /* power of two, more than flows */
-
-struct entry {
-    uint64_t key; /* client address and port, 0 = free */
-    struct sockaddr_in client;
-    int relay;
-};
 
 struct read {
     struct mmsghdr hdr;
@@ -45,26 +37,11 @@ struct send {
 
 static int listener, epoll;
 static bool gro;
-static struct entry entries[ROWS];
-static struct entry *by_fd[65536];
 static uint8_t buffers[SLOTS][SLOT_BYTES];
 static struct read reads[SLOTS];
 static struct mmsghdr rx[SLOTS], tx[SLOTS];
 static struct send sends[SLOTS];
 static unsigned queued; /* in tx, for the listener */
-
-static struct entry *find(const struct sockaddr_in *a)
-{
-    uint64_t key = (uint64_t)a->sin_addr.s_addr << 16 | a->sin_port;
-    size_t i = (size_t)(key * 0x9e3779b97f4a7c15u >> 50) % ROWS;
-
-    while (entries[i].key != 0 && entries[i].key != key)
-        i = (i + 1) % ROWS;
-    if (entries[i].key == 0) {
-        entries[i] = (struct entry){.key = key, .client = *a, .relay = -1};
-    }
-    return &entries[i];
-}
 
 static void watch(int fd)
 {
@@ -74,32 +51,6 @@ static void watch(int fd)
     if (gro)
         setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
     epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
-}
-
-static void answer(struct entry *e, struct slice dgram)
-{
-    struct stun_msg m;
-    struct slice v;
-    struct addr peer;
-    uint8_t out[256];
-    struct wr w = wr_init(out, sizeof(out));
-
-    if (stun_decode(&m, dgram) != 0)
-        return;
-    stun_begin(&w, stun_type((enum stun_method)stun_method_of(m.type), STUN_SUCCESS), m.tid);
-    if (stun_method_of(m.type) == STUN_ALLOCATE) {
-        e->relay = open_socket(1);
-        by_fd[e->relay] = e;
-        watch(e->relay);
-        struct addr at = udp_local(e->relay);
-        stun_put_xaddr(&w, STUN_ATTR_XOR_RELAYED_ADDRESS, &at, m.tid);
-    } else if (stun_find(&m, STUN_ATTR_XOR_PEER_ADDRESS, &v) &&
-               stun_xaddr_decode(&peer, v, m.tid) == 0) {
-        struct sockaddr_storage ss;
-        unsigned len = addr_to_sockaddr(&peer, &ss);
-        connect(e->relay, (struct sockaddr *)&ss, len);
-    }
-    sendto(listener, out, w.len, 0, (struct sockaddr *)&e->client, sizeof(e->client));
 }
 
 static size_t merged_size(struct msghdr *h, size_t len)
@@ -131,7 +82,7 @@ static void up(unsigned slot, size_t len)
     size_t seg = merged_size(in, len);
 
     if (buffers[slot][0] < 0x40) {
-        answer(e, slice_of(buffers[slot], len));
+        answer(e, slice_of(buffers[slot], len), listener, watch);
         return;
     }
     for (size_t at = 0; at + CHANDATA_HEADER_BYTES < len; at += seg) {
@@ -143,13 +94,6 @@ static void up(unsigned slot, size_t len)
     if (out.msg_iovlen > 1)
         set_segment(&out, s, seg - CHANDATA_HEADER_BYTES);
     sendmsg(e->relay, &out, MSG_DONTWAIT);
-}
-
-static void put_header(uint8_t *head, size_t len)
-{
-    struct wr w = wr_init(head, CHANDATA_HEADER_BYTES);
-
-    chandata_put_header(&w, CHANNEL, len);
 }
 
 /* Down: one merged read is one run to the client, a header before each. */
