@@ -92,8 +92,9 @@ static const struct conf_opt table[] = {
         "How datagrams move: io_uring (Linux 6.1 or newer, where containers allow it), or epoll "
         "with recvmmsg and sendmmsg. auto = io_uring where it can be had; the log says which."),
     OPT("turn", "coalesce", CONF_UINT, coalesce_us, "400", 0, 5000, "us", NULL,
-        "Longest time that datagrams wait for company when a worker is under load (some 20,000 a "
-        "second), so that it wakes up once for many; each waits half of it on average. 0 = never."),
+        "Longest time that datagrams wait for company when a worker is under load (10,000 a second "
+        "with 400 us), so that it wakes up once for many; each waits half of it on average. 0 = "
+        "never."),
     OPT("turn", "drain_timeout", CONF_UINT, drain_timeout_s, "30", 0, 86400, "s", NULL,
         "After SIGTERM or SIGUSR1 no new allocation is made, and the process ends when the last "
         "one has ended, or after this time. 0 = it ends at once, as it does on SIGINT and on a "

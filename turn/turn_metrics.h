@@ -23,7 +23,6 @@
  *   sori_turn_udp_received_total                   datagrams
  *   sori_turn_udp_sent_total                       datagrams
  *   sori_turn_udp_dropped_total{reason=}           truncated, full, failed
- *   sori_turn_udp_turns_total                      loop turns in which datagrams were received
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_TURN_METRICS_H

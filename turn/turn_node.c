@@ -336,9 +336,6 @@ static int register_udp(struct metrics *m, const struct udp_stats *s)
         e = metrics_add(m, drops, "reason=\"full\"", help, METRIC_COUNTER, &s->full);
     if (!e)
         e = metrics_add(m, drops, "reason=\"failed\"", help, METRIC_COUNTER, &s->failed);
-    if (!e)
-        e = metrics_add(m, "sori_turn_udp_turns_total", "",
-                        "Loop turns in which datagrams were received", METRIC_COUNTER, &s->turns);
     return e;
 }
 

@@ -146,6 +146,7 @@ static size_t on_data(void *user, uint8_t *data, size_t len)
         struct slice msg = slice_sub(rest, 0, f.msg_len);
         rest = slice_sub(rest, f.total_len, SIZE_MAX);
         outcome = take(c, msg, rest);
+        worker_handled(w->loop, 1);
     }
     udp_push(w->io); /* the payloads are in the stream's buffer: it is ours until we return */
     if (outcome == DETACHED || (outcome == GO_ON && err != -EBADMSG))

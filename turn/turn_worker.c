@@ -240,9 +240,9 @@ static int open_io(struct turn_worker *w, char err[CONF_ERR_MAX])
         .backend = wish[w->conf->io],
         .slots = IO_SLOTS,
         .slot_bytes = UDP_DATAGRAM_MAX,
-        .coalesce_us = w->conf->coalesce_us,
     };
 
+    worker_coalesce(w->loop, w->conf->coalesce_us);
     w->io = udp_io_new(w->loop, &conf, w->io_why);
     if (w->io)
         return 0;

@@ -1,6 +1,6 @@
 /* When a loop under load should let arrivals gather before it wakes.
  *
- * Called by udp.c at the end of each turn. Pure. The rate is that of the window that runs and the
+ * Called by worker.c after each turn. Pure. The rate is that of the window that runs and the
  * one before it, so that pauses of up to a window do not look like the end of the load.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "net/coalesce.h"

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 
 #define COALESCE_WINDOW_US (32 * US_PER_MS) /* longer than the pause between two voice packets */
-#define COALESCE_PKTS      8                /* expected within max_us, or it is not worth it */
+#define COALESCE_PKTS      4                /* expected within max_us, or it is not worth it */
 
 struct coalesce {
     uint64_t max_us; /* the longest wait; 0 = never wait */

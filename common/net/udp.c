@@ -31,14 +31,8 @@ static bool kernel_has_gso(void)
 
 static void on_flush(void *arg, uint64_t now_us)
 {
-    struct udp_io *io = arg;
-    unsigned handled = io->handled;
-
-    io->handled = 0;
-    udp_push(io);
-    if (handled > 0)
-        counter_inc(&io->stats.turns);
-    worker_linger(io->worker, coalesce_after(&io->coalesce, handled, now_us));
+    (void)now_us;
+    udp_push(arg);
 }
 
 /* Opens the back end that is wished for, or can be had. Returns 0 or -errno with why. */
@@ -71,7 +65,6 @@ struct udp_io *udp_io_new(struct worker *w, const struct udp_io_conf *conf, char
     io->conf = *conf;
     io->worker = w;
     io->flush = (struct wflush){.fn = on_flush, .arg = io};
-    io->coalesce.max_us = conf->coalesce_us;
     if (udp_queue_init(&io->queue, conf->slots, kernel_has_gso()) == 0) {
         if (open_backend(io, why) == 0)
             return io;
@@ -191,7 +184,7 @@ unsigned udp_split(struct udp_io *io, const struct sockaddr *from, uint8_t *p, s
 void udp_deliver(struct udp_io *io, struct udp_sock *s, const struct udp_msg *msg, unsigned n)
 {
     counter_add(&io->stats.recv_pkts, n);
-    io->handled += n;
+    worker_handled(io->worker, n);
     worker_want_flush(io->worker, &io->flush);
     s->_ops->recv(s->_arg, msg, n);
 }

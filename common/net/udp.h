@@ -51,7 +51,6 @@ struct udp_stats {
     struct counter truncated; /* longer than a slot, dropped */
     struct counter full;      /* send buffer or device queue full: dropped */
     struct counter failed;    /* refused by the kernel: no route, too long, not permitted */
-    struct counter turns;     /* loop turns in which anything was received */
 };
 
 /* What the owner of a socket is called for, in the worker's thread. Either may close this or any
@@ -77,10 +76,9 @@ enum udp_backend_wish { UDP_AUTO, UDP_EPOLL, UDP_URING };
 
 struct udp_io_conf {
     enum udp_backend_wish backend;
-    unsigned slots;       /* reads in flight, and runs queued, at most; a power of two */
-    size_t slot_bytes;    /* the longest datagram, or merged read, that is taken; slots are not
-                           * touched beyond what arrives: UDP_DATAGRAM_MAX costs address space */
-    uint64_t coalesce_us; /* how long arrivals may wait for company under load; 0 = not at all */
+    unsigned slots;    /* reads in flight, and runs queued, at most; a power of two */
+    size_t slot_bytes; /* the longest datagram, or merged read, that is taken; slots are not
+                        * touched beyond what arrives: UDP_DATAGRAM_MAX costs address space */
 };
 
 /* Makes an io for a worker, whose thread need not run yet. NULL when memory is out, or when

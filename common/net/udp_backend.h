@@ -7,7 +7,6 @@
 #ifndef SORI_NET_UDP_BACKEND_H
 #define SORI_NET_UDP_BACKEND_H
 
-#include "net/coalesce.h"
 #include "net/udp_queue.h"
 #include "net/worker.h"
 
@@ -37,8 +36,6 @@ struct udp_io {
     void *state; /* the back end's */
     struct worker *worker;
     struct wflush flush;
-    struct coalesce coalesce;
-    unsigned handled; /* datagrams received in this turn */
 };
 
 /* How many reads the epoll back end asks a socket for that few senders use, by what lately came

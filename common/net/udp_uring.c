@@ -33,6 +33,7 @@
 #define BUF_GROUP  0
 #define SLOTS_MIN  64   /* sockets; the table grows */
 #define READS      1024 /* completions of one turn */
+#define FIXED_MAX  128  /* sockets that the ring holds by itself: those that many senders use */
 #define NO_SLOT    UINT32_MAX
 #define RING_FLAGS                                                                \
     (IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | \
@@ -47,7 +48,8 @@ struct slot {
     uint32_t generation;
     uint32_t next_free;
     bool armed;
-    bool erring; /* on that list */
+    bool erring;   /* on that list */
+    uint8_t fixed; /* 1 + its number among the ring's own, 0: none */
 };
 
 struct uring_io {
@@ -66,9 +68,12 @@ struct uring_io {
     uint32_t n_slots, first_free;
     uint32_t *to_arm; /* slots; as many as there are slots */
     uint32_t n_to_arm;
+    uint32_t *headed; /* by buffer: the push in which a head was written before its payload */
     uint32_t push;    /* number of the push at hand */
     uint64_t *erring; /* tags of sockets whose send failed: as many as runs, each at most once */
     unsigned n_erring;
+    int fixed[FIXED_MAX]; /* descriptors, -1: free */
+    unsigned n_fixed;     /* 0: the kernel would not take them */
     int efd;
     struct event *signalled;
 };
@@ -98,6 +103,17 @@ static struct io_uring_sqe *entry(struct uring_io *u)
     return e;
 }
 
+/* Makes the entry use the ring's own file, which saves looking up and counting the descriptor. */
+static void use_fixed(const struct uring_io *u, struct io_uring_sqe *e, const struct udp_sock *s)
+{
+    unsigned fixed = u->slot[s->_slot].fixed;
+
+    if (fixed == 0)
+        return;
+    e->fd = (int)fixed - 1;
+    e->flags |= IOSQE_FIXED_FILE;
+}
+
 static void arm(struct uring_io *u, uint32_t slot)
 {
     struct io_uring_sqe *e = entry(u);
@@ -105,6 +121,7 @@ static void arm(struct uring_io *u, uint32_t slot)
     if (!e)
         return;
     io_uring_prep_recvmsg_multishot(e, u->slot[slot].sock->fd, &u->shape, 0);
+    use_fixed(u, e, u->slot[slot].sock);
     e->flags |= IOSQE_BUFFER_SELECT;
     e->buf_group = BUF_GROUP;
     e->ioprio |= IORING_RECVSEND_POLL_FIRST; /* not while sends still borrow from buffers */
@@ -203,6 +220,30 @@ static void take_all(struct udp_io *io)
     }
 }
 
+/* What a buffer holds before the payload: what the kernel writes about it. */
+static size_t before_payload(const struct uring_io *u)
+{
+    return sizeof(struct io_uring_recvmsg_out) + u->shape.msg_namelen + u->shape.msg_controllen;
+}
+
+/* A datagram of head and body whose body begins a buffer: writes the head in front of it, where
+ * nothing is needed any more, so that the kernel has one piece to copy instead of a list to read.
+ * False when it is not like that, or when this push has written there already. */
+static bool make_whole(struct uring_io *u, const struct iovec *iov, struct slice *out)
+{
+    uint8_t *body = iov[1].iov_base;
+    size_t at = (size_t)((uintptr_t)body - (uintptr_t)u->buf);
+
+    if ((uintptr_t)body < (uintptr_t)u->buf || at >= u->n_bufs * u->stride ||
+        at % u->stride != before_payload(u) || iov[0].iov_len > before_payload(u) ||
+        u->headed[at / u->stride] == u->push)
+        return false;
+    u->headed[at / u->stride] = u->push;
+    memcpy(body - iov[0].iov_len, iov[0].iov_base, iov[0].iov_len);
+    *out = slice_of(body - iov[0].iov_len, iov[0].iov_len + iov[1].iov_len);
+    return true;
+}
+
 /* Tells the kernel about one run. */
 static void put_send(struct udp_io *io, unsigned i)
 {
@@ -215,12 +256,19 @@ static void put_send(struct udp_io *io, unsigned i)
         counter_add(&io->stats.full, r->pkts);
         return;
     }
+    struct slice whole = {0};
+    bool is_whole = r->pkts == 1 && r->iovs == 2 && make_whole(u, h->msg_iov, &whole);
     if (r->pkts == 1 && r->iovs == 1) {
-        io_uring_prep_send(e, r->sock->fd, h->msg_iov->iov_base, h->msg_iov->iov_len, MSG_DONTWAIT);
+        whole = slice_of(h->msg_iov->iov_base, h->msg_iov->iov_len);
+        is_whole = true;
+    }
+    if (is_whole) {
+        io_uring_prep_send(e, r->sock->fd, whole.p, whole.len, MSG_DONTWAIT);
         io_uring_prep_send_set_addr(e, h->msg_name, (uint16_t)h->msg_namelen);
     } else {
         io_uring_prep_sendmsg(e, r->sock->fd, h, MSG_DONTWAIT);
     }
+    use_fixed(u, e, r->sock);
     e->flags |= IOSQE_CQE_SKIP_SUCCESS;
     e->user_data = (uint64_t)u->push << 32 | (uint64_t)i << 2 | KIND_SEND;
     counter_add(&io->stats.sent_pkts, r->pkts);
@@ -357,11 +405,35 @@ static int grow(struct uring_io *u)
     return 0;
 }
 
+/* Gives the socket to the ring, if it has room. */
+static void fix(struct uring_io *u, struct slot *slot)
+{
+    for (unsigned i = 0; i < u->n_fixed; i++) {
+        if (u->fixed[i] != -1)
+            continue;
+        if (io_uring_register_files_update(&u->ring, i, &slot->sock->fd, 1) != 1)
+            return;
+        u->fixed[i] = slot->sock->fd;
+        slot->fixed = (uint8_t)(i + 1);
+        return;
+    }
+}
+
+static void unfix(struct uring_io *u, struct slot *slot)
+{
+    const int none = -1;
+
+    if (slot->fixed == 0)
+        return;
+    u->fixed[slot->fixed - 1] = -1;
+    io_uring_register_files_update(&u->ring, slot->fixed - 1u, &none, 1);
+    slot->fixed = 0;
+}
+
 static int uring_watch(struct udp_io *io, struct udp_sock *s, bool shared)
 {
     struct uring_io *u = io->state;
 
-    (void)shared;
     if (u->first_free == NO_SLOT && grow(u) != 0)
         return -ENOMEM;
     uint32_t at = u->first_free;
@@ -369,7 +441,10 @@ static int uring_watch(struct udp_io *io, struct udp_sock *s, bool shared)
     u->first_free = slot->next_free;
     slot->sock = s;
     slot->armed = slot->erring = false;
+    slot->fixed = 0;
     s->_slot = at;
+    if (shared)
+        fix(u, slot);
     want_arm(io, at);
     return 0;
 }
@@ -386,6 +461,7 @@ static void uring_unwatch(struct udp_io *io, struct udp_sock *s)
         e->user_data = KIND_CANCEL;
         io_uring_submit(&u->ring); /* now: fd may be another socket's soon */
     }
+    unfix(u, slot);
     slot->sock = NULL;
     slot->generation++;
     slot->next_free = u->first_free;
@@ -407,6 +483,7 @@ static void uring_close(struct udp_io *io)
     if (u->bufs)
         munmap(u->bufs, u->bufs_bytes);
     mem_free(u->buf);
+    mem_free(u->headed);
     mem_free(u->lent);
     mem_free(u->erring);
     mem_free(u->msg);
@@ -441,6 +518,8 @@ static int make_ring(struct uring_io *u, char why[UDP_WHY_MAX])
         snprintf(why, UDP_WHY_MAX, "no eventfd for the ring: %s", strerror(-err));
         return err;
     }
+    if (io_uring_register_files_sparse(&u->ring, FIXED_MAX) == 0)
+        u->n_fixed = FIXED_MAX;
     io_uring_buf_ring_init(u->bufs);
     for (unsigned i = 0; i < u->n_bufs; i++)
         give_buffer(u, (uint16_t)i, i);
@@ -454,12 +533,14 @@ static int allocate(struct udp_io *io, struct uring_io *u)
     /* Eight bytes alignment for what follows the name. */
     u->shape = (struct msghdr){.msg_namelen = (sizeof(struct sockaddr_in6) + 7) & ~7u,
                                .msg_controllen = sizeof(union udp_read_control)};
-    u->room = sizeof(struct io_uring_recvmsg_out) + u->shape.msg_namelen + u->shape.msg_controllen +
-              io->conf.slot_bytes;
+    u->room = before_payload(u) + io->conf.slot_bytes;
     u->stride = ((u->room + 63) & ~(size_t)63) + UDP_SLOT_SKEW;
     u->first_free = NO_SLOT;
     u->efd = -1;
     u->buf = mem_calloc(u->n_bufs, u->stride);
+    for (unsigned i = 0; i < FIXED_MAX; i++)
+        u->fixed[i] = -1;
+    u->headed = mem_calloc(u->n_bufs, sizeof(*u->headed));
     u->lent = mem_calloc(u->n_bufs, sizeof(*u->lent));
     u->erring = mem_calloc(io->conf.slots, sizeof(*u->erring));
     u->msg = mem_calloc(UDP_SLOT_PKTS, sizeof(*u->msg));
@@ -468,7 +549,8 @@ static int allocate(struct udp_io *io, struct uring_io *u)
     if (u->bufs == MAP_FAILED)
         u->bufs = NULL;
     u->efd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return u->efd >= 0 && u->buf && u->lent && u->erring && u->msg && u->bufs && grow(u) == 0
+    return u->efd >= 0 && u->buf && u->headed && u->lent && u->erring && u->msg && u->bufs &&
+                   grow(u) == 0
                ? 0
                : -ENOMEM;
 }

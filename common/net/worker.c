@@ -9,6 +9,7 @@
 #include "net/worker.h"
 
 #include "base/mem.h"
+#include "net/coalesce.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -21,7 +22,6 @@
 
 /* A timer that sets itself into the past must not keep sockets waiting for ever. */
 #define WORKER_TIMERS_PER_TURN 4096
-#define WORKER_LINGER_MAX_US   (10 * US_PER_MS)
 
 struct mail {
     struct mail *next;
@@ -41,9 +41,10 @@ struct worker {
     struct timerwheel *wheel;
     struct turn_clock *clock;
     struct list flush;
-    uint64_t linger_us; /* how long the next turn sleeps before it waits */
-    uint64_t armed_us;  /* when tick fires, CLOCK_NEVER: not armed */
-    bool again;         /* something is left for the next turn: it must not wait */
+    struct coalesce coalesce;
+    unsigned handled;  /* packets of this turn */
+    uint64_t armed_us; /* when tick fires, CLOCK_NEVER: not armed */
+    bool again;        /* something is left for the next turn: it must not wait */
     bool started;
     int efd;
     unsigned index;
@@ -155,13 +156,15 @@ static void run_flush(struct worker *w)
         w->again = true;
 }
 
+/* Lets company gather for what comes next, under load. */
 static void linger(struct worker *w)
 {
-    const struct timespec t = {.tv_nsec = (long)(w->linger_us * 1000)};
+    uint64_t us = w->handled > 0 ? coalesce_after(&w->coalesce, w->handled, worker_now(w)) : 0;
+    const struct timespec t = {.tv_nsec = (long)(us * 1000)};
 
-    if (w->linger_us > 0 && !w->again)
+    w->handled = 0;
+    if (us > 0 && !w->again)
         nanosleep(&t, NULL);
-    w->linger_us = 0;
 }
 
 static void turn(struct worker *w)
@@ -317,9 +320,14 @@ void worker_want_flush(struct worker *w, struct wflush *f)
         list_append(&w->flush, &f->_link);
 }
 
-void worker_linger(struct worker *w, uint64_t us)
+void worker_coalesce(struct worker *w, uint64_t max_us)
 {
-    w->linger_us = us < WORKER_LINGER_MAX_US ? us : WORKER_LINGER_MAX_US;
+    w->coalesce.max_us = max_us;
+}
+
+void worker_handled(struct worker *w, unsigned n)
+{
+    w->handled += n;
 }
 
 void worker_cancel_flush(struct wflush *f)

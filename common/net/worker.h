@@ -57,9 +57,11 @@ void worker_timer_cancel(struct worker *w, struct wtimer *t);
 void worker_want_flush(struct worker *w, struct wflush *f);
 void worker_cancel_flush(struct wflush *f);
 
-/* Lets the next turn begin with a sleep of so many us (0: none), so that what arrives meanwhile is
- * handled together: net/coalesce.h. Timers and mail wait too. Worker thread only. */
-void worker_linger(struct worker *w, uint64_t us);
+/* Under load, lets turns begin with a sleep of max_us (0, the default: never), so that what arrives
+ * meanwhile is handled together; timers and mail wait too: net/coalesce.h. worker_handled() tells
+ * of n packets handled in this turn. Worker thread only (or before it runs). */
+void worker_coalesce(struct worker *w, uint64_t max_us);
+void worker_handled(struct worker *w, unsigned n);
 
 /* Mailbox: runs fn(arg) on w's thread soon. Any thread. Returns 0, -ENOMEM. */
 int worker_post(struct worker *w, worker_fn *fn, void *arg);

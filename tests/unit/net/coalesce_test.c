@@ -32,8 +32,8 @@ static void test_waits_above_the_rate_only(void **state)
         uint64_t gap_us, wait_us;
     } cases[] = {
         {1, 1000, 0},                  /* 1,000 a second: nobody would come */
-        {1, 55, 0},                    /* 18,000: 7 in 400 us */
-        {1, 45, MAX_US},               /* 22,000 */
+        {1, 105, 0},                   /* 9,500 */
+        {1, 95, MAX_US},               /* 10,500: 4 in 400 us */
         {8, 100, MAX_US},              /* 80,000 in bursts */
         {600, 20 * US_PER_MS, MAX_US}, /* 30,000, all flows at once every 20 ms */
         {100, 20 * US_PER_MS, 0},

@@ -130,7 +130,7 @@ static void close_box(struct box *x)
 
 static struct bench *open_bench(unsigned slots, size_t slot_bytes)
 {
-    const struct udp_io_conf conf = {backend, slots, slot_bytes, 0};
+    const struct udp_io_conf conf = {backend, slots, slot_bytes};
     struct bench *b = mem_zalloc(sizeof(*b));
     char why[UDP_WHY_MAX];
 
@@ -592,7 +592,7 @@ static void test_own_addresses_have_no_port(void **state)
 
 static void test_oom_io_is_whole_or_not_there(void **state)
 {
-    const struct udp_io_conf conf = {backend, 4, 100, 0};
+    const struct udp_io_conf conf = {backend, 4, 100};
     struct worker *w = worker_new(0);
     char why[UDP_WHY_MAX];
 
@@ -622,7 +622,7 @@ static int use_epoll(void **state)
 
 static int use_uring(void **state)
 {
-    const struct udp_io_conf conf = {UDP_URING, 4, 100, 0};
+    const struct udp_io_conf conf = {UDP_URING, 4, 100};
     struct worker *w = worker_new(0);
     char why[UDP_WHY_MAX];
     struct udp_io *io = udp_io_new(w, &conf, why);
