@@ -2,7 +2,7 @@
  *
  * Each step is one operation byte, one argument byte and, for raw messages, a length byte and
  * bytes. After each step: sockets open = relayed addresses; ports and quota in use = those +
- * reservations. SPDX-License-Identifier: BSD-3-Clause */
+ * reservations; CONNECTION-IDs known = peer connections. SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/lib/fake_relay.h"
 
 #define CLIENTS   4
@@ -14,11 +14,24 @@ static const char *const peers[] = {"8.8.8.8:53",        "8.8.4.4:1",  "127.0.0.
                                     "[2001:4860::1]:9",  "[::1]:1",    "[::ffff:127.0.0.1]:1",
                                     FAKE_RELAY ":50000", FAKE_OWN ":1"};
 
+/* What the script has been told: the last CONNECTION-ID of an attempt, tickets. */
+static uint32_t id;
+static uint8_t ticket[2][TICKET_BYTES];
+
 static void check(struct fake_relay *f)
 {
     unsigned live = fake_addresses(f);
     unsigned held = reserve_count(f->shared.reserve);
 
+    size_t pos = 0;
+    struct hnode *saved = NULL;
+    const struct alloc *a;
+    unsigned conns = 0;
+
+    while ((a = alloc_table_walk(&f->core.allocs, &pos, &saved)))
+        conns += a->n_conns;
+    if (conn_ids_count(f->shared.conn_ids) != conns)
+        abort();
     if (f->opened != live || fake_ports(f) != live + held ||
         quota_in_use(f->shared.quota) != live + held)
         abort();
@@ -67,6 +80,63 @@ static void icmp(struct fake_relay *f, struct fake_client *c, const char *peer, 
     if (a && relay_icmp(&f->core, a, &e, f->now_us, &f->back) &&
         stun_decode(&m, slice_of(f->back.head, f->back.head_len)) != 0)
         abort();
+}
+
+/* TCP allocations and their connections. */
+static void tcp(struct fake_relay *f, struct fake_client *k, const char *peer, uint8_t what)
+{
+    struct alloc *a = fake_alloc(f, k);
+    struct addr from = fake_addr(peer);
+    const struct peer_conn *p;
+
+    switch (what & 7) {
+    case 0:
+        fake_allocate_tcp(f, k);
+        break;
+    case 1:
+        fake_connect_to(f, k, peer);
+        break;
+    case 2:
+        if (f->conn && f->conn->state == PEER_CONN_CONNECTING)
+            connect_done(&f->core, f->conn, what & 8, f->now_us);
+        break;
+    case 3:
+        p = a && a->tcp ? connect_incoming(&f->core, a, &from, f->now_us) : NULL;
+        id = p ? p->id : id;
+        break;
+    case 4:
+        fake_connection_bind(f, k, what & 8 || !f->conn ? id : f->conn->id);
+        break;
+    case 5:
+        connect_bound(&f->core, f->core.bound_id, what >> 4);
+        break;
+    case 6:
+        connect_gone(&f->core, f->core.bound_id);
+        break;
+    default:
+        f->connect_error = what & 8 ? -EIO : 0;
+        f->tell_error = what & 16;
+    }
+}
+
+/* Allocations that move, here and as if passed on by another worker. */
+static void mobile(struct fake_relay *f, struct fake_client *k, uint8_t what)
+{
+    f->core.forwarded = what & 8;
+    f->core.came_from = 1;
+    switch (what & 3) {
+    case 0:
+        fake_allocate_mobile(f, k, ticket[what >> 2 & 1]);
+        break;
+    case 3:
+        f->core.worker ^= 1;
+        fake_move(f, k, ticket[what >> 2 & 1], what);
+        f->core.worker ^= 1;
+        break;
+    default:
+        fake_move(f, k, ticket[what >> 2 & 1], what >> 4);
+    }
+    f->core.forwarded = false;
 }
 
 static void step(struct fake_relay *f, struct fake_client *c, struct rd *in)
@@ -120,6 +190,12 @@ static void step(struct fake_relay *f, struct fake_client *c, struct rd *in)
     case 13:
         icmp(f, k, peer, arg);
         break;
+    case 14:
+        if (arg & 0x80)
+            mobile(f, k, arg);
+        else
+            tcp(f, k, peers[(op >> 5) % ARRAY_LEN(peers)], arg);
+        break;
     default:
         k->tuple.listener = arg & 3;
         raw(f, k, in, false);
@@ -136,6 +212,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (fake_relay_init(&f) != 0)
         abort();
+    id = 0;
+    memset(ticket, 0, sizeof(ticket));
     const struct addr listen[] = {fake_addr("198.51.100.1:1"), fake_addr("198.51.100.1:2"),
                                   fake_addr("198.51.100.2:1"), fake_addr("198.51.100.2:2")};
     f.shared.discovery = listen;
