@@ -191,10 +191,9 @@ int connect_bind(struct request *r, struct wr *w)
     uint32_t id;
 
     (void)w;
-    if (r->alloc) /* a control connection stays one */
-        return STUN_ERR_FORBIDDEN;
-    if (!five_tuple_is_stream(r->from) || !stun_find(r->msg, STUN_ATTR_CONNECTION_ID, &value) ||
-        stun_u32_decode(&id, value) != 0)
+    /* A control connection stays one. */
+    if (r->alloc || !five_tuple_is_stream(r->from) ||
+        !stun_find(r->msg, STUN_ATTR_CONNECTION_ID, &value) || stun_u32_decode(&id, value) != 0)
         return STUN_ERR_BAD_REQUEST;
     int err = conn_ids_claim(c->shared->conn_ids, id, request_user(r), &c->bound_worker);
     if (err)

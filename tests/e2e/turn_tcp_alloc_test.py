@@ -310,7 +310,7 @@ def test_wrong_connection_id_other_user_and_second_bind(relay):
             assert data.connection_bind(wrong) == 400
             assert data.request(CONNECTION_BIND) == 400
             assert bob.connection_bind(c.connection) == 441
-            assert c.connection_bind(c.connection) == 403  # on the control connection
+            assert c.connection_bind(c.connection) == 400  # on the control connection
             assert data.connection_bind(c.connection) == 0
             assert late.connection_bind(c.connection) == 400
             data.sock.sendall(b"mine")

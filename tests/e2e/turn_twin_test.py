@@ -10,7 +10,8 @@ import time
 import pytest
 
 from soridaemon import Daemon, free_port
-from turnclient import (ALLOCATE, CHANNEL_BIND, CHANNEL_NUMBER, CREATE_PERMISSION, LIFETIME, MAGIC,
+from turnclient import (ALLOCATE, CONNECT, CONNECTION_BIND, CONNECTION_ID, MOBILITY_TICKET,
+                         CHANNEL_BIND, CHANNEL_NUMBER, CREATE_PERMISSION, LIFETIME, MAGIC,
                         REFRESH, REQUESTED_TRANSPORT, XOR_PEER_ADDRESS, TurnClient, attr,
                         xor_address)
 
@@ -78,10 +79,39 @@ CASES = {
     "unknown_optional": ([(ALLOCATE, UDP + attr(0xC777, b"abcd"))], [0], None),
 }
 
+TCP = attr(REQUESTED_TRANSPORT, bytes([6, 0, 0, 0]))
+TCP_ALLOCATED = (ALLOCATE, TCP)
+ID = attr(CONNECTION_ID, b"\1\2\3\4")
+TICKET = attr(MOBILITY_TICKET, b"")
+LIVE, DEAD = "live", "dead"  # stand for the ports of a peer that accepts, and of none
+
+# The same over TCP. A method with LIVE or DEAD is a Connect to there.
+TCP_CASES = {
+    "tcp_allocate": ([TCP_ALLOCATED], [0], None),
+    "tcp_even_port": ([(ALLOCATE, TCP + attr(EVEN_PORT, b"\0"))], [400], None),
+    "tcp_dont_fragment": ([(ALLOCATE, TCP + attr(DONT_FRAGMENT, b""))], [400], None),
+    "connect": ([TCP_ALLOCATED, LIVE], [0, 0], None),
+    "connect_twice": ([TCP_ALLOCATED, LIVE, LIVE], [0, 0, 446], None),
+    "connect_to_nobody": ([TCP_ALLOCATED, DEAD], [0, 447], None),
+    # §5.2: no allocation, 437.
+    "connect_without_allocation": ([LIVE], [437], [403]),
+    "connect_on_udp_allocation": ([ALLOCATED, LIVE], [0, 403], None),
+    "connect_without_peer": ([TCP_ALLOCATED, (CONNECT, b"")], [0, 400], None),
+    "channel_on_tcp_allocation": ([TCP_ALLOCATED, bind(0x4000)], [0, 403], None),
+    "permit_on_tcp_allocation": ([TCP_ALLOCATED, (CREATE_PERMISSION, peer())], [0, 0], None),
+    # §5.4: 400; coturn closes the connection.
+    "bind_unknown": ([(CONNECTION_BIND, ID)], [400], ["closed"]),
+    "bind_without_id": ([(CONNECTION_BIND, b"")], [400], ["closed"]),
+    "bind_on_control": ([TCP_ALLOCATED, (CONNECTION_BIND, ID)], [0, 400], None),
+    "mobile_tcp": ([(ALLOCATE, UDP + TICKET)], [0], None),
+}
+
 SORI = """
 [turn]
 listen_udp = 127.0.0.1:{port}
-listen_tcp =
+listen_tcp = 127.0.0.1:{port}
+tcp_allocations = yes
+mobility = yes
 relay_addresses = 127.0.0.1, ::1
 [auth]
 users_file = @FOLDER@/users
@@ -89,6 +119,7 @@ users_file = @FOLDER@/users
 allow_loopback_peers = yes
 [limits]
 unauthenticated_per_second = 0
+connects_per_second = 0
 """
 
 
@@ -112,7 +143,7 @@ def twins(tmp_path_factory):
     ours, theirs, folder = free_port(), free_port(), tmp_path_factory.mktemp("coturn")
     coturn = subprocess.Popen(
         ["turnserver", "-n", "-L", "127.0.0.1", "-E", "127.0.0.1", "-E", "::1", "-p", str(theirs),
-         "--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "-r", "sori", "-a",
+         "--no-tls", "--no-dtls", "--no-cli", "--mobility", "--allow-loopback-peers", "-r", "sori", "-a",
          "-u", f"{USER}:{PASSWORD}", f"--pidfile={folder}/pid", f"--userdb={folder}/db",
          f"--log-file={folder}/log"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -136,3 +167,22 @@ def test_codes_are_coturns_or_explained(twins, name):
     requests, ours, theirs = CASES[name]
     assert codes(twins[0], requests) == ours
     assert codes(twins[1], requests) == (theirs or ours)
+
+
+def tcp_codes(port, requests):
+    with socket.create_server(("127.0.0.1", 0)) as live, socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))  # and never listens
+        at = {LIVE: live, DEAD: dead}
+        with TurnClient(port, USER, PASSWORD, tcp=True, timeout_s=40) as c:
+            try:
+                return [c.connect(*at[r].getsockname()) if isinstance(r, str) else c.request(*r)
+                        for r in requests]
+            except ConnectionError:
+                return ["closed"]
+
+
+@pytest.mark.parametrize("name", TCP_CASES)
+def test_codes_over_tcp_are_coturns_or_explained(twins, name):
+    requests, ours, theirs = TCP_CASES[name]
+    assert tcp_codes(twins[0], requests) == ours
+    assert tcp_codes(twins[1], requests) == (theirs or ours)

@@ -167,7 +167,7 @@ static void test_connect_is_answered_when_the_peer_has(void **state)
     assert_int_equal(f->told.len, 0);
     assert_int_equal(fake_connect_to(f, &c, PEER), 446); /* being processed */
     struct peer_conn *p = f->conn;
-    assert_int_equal(fake_connection_bind(f, &c, p->id), 403);
+    assert_int_equal(fake_connection_bind(f, &c, p->id), 400);
     connect_done(&f->core, p, true, f->now_us);
     assert_int_equal(fake_told(f, &id), 0);
     assert_int_equal(id, p->id);
@@ -217,7 +217,7 @@ static void test_a_connection_is_bound_once_by_its_user(void **state)
 
     assert_int_equal(fake_connection_bind(f, &bob, id), 441);
     assert_int_equal(fake_connection_bind(f, &data, id + 1), 400);
-    assert_int_equal(fake_connection_bind(f, &c, id), 403); /* on a control connection */
+    assert_int_equal(fake_connection_bind(f, &c, id), 400); /* on a control connection */
     data.tuple.transport = FIVE_TUPLE_UDP;
     data.has_nonce = false;
     assert_int_equal(fake_connection_bind(f, &data, id), 400);
