@@ -291,6 +291,51 @@ static void test_bytes_go_both_ways(void **state)
     assert_int_equal(t->why, STREAM_END_PEER);
 }
 
+static bool got_3(struct server *t)
+{
+    return t->got >= 3;
+}
+
+/* Given away inside data(), with bytes behind what the stream's user took. */
+static size_t on_data_detach(void *user, uint8_t *data, size_t len)
+{
+    struct server *t = user;
+    struct tls *tls = NULL;
+    int fd = -1;
+    (void)data;
+    stream_write(t->s, SLICE_LIT("x"));
+    assert_false(stream_detach(t->s, &fd, &tls)); /* something is queued */
+    assert_int_equal(fd, -1);
+    t->got += len;
+    return len;
+}
+
+static const struct stream_ops detach_ops = {on_open, on_data_detach, on_end};
+
+static void test_detached_connection_is_the_caller_s(void **state)
+{
+    struct server *t = *state;
+    struct tls *tls = NULL;
+    int fd = -1;
+    char buf[8];
+    start(t);
+    t->fd = dial(t);
+    run(t, is_open);
+    stream_set_user(t->s, &detach_ops, t);
+    assert_int_equal(send(t->fd, "abc", 3, 0), 3);
+    run(t, got_3);
+    assert_int_equal(stream_queued(t->s), 0);
+    assert_true(stream_detach(t->s, &fd, &tls));
+    assert_int_equal(t->ended, 0);
+    assert_int_equal(stream_listener_count(t->l), 0);
+    assert_null(tls);
+    assert_int_equal(send(fd, "yz", 2, 0), 2); /* it is open still */
+    assert_int_equal(recv(t->fd, buf, 3, MSG_WAITALL), 3);
+    assert_memory_equal(buf, "xyz", 3);
+    close(fd);
+    t->s = NULL;
+}
+
 static void test_reset_is_an_error(void **state)
 {
     struct server *t = *state;
@@ -305,10 +350,6 @@ static void test_reset_is_an_error(void **state)
     assert_int_equal(t->why, STREAM_END_ERROR);
 }
 
-static bool got_3(struct server *t)
-{
-    return t->got >= 3;
-}
 static bool got_6(struct server *t)
 {
     return t->got >= 6;
@@ -1022,6 +1063,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLAIN(test_bytes_go_both_ways),
         PLAIN(test_reset_is_an_error),
+        PLAIN(test_detached_connection_is_the_caller_s),
         PLAIN(test_unconsumed_bytes_come_back_in_front),
         PLAIN(test_more_rest_than_allowed_ends_it),
         PLAIN(test_new_ops_see_the_rest_at_once),
