@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { openBrowser, talk } from '../lib/browser.mjs';
-import { startDaemons } from '../lib/daemons.mjs';
+import { TURN_URL, startDaemons } from '../lib/daemons.mjs';
 
 const DEADLINE = { timeout: 60_000 };
 const TTL_S = 60; // the shortest: credentials are renewed after three quarters of it
@@ -60,12 +60,7 @@ describe('relay in the browser', () => {
 
   test('credentials are renewed before they end, without a gap in the sound', { timeout: 120_000 }, async (t) => {
     const [alice, bob] = await browser.people(t, 'alice', 'bob');
-    const ports = () => alice.page.evaluate(async () => {
-      const stats = [...(await sori.calls[0].getStats()).values()];
-      const transport = stats.find((s) => s.type === 'transport');
-      const pair = stats.find((s) => s.id === transport.selectedCandidatePairId);
-      return stats.find((s) => s.id === pair.localCandidateId).port;
-    });
+    const ports = async () => (await alice.localCandidate()).port;
 
     await Promise.all([alice.at('relay-only').check(), bob.at('relay-only').check()]);
     await talk(alice, bob);
@@ -95,3 +90,32 @@ describe('relay in the browser', () => {
     assert.equal((await bob.path()).type, 'relay');
   });
 });
+
+for (const transport of ['tcp', 'tls']) {
+  describe(`relay over ${transport} in the browser`, () => {
+    let daemons;
+    let browser;
+
+    before(async () => {
+      daemons = await startDaemons({ turnUrl: TURN_URL[transport] });
+      browser = await openBrowser({ keyHash: daemons.turnKeyHash });
+    }, DEADLINE);
+    after(async () => {
+      await browser?.close();
+      await daemons?.stop();
+    }, DEADLINE);
+
+    test(`relay only at both ends over ${transport}`, DEADLINE, async (t) => {
+      const [alice, bob] = await browser.people(t, 'alice', 'bob');
+
+      await Promise.all([alice.at('relay-only').check(), bob.at('relay-only').check()]);
+      await talk(alice, bob, { video: true });
+      for (const person of [alice, bob]) {
+        const path = await person.path();
+        assert.deepEqual([path.type, path.local, path.remote], ['relay', 'relay', 'relay']);
+        assert.equal((await person.localCandidate()).relayProtocol, transport);
+        await person.seesPicture();
+      }
+    });
+  });
+}

@@ -19,9 +19,11 @@ const PATIENCE_MS = 15_000;
 const HEARD_PACKETS = 50; // one second of Opus
 const HEARD_ENERGY = 0.01; // the fake microphone's beep gives some 0.2 a second, silence 1e-9
 
-export async function openBrowser() {
+/** `keyHash`: of a key whose certificates are taken, whoever signed them. */
+export async function openBrowser({ keyHash } = {}) {
   const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS,
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: keyHash ? [...FLAGS, `--ignore-certificate-errors-spki-list=${keyHash}`] : FLAGS,
   });
   let serial = 0;
 
@@ -162,6 +164,16 @@ export class Person {
   async path() {
     await this.until(() => sori.calls[0]?.stats?.path);
     return (await this.stats()).path;
+  }
+
+  /** What getStats says of this side's candidate of the selected pair. */
+  localCandidate() {
+    return this.page.evaluate(async () => {
+      const stats = [...(await sori.calls[0].getStats()).values()];
+      const transport = stats.find((s) => s.type === 'transport');
+      const pair = stats.find((s) => s.id === transport.selectedCandidatePairId);
+      return stats.find((s) => s.id === pair.localCandidateId);
+    });
   }
 }
 

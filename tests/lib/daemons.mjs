@@ -4,8 +4,8 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
-import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { execFileSync, spawn } from 'node:child_process';
+import { X509Certificate, createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -17,6 +17,12 @@ const BUILD = resolve(ROOT, process.env.BUILD ?? 'build/gcc');
 /** The address that the media uses: of the veth pair that run_browser.mjs makes. */
 export const MEDIA_IP = '10.77.0.1';
 export const PAGE_URL = 'http://127.0.0.1:8080/';
+/** How a client may reach the relay, by transport. */
+export const TURN_URL = {
+  udp: `turn:${MEDIA_IP}:3478?transport=udp`,
+  tcp: `turn:${MEDIA_IP}:3478?transport=tcp`,
+  tls: `turns:${MEDIA_IP}:5349?transport=tcp`,
+};
 const TURN_ADMIN = '127.0.0.1:9641';
 
 const START_MS = 10_000;
@@ -36,7 +42,7 @@ enabled = yes
 [call]
 ring_timeout = ${over.ringTimeoutS ?? 30}
 [turn]
-urls = turn:${MEDIA_IP}:3478?transport=udp
+urls = ${over.turnUrl ?? TURN_URL.udp}
 secret_file = ${dir}/turn.secret
 ttl = ${over.turnTtlS ?? 600}
 [limits]
@@ -53,7 +59,8 @@ level = debug
 const turnIni = (dir) => `
 [turn]
 listen_udp = ${MEDIA_IP}:3478
-listen_tcp =
+listen_tcp = ${MEDIA_IP}:3478
+listen_tls = ${MEDIA_IP}:5349
 [auth]
 secret_file = ${dir}/turn.secret
 [limits]
@@ -61,11 +68,23 @@ unauthenticated_per_second = 0
 [peers]
 allow_private_peers = yes
 allow_own_addresses = yes
+[tls]
+cert_file = ${dir}/turn.cert
+key_file = ${dir}/turn.key
 [admin]
 listen = ${TURN_ADMIN}
 [log]
 level = debug
 `;
+
+/** A self-signed certificate of the relay; gives the hash that stands for its key (RFC 7469 §2.4). */
+function makeCertificate(dir) {
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+    '-days', '2', '-subj', '/CN=sori test', '-addext', `subjectAltName=IP:${MEDIA_IP}`,
+    '-keyout', `${dir}/turn.key`, '-out', `${dir}/turn.cert`], { stdio: 'ignore' });
+  const key = new X509Certificate(readFileSync(`${dir}/turn.cert`)).publicKey;
+  return createHash('sha256').update(key.export({ type: 'spki', format: 'der' })).digest('base64');
+}
 
 class Daemon {
   constructor(name, dir, ini) {
@@ -113,18 +132,21 @@ class Daemon {
   }
 }
 
-/** Starts both; `ringTimeoutS` is the server's [call] ring_timeout, `turnTtlS` its [turn] ttl. */
+/** Starts both; `ringTimeoutS` is the server's [call] ring_timeout, `turnTtlS` its [turn] ttl,
+ *  `turnUrl` its [turn] urls. */
 export async function startDaemons(over = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'sori-e2e-'));
 
   for (const secret of ['jwt.secret', 'turn.secret'])
     writeFileSync(join(dir, secret), randomBytes(32).toString('hex'), { mode: 0o600 });
+  const turnKeyHash = makeCertificate(dir);
   const turn = new Daemon('sori-turn', dir, turnIni(dir));
   let server = new Daemon('sori-server', dir, serverIni(dir, over));
   const ready = () => server.ready(`${PAGE_URL}readyz`);
 
   await Promise.all([ready(), turn.ready(`http://${TURN_ADMIN}/readyz`)]);
   return {
+    turnKeyHash,
     /** Value of a metric of sori-turn, over all its labels. */
     async turnMetric(name) {
       const text = await (await fetch(`http://${TURN_ADMIN}/metrics`)).text();
