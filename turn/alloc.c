@@ -146,6 +146,7 @@ void alloc_move_end(struct alloc_table *t, struct alloc *a)
     a->via = a->mobile->next.via;
     a->link = a->mobile->next.link;
     a->at = a->mobile->next.at;
+    a->seq = a->mobile->next.seq;
     a->mobile->lost = false;
     htable_add(&t->_by_tuple, &a->node, five_tuple_hash(&a->tuple));
 }

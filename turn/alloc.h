@@ -33,6 +33,7 @@ struct alloc_place {
     struct addr via;
     void *link;
     uint16_t at;
+    uint32_t seq;
 };
 
 /* What a mobile allocation has besides: mobility.c. */
@@ -58,8 +59,9 @@ struct alloc {
                         ADDR_NONE: none, they go to the client */
     void *link;      /* the shell's: the client's connection or association; NULL over UDP */
     struct alloc_mobile *mobile; /* owned; NULL: it has no tickets */
-    uint16_t at; /* the worker where its client's packets come in: another one after a move */
-    bool moving; /* mobile->next is where it will be; in the table by that tuple, too */
+    uint16_t at;  /* the worker where its client's packets come in: another one after a move */
+    bool moving;  /* mobile->next is where it will be; in the table by that tuple, too */
+    uint32_t seq; /* of the last message passed on from there: struct guest */
     struct perm_table perms;
     struct chan_table chans;
     struct throttle throttle;

@@ -21,12 +21,14 @@
 struct forward_head {
     struct five_tuple tuple;
     struct addr via;
+    uint32_t
+        seq; /* of the guest's messages: an owner's "left" is about one, not about later ones */
 };
 
 static bool push(struct turn_worker *w, unsigned to, enum handover_kind kind,
-                 const struct five_tuple *tuple, const struct slice *parts, size_t n)
+                 const struct five_tuple *tuple, uint32_t seq, const struct slice *parts, size_t n)
 {
-    const struct forward_head head = {*tuple, w->core.via};
+    const struct forward_head head = {*tuple, w->core.via, seq};
     struct slice all[4] = {slice_of(&head, sizeof(head))};
 
     for (size_t i = 0; i < n; i++)
@@ -36,7 +38,9 @@ static bool push(struct turn_worker *w, unsigned to, enum handover_kind kind,
 
 void forward_message(struct turn_worker *w, const struct five_tuple *from, struct slice msg)
 {
-    push(w, w->core.forward_to, HANDOVER_FROM_CLIENT, from, &msg, 1);
+    struct guest *g = guest_find(&w->core.guests, from);
+
+    push(w, w->core.forward_to, HANDOVER_FROM_CLIENT, from, g ? ++g->seq : 0, &msg, 1);
 }
 
 void forward_to_client(struct turn_worker *w, const struct alloc *a,
@@ -46,14 +50,14 @@ void forward_to_client(struct turn_worker *w, const struct alloc *a,
     const struct slice parts[] = {slice_of(out->head, out->head_len), out->payload,
                                   slice_of(zero, out->pad)};
 
-    push(w, a->at, HANDOVER_TO_CLIENT, &a->tuple, parts, ARRAY_LEN(parts));
+    push(w, a->at, HANDOVER_TO_CLIENT, &a->tuple, 0, parts, ARRAY_LEN(parts));
 }
 
-void forward_left(struct turn_worker *w, unsigned at, const struct five_tuple *tuple)
+void forward_left(struct turn_worker *w, unsigned at, const struct five_tuple *tuple, uint32_t seq)
 {
     if (w->answering && five_tuple_eq(w->answering, tuple))
         return; /* it must hear our answer first: on_message() */
-    push(w, at, HANDOVER_LEFT, tuple, NULL, 0);
+    push(w, at, HANDOVER_LEFT, tuple, seq, NULL, 0);
 }
 
 void forward_gone(struct turn_worker *w, const struct five_tuple *tuple)
@@ -62,7 +66,7 @@ void forward_gone(struct turn_worker *w, const struct five_tuple *tuple)
 
     if (!g)
         return;
-    push(w, g->owner, HANDOVER_GONE, tuple, NULL, 0);
+    push(w, g->owner, HANDOVER_GONE, tuple, 0, NULL, 0);
     guest_del(&w->core.guests, g);
 }
 
@@ -73,7 +77,7 @@ static void answer_back(struct turn_worker *w, unsigned at, const struct forward
     const struct five_tuple *t = &head->tuple;
 
     if (t->transport != FIVE_TUPLE_UDP)
-        push(w, at, HANDOVER_TO_CLIENT, t, &answer, 1);
+        push(w, at, HANDOVER_TO_CLIENT, t, 0, &answer, 1);
     else
         udp_send_copy(turn_udp_listener_sock(w->udp[t->listener]),
                       head->via.family == ADDR_NONE ? &t->client : &head->via, answer);
@@ -100,8 +104,13 @@ static void on_message(struct turn_worker *w, unsigned from, const struct forwar
     else if (v == DISPATCH_ANSWER)
         answer_back(w, from, head, wr_done(&answer));
     w->answering = NULL;
-    if (!alloc_find(&c->allocs, &head->tuple))
-        forward_left(w, from, &head->tuple);
+    struct alloc *a = alloc_find(&c->allocs, &head->tuple);
+    if (!a)
+        forward_left(w, from, &head->tuple, head->seq);
+    else if (a->moving && five_tuple_eq(&a->mobile->next.tuple, &head->tuple))
+        a->mobile->next.seq = head->seq;
+    else
+        a->seq = head->seq;
 }
 
 static void on_to_client(struct turn_worker *w, const struct five_tuple *tuple, struct slice msg)
@@ -117,12 +126,12 @@ static void on_to_client(struct turn_worker *w, const struct five_tuple *tuple, 
         turn_tcp_listener_send(g->link, &out);
 }
 
-static void on_left(struct turn_worker *w, const struct five_tuple *tuple)
+static void on_left(struct turn_worker *w, const struct five_tuple *tuple, uint32_t seq)
 {
     struct guest *g = guest_find(&w->core.guests, tuple);
 
-    if (!g)
-        return;
+    if (!g || g->seq != seq)
+        return; /* what came later is on its way to the owner, who will say so again */
     if (g->link && tuple->transport == FIVE_TUPLE_DTLS)
         turn_dtls_listener_left(g->link);
     else if (g->link)
@@ -145,7 +154,7 @@ void forward_arrived(struct turn_worker *w, unsigned from, enum handover_kind ki
         on_to_client(w, &head.tuple, msg);
         break;
     case HANDOVER_LEFT:
-        on_left(w, &head.tuple);
+        on_left(w, &head.tuple, head.seq);
         break;
     case HANDOVER_GONE:
         turn_core_client_gone(&w->core, &head.tuple, worker_now(w->loop));

@@ -14,8 +14,9 @@ void forward_message(struct turn_worker *w, const struct five_tuple *from, struc
 void forward_to_client(struct turn_worker *w, const struct alloc *a,
                        const struct relay_to_client *out);
 
-/* Tells a worker that this 5-tuple, a guest there, leads nowhere any more: relay_ops.left. */
-void forward_left(struct turn_worker *w, unsigned at, const struct five_tuple *tuple);
+/* Tells a worker that this 5-tuple, a guest there, leads nowhere any more, unless it has passed on
+ * a message after seq: relay_ops.left. */
+void forward_left(struct turn_worker *w, unsigned at, const struct five_tuple *tuple, uint32_t seq);
 
 /* The connection of a client here is gone: its owner is told if it is a guest. */
 void forward_gone(struct turn_worker *w, const struct five_tuple *tuple);

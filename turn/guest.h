@@ -15,6 +15,7 @@ struct guest {
     struct timer timer;
     struct five_tuple tuple;
     unsigned owner; /* the worker */
+    uint32_t seq;   /* messages passed on so far, modulo 2^32 */
     void *link;     /* the shell's: the client's connection or association; NULL over UDP */
 };
 

@@ -46,21 +46,21 @@ void mobility_put_ticket(const struct request *r, const struct alloc *a, struct 
 
 /* Nobody comes by this 5-tuple any more: if it is one of another worker's guests, that one is told.
  */
-static void leave(struct turn_core *c, unsigned at, const struct five_tuple *tuple)
+static void leave(struct turn_core *c, unsigned at, const struct five_tuple *tuple, uint32_t seq)
 {
     if (at != c->worker)
-        c->ops->left(c->ops_arg, at, tuple);
+        c->ops->left(c->ops_arg, at, tuple, seq);
 }
 
 static void cancel(struct turn_core *c, struct alloc *a)
 {
-    leave(c, a->mobile->next.at, &a->mobile->next.tuple);
+    leave(c, a->mobile->next.at, &a->mobile->next.tuple, a->mobile->next.seq);
     alloc_move_cancel(&c->allocs, a);
 }
 
 static void settle(struct turn_core *c, struct alloc *a)
 {
-    leave(c, a->at, &a->tuple);
+    leave(c, a->at, &a->tuple, a->seq);
     alloc_move_end(&c->allocs, a);
 }
 
@@ -157,5 +157,5 @@ void mobility_end(struct turn_core *c, struct alloc *a)
 {
     if (a->moving)
         cancel(c, a);
-    leave(c, a->at, &a->tuple);
+    leave(c, a->at, &a->tuple, a->seq);
 }

@@ -28,8 +28,9 @@ struct relay_ops {
     void (*disconnect)(void *arg, struct peer_conn *p);
     /* Sends a control message to a's client. Returns 0, or -errno when there is no room. */
     int (*tell)(void *arg, const struct alloc *a, struct slice msg);
-    /* Told that a 5-tuple at another worker leads to no allocation of ours any more. */
-    void (*left)(void *arg, unsigned worker, const struct five_tuple *tuple);
+    /* Told that a 5-tuple at another worker leads to no allocation of ours any more; seq: of the
+     * last message that has come from there. */
+    void (*left)(void *arg, unsigned worker, const struct five_tuple *tuple, uint32_t seq);
     /* Told when an allocation ends, before it is gone: usage records. May be NULL. */
     void (*ended)(void *arg, const struct alloc *a, const char *why, uint64_t now_us);
     /* Asks elsewhere for a user's keys: turn_core_known() is called with the answer later. Returns

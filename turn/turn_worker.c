@@ -139,9 +139,9 @@ static void on_report(void *arg, uint64_t now_us)
     worker_timer(w->loop, &w->report, now_us + interval_us / REPORTS);
 }
 
-static void on_left(void *arg, unsigned worker, const struct five_tuple *tuple)
+static void on_left(void *arg, unsigned worker, const struct five_tuple *tuple, uint32_t seq)
 {
-    forward_left(arg, worker, tuple);
+    forward_left(arg, worker, tuple, seq);
 }
 
 static const struct relay_ops ops = {

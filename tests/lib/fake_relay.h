@@ -121,12 +121,14 @@ static inline int fake_tell(void *arg, const struct alloc *a, struct slice msg)
     return 0;
 }
 
-static inline void fake_left(void *arg, unsigned worker, const struct five_tuple *tuple)
+static inline void fake_left(void *arg, unsigned worker, const struct five_tuple *tuple,
+                             uint32_t seq)
 {
     struct fake_relay *f = arg;
 
     (void)worker;
     (void)tuple;
+    (void)seq;
     f->left++;
 }
 
