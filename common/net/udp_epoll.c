@@ -204,6 +204,20 @@ static unsigned gather(struct udp_io *io, const struct udp_run *first)
     }
 }
 
+/* As sendmmsg(), but a single datagram in one piece, which is what a client sends to its peer, goes
+ * without lists for the kernel to read. */
+static int send_some(int fd, struct mmsghdr *v, unsigned n)
+{
+    const struct msghdr *h = &v->msg_hdr;
+
+    if (n > 1 || h->msg_iovlen != 1)
+        return sendmmsg(fd, v, n, MSG_DONTWAIT);
+    return sendto(fd, h->msg_iov->iov_base, h->msg_iov->iov_len, MSG_DONTWAIT, h->msg_name,
+                  h->msg_namelen) == -1
+               ? -1
+               : 1;
+}
+
 static void send_chain(struct udp_io *io, int fd, unsigned n)
 {
     struct epoll_io *e = io->state;
@@ -211,7 +225,7 @@ static void send_chain(struct udp_io *io, int fd, unsigned n)
     unsigned done = 0, again = UINT_MAX; /* the one that is tried a second time */
 
     while (done < n) {
-        int sent = sendmmsg(fd, &hdr[done], n - done, MSG_DONTWAIT);
+        int sent = send_some(fd, &hdr[done], n - done);
         for (int i = 0; i < sent; i++)
             counter_add(&io->stats.sent_pkts, e->sending[done++]->pkts);
         if (sent > 0 || (sent == -1 && errno == EINTR))
