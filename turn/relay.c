@@ -26,6 +26,16 @@ static bool drop(struct turn_core *c, enum turn_drop why)
     return false;
 }
 
+bool relay_hop(struct turn_core *c, struct udp_mark in, struct udp_mark *out)
+{
+    if (in.ttl == 0)
+        return true;
+    if (in.ttl == 1)
+        return drop(c, TURN_DROP_HOP_LIMIT);
+    *out = (struct udp_mark){in.tos, (uint8_t)(in.ttl - 1)};
+    return true;
+}
+
 /* Charges a packet to the allocation's limits. False: dropped and counted. */
 static bool within_limits(struct turn_core *c, struct alloc *a, size_t len, uint64_t now_us)
 {
@@ -52,7 +62,7 @@ static bool to_peer(struct turn_core *c, struct alloc *a, const struct addr *pee
     a->up_bytes += payload.len;
     counter_inc(&c->metrics.up_pkts);
     counter_add(&c->metrics.up_bytes, payload.len);
-    *out = (struct relay_to_peer){a, turn_shared_to_wire(c->shared, *peer), payload, false};
+    *out = (struct relay_to_peer){a, turn_shared_to_wire(c->shared, *peer), payload, false, {0}};
     return true;
 }
 
@@ -150,6 +160,7 @@ bool relay_from_peer(struct turn_core *c, struct alloc *a, const struct addr *pe
         return false;
     out->head_len = w.len;
     out->payload = payload;
+    out->mark = (struct udp_mark){0};
     a->down_pkts++;
     a->down_bytes += payload.len;
     counter_inc(&c->metrics.down_pkts);
@@ -191,5 +202,6 @@ bool relay_icmp(struct turn_core *c, struct alloc *a, const struct icmp_error *e
     out->head_len = w.len;
     out->payload = (struct slice){0};
     out->pad = 0;
+    out->mark = (struct udp_mark){0};
     return !w.bad;
 }

@@ -13,6 +13,7 @@ struct relay_to_peer {
     struct addr peer;
     struct slice payload;
     bool dont_fragment;
+    struct udp_mark mark;
 };
 
 /* One message to send to alloc's client: head, payload (borrowed), pad zero bytes. */
@@ -21,7 +22,13 @@ struct relay_to_client {
     size_t head_len;
     struct slice payload;
     unsigned pad;
+    struct udp_mark mark;
 };
+
+/* Gives what a datagram that came with mark `in` goes on with: DSCP and ECN as they were, one hop
+ * less (RFC 8656 §15); the system's defaults when `in` is not known. The functions below leave it
+ * at those: call it when they have said true. False: it has no hop left, dropped and counted. */
+bool relay_hop(struct turn_core *c, struct udp_mark in, struct udp_mark *out);
 
 /* Takes a ChannelData message of this client. True: send *out. False: dropped and counted. */
 bool relay_channel(struct turn_core *c, const struct five_tuple *from, struct slice msg,

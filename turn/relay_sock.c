@@ -45,7 +45,8 @@ static void on_recv(void *arg, const struct udp_msg *msg, unsigned n)
 
     for (unsigned i = 0; i < n; i++) {
         struct slice payload = slice_of(msg[i].p, msg[i].len);
-        if (relay_from_peer(&w->core, s->alloc, &msg[i].from, payload, worker_now(w->loop), &out))
+        if (relay_from_peer(&w->core, s->alloc, &msg[i].from, payload, worker_now(w->loop), &out) &&
+            relay_hop(&w->core, msg[i].mark, &out.mark))
             turn_worker_to_client(w, s->alloc, &out);
     }
 }
@@ -68,6 +69,8 @@ int relay_sock_open(struct turn_worker *w, struct alloc *a, const struct addr *a
     }
     (void)icmp_queue_open(fd); /* without it, clients learn of no ICMP errors */
     (void)udp_set_gro(fd);     /* without it, each datagram is a read of its own */
+    if (w->conf->ip_headers == TURN_IP_HEADERS_COPY)
+        (void)udp_set_marks(fd);
     int err = udp_watch(w->io, &s->sock, fd, false, &ops, s);
     if (err) {
         close(fd);
@@ -130,7 +133,7 @@ void relay_sock_send(struct turn_worker *w, const struct relay_to_peer *out)
 {
     struct relay_sock *s = alloc_sock(out->alloc, out->peer.family);
     struct relay_sock *to = find(w, &out->peer);
-    const struct udp_out dgram = {.to = &out->peer, .body = out->payload};
+    const struct udp_out dgram = {.to = &out->peer, .body = out->payload, .mark = out->mark};
 
     if (to) {
         hand_over(to, &s->at, out->payload);

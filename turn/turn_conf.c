@@ -91,6 +91,11 @@ static const struct conf_opt table[] = {
     OPT("turn", "io", CONF_ENUM, io, "auto", 0, 0, NULL, "auto|epoll|io_uring",
         "How datagrams move: io_uring (Linux 6.1 or newer, where containers allow it), or epoll "
         "with recvmmsg and sendmmsg. auto = io_uring where it can be had; the log says which."),
+    OPT("turn", "ip_headers", CONF_ENUM, ip_headers, "default", 0, 0, NULL, "default|copy",
+        "IP headers of what is relayed between UDP and UDP (RFC 8656 §15): default = DSCP 0, no "
+        "ECN, "
+        "the system's TTL; copy = DSCP and ECN as they came, TTL one less, at some cost per "
+        "packet."),
     OPT("turn", "coalesce", CONF_UINT, coalesce_us, "400", 0, 5000, "us", NULL,
         "Longest time that datagrams wait for company when a worker is under load (10,000 a second "
         "with 400 us), so that it wakes up once for many; each waits half of it on average. 0 = "

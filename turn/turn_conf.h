@@ -14,6 +14,7 @@
 /* Where records of use go in Redis: nowhere, to a channel, to a stream. */
 enum turn_redis_usage { TURN_REDIS_USAGE_OFF, TURN_REDIS_USAGE_PUBLISH, TURN_REDIS_USAGE_STREAM };
 
+enum turn_ip_headers { TURN_IP_HEADERS_DEFAULT, TURN_IP_HEADERS_COPY };
 enum turn_channel_range { TURN_CHANNELS_LENIENT, TURN_CHANNELS_STRICT };
 
 /* A public address and the one of this machine that stands for it behind a 1:1 NAT. */
@@ -48,7 +49,7 @@ struct turn_conf {
     uint64_t min_port, max_port, threads;
     unsigned channel_range;
     uint64_t default_lifetime_s, max_lifetime_s, udp_buffer_bytes, coalesce_us;
-    unsigned io;
+    unsigned io, ip_headers;
     struct conf_secret secret, previous_secret, users, access_keys;
     char *server;
     struct conf_secrets more_secrets;

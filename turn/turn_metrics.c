@@ -46,6 +46,7 @@ static const char *const drop_label[TURN_DROPS] = {
     [TURN_DROP_TCP_LIMIT] = "reason=\"tcp_limit\"",
     [TURN_DROP_HANDOVER_FULL] = "reason=\"handover_full\"",
     [TURN_DROP_LOOK_UP] = "reason=\"look_up\"",
+    [TURN_DROP_HOP_LIMIT] = "reason=\"hop_limit\"",
     [TURN_DROP_NO_MEMORY] = "reason=\"no_memory\"",
 };
 

@@ -59,6 +59,7 @@ enum turn_drop {
     TURN_DROP_TCP_LIMIT,      /* a peer's connection to a TCP allocation that has enough */
     TURN_DROP_HANDOVER_FULL,  /* another worker does not keep up with its allocations' datagrams */
     TURN_DROP_LOOK_UP,        /* its user is being looked up: a datagram comes again by itself */
+    TURN_DROP_HOP_LIMIT,      /* TTL or hop limit used up, with [turn] ip_headers = copy */
     TURN_DROP_NO_MEMORY,
     TURN_DROPS,
 };

@@ -34,7 +34,8 @@ static void take(struct turn_udp_listener *l, const struct addr *client, const s
     switch (dispatch_client(&w->core, &from, NULL, slice_of(m->p, m->len), worker_now(w->loop),
                             &answer, &out)) {
     case DISPATCH_RELAY:
-        relay_sock_send(w, &out);
+        if (relay_hop(&w->core, m->mark, &out.mark))
+            relay_sock_send(w, &out);
         break;
     case DISPATCH_ANSWER:
         udp_send_copy(&l->sock, &m->from, wr_done(&answer));
@@ -65,7 +66,8 @@ static void take_proxied(struct turn_udp_listener *l, const struct udp_msg *m)
         return;
     }
     bool named = h.src.family != ADDR_NONE;
-    const struct udp_msg bare = {.from = m->from, .p = m->p + h.len, .len = m->len - h.len};
+    const struct udp_msg bare = {
+        .from = m->from, .p = m->p + h.len, .len = m->len - h.len, .mark = m->mark};
     if (named)
         c->via = m->from;
     take(l, named ? &h.src : &m->from, &bare);
@@ -101,6 +103,8 @@ int turn_udp_listener_new(struct turn_udp_listener **out, struct turn_worker *w,
         return fd;
     }
     (void)udp_set_gro(fd); /* without it, each datagram is a read of its own */
+    if (w->conf->ip_headers == TURN_IP_HEADERS_COPY)
+        (void)udp_set_marks(fd);
     int err = udp_watch(w->io, &l->sock, fd, true, &ops, l);
     if (err) {
         close(fd);
@@ -129,7 +133,7 @@ void turn_udp_listener_send(struct turn_udp_listener *l, const struct addr *clie
                             const struct relay_to_client *out)
 {
     const struct udp_out dgram = {client, slice_of(out->head, out->head_len), out->payload,
-                                  out->pad};
+                                  out->pad, out->mark};
 
     udp_send(&l->sock, &dgram);
 }

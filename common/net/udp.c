@@ -149,21 +149,46 @@ void udp_push(struct udp_io *io)
     udp_queue_clear(&io->queue);
 }
 
-/* The length of each datagram in this read but the last, 0 when there is only one. */
-static size_t merged_size(struct msghdr *h)
-{
-    struct cmsghdr *c = CMSG_FIRSTHDR(h);
-    int size = 0;
+/* What the kernel says of a read. */
+struct read_info {
+    size_t merged; /* length of each datagram but the last, 0 when there is only one */
+    struct udp_mark mark;
+};
 
-    if (c && c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO)
-        memcpy(&size, CMSG_DATA(c), sizeof(size));
-    return size > 0 ? (size_t)size : 0;
+static int number_of(const struct cmsghdr *c)
+{
+    int n = 0;
+
+    if (c->cmsg_len >= CMSG_LEN(sizeof(n)))
+        memcpy(&n, CMSG_DATA(c), sizeof(n));
+    else if (c->cmsg_len >= CMSG_LEN(1))
+        n = *CMSG_DATA(c); /* IP_TOS is one byte */
+    return n;
+}
+
+static struct read_info read_control(struct msghdr *h)
+{
+    struct read_info info = {0};
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+        int n = number_of(c);
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO && n > 0)
+            info.merged = (size_t)n;
+        else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
+                 (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS))
+            info.mark.tos = (uint8_t)n;
+        else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
+                 (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT))
+            info.mark.ttl = (uint8_t)n;
+    }
+    return info;
 }
 
 unsigned udp_split(struct udp_io *io, const struct sockaddr *from, uint8_t *p, size_t len,
                    struct msghdr *h, struct udp_msg *out)
 {
-    size_t seg = merged_size(h), at = 0;
+    struct read_info info = read_control(h);
+    size_t seg = info.merged, at = 0;
     struct addr sender = addr_from_sockaddr(from);
     unsigned n = 0;
 
@@ -174,7 +199,7 @@ unsigned udp_split(struct udp_io *io, const struct sockaddr *from, uint8_t *p, s
     }
     do {
         size_t one = seg > 0 && len > seg ? seg : len;
-        out[n++] = (struct udp_msg){sender, &p[at], one};
+        out[n++] = (struct udp_msg){sender, &p[at], one, info.mark};
         at += one;
         len -= one;
     } while (len > 0);
@@ -207,8 +232,7 @@ static void send_singly(struct udp_io *io, const struct udp_run *r, struct msghd
     struct iovec *iov = io->queue.iov;
     unsigned end = r->first_iov + r->iovs;
 
-    h->msg_control = NULL;
-    h->msg_controllen = 0;
+    udp_queue_mark(h, r);
     for (unsigned i = r->first_iov; i < end;) {
         size_t len = 0;
         h->msg_iov = &iov[i];

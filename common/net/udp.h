@@ -31,11 +31,18 @@ struct event;
 struct udp_io;
 struct worker;
 
+/* Fields of the IP header: DSCP and ECN (the whole octet), TTL or hop limit. ttl 0: neither is
+ * known, or the system's defaults. */
+struct udp_mark {
+    uint8_t tos, ttl;
+};
+
 /* One datagram. p is valid until the recv callback returns, and for what it queued until sent. */
 struct udp_msg {
     struct addr from;
     uint8_t *p;
     size_t len;
+    struct udp_mark mark; /* of sockets with udp_set_marks() */
 };
 
 /* One datagram to send: head (at most UDP_HEAD_MAX bytes, copied), body (borrowed until it is
@@ -44,6 +51,7 @@ struct udp_out {
     const struct addr *to;
     struct slice head, body;
     unsigned pad;
+    struct udp_mark mark;
 };
 
 struct udp_stats {
@@ -112,6 +120,9 @@ int udp_own_addresses(struct addr *out, size_t max);
 
 /* Sets or clears DF on what fd sends from now on. Returns 0 or -errno. */
 int udp_set_dont_fragment(int fd, bool on);
+
+/* Tells the mark of each datagram that fd receives from now on. Returns 0 or -errno. */
+int udp_set_marks(int fd);
 
 /* Lets the kernel merge datagrams of one sender that arrive together: one read gives up to 128.
  * Only for sockets of an io with slots of UDP_DATAGRAM_MAX: a merged read is as long as that.

@@ -45,10 +45,10 @@ struct udp_io {
 unsigned udp_expected(unsigned expect);
 unsigned udp_expect_next(unsigned expect, unsigned asked, unsigned reads);
 
-/* Control messages that come with a read. */
+/* Control messages that come with a read: length of merged datagrams, TOS, TTL. */
 union udp_read_control {
     struct cmsghdr hdr;
-    uint8_t room[CMSG_SPACE(sizeof(int))];
+    uint8_t room[3 * CMSG_SPACE(sizeof(int))];
 };
 
 /* Takes one read apart into out (room for UDP_SLOT_PKTS): len bytes at p, flags and control as

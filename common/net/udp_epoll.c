@@ -210,7 +210,7 @@ static int send_some(int fd, struct mmsghdr *v, unsigned n)
 {
     const struct msghdr *h = &v->msg_hdr;
 
-    if (n > 1 || h->msg_iovlen != 1)
+    if (n > 1 || h->msg_iovlen != 1 || h->msg_controllen > 0)
         return sendmmsg(fd, v, n, MSG_DONTWAIT);
     return sendto(fd, h->msg_iov->iov_base, h->msg_iov->iov_len, MSG_DONTWAIT, h->msg_name,
                   h->msg_namelen) == -1

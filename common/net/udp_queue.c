@@ -57,16 +57,17 @@ bool udp_queue_is_full(const struct udp_queue *q)
 
 /* True when a datagram may become the last one of the run. */
 static bool joins(const struct udp_queue *q, const struct udp_run *r, const struct udp_sock *s,
-                  const struct addr *to, size_t len)
+                  const struct addr *to, struct udp_mark mark, size_t len)
 {
     return q->gso && r->sock == s && !r->closed && len > 0 && len <= r->seg && r->pkts < RUN_PKTS &&
-           len <= RUN_BYTES - r->bytes && addr_eq(&r->to, to);
+           len <= RUN_BYTES - r->bytes && addr_eq(&r->to, to) && r->mark.tos == mark.tos &&
+           r->mark.ttl == mark.ttl;
 }
 
 /* A new run, hung on the chain of its socket. Two descriptors with the same tail take turns at
  * beginning new chains; each one's order stays, because chains are sent by age. */
 static struct udp_run *run_begin(struct udp_queue *q, struct udp_sock *s, const struct addr *to,
-                                 size_t len)
+                                 struct udp_mark mark, size_t len)
 {
     struct udp_run *r = &q->run[q->n++];
     unsigned *tail = &q->tail[(unsigned)s->fd % UDP_TAILS];
@@ -75,6 +76,7 @@ static struct udp_run *run_begin(struct udp_queue *q, struct udp_sock *s, const 
     *r = (struct udp_run){
         .to = *to,
         .sock = s,
+        .mark = mark,
         .first_iov = q->iovs,
         .seg = len,
         .closed = len == 0 || len > RUN_BYTES,
@@ -97,12 +99,12 @@ static void part(struct udp_queue *q, struct udp_run *r, const void *p, size_t l
 
 /* Makes the datagram's place: the last run, if it fits, or a new one. */
 static struct udp_run *place(struct udp_queue *q, struct udp_sock *s, const struct addr *to,
-                             size_t len)
+                             struct udp_mark mark, size_t len)
 {
     struct udp_run *r = q->n > 0 ? &q->run[q->n - 1] : NULL;
 
-    if (!r || !joins(q, r, s, to, len))
-        r = run_begin(q, s, to, len);
+    if (!r || !joins(q, r, s, to, mark, len))
+        r = run_begin(q, s, to, mark, len);
     r->pkts++;
     r->bytes += len;
     if (len < r->seg)
@@ -118,7 +120,7 @@ void udp_queue_add(struct udp_queue *q, struct udp_sock *s, const struct udp_out
 
     wr_bytes(&w, slice_sub(out->head, 0, UDP_HEAD_MAX));
     q->heads += w.len;
-    struct udp_run *r = place(q, s, out->to, w.len + out->body.len + pad);
+    struct udp_run *r = place(q, s, out->to, out->mark, w.len + out->body.len + pad);
     part(q, r, w.base, w.len);
     part(q, r, out->body.p, out->body.len);
     part(q, r, zeros, pad);
@@ -131,7 +133,31 @@ void udp_queue_add_copy(struct udp_queue *q, struct udp_sock *s, const struct ad
     struct wr w = wr_init(room, UDP_COPY_MAX);
 
     wr_bytes(&w, slice_sub(bytes, 0, UDP_COPY_MAX));
-    part(q, place(q, s, to, w.len), room, w.len);
+    part(q, place(q, s, to, (struct udp_mark){0}, w.len), room, w.len);
+}
+
+/* Adds a control message to h, which must have room. */
+static void put_control(struct msghdr *h, int level, int type, const void *value, size_t len)
+{
+    struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)h->msg_control + h->msg_controllen);
+
+    c->cmsg_len = CMSG_LEN(len);
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    memcpy(CMSG_DATA(c), value, len);
+    h->msg_controllen += CMSG_SPACE(len);
+}
+
+void udp_queue_mark(struct msghdr *h, const struct udp_run *r)
+{
+    bool v6 = r->to.family == ADDR_V6;
+    int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP, tos = r->mark.tos, ttl = r->mark.ttl;
+
+    h->msg_controllen = 0;
+    if (ttl == 0)
+        return;
+    put_control(h, level, v6 ? IPV6_TCLASS : IP_TOS, &tos, sizeof(tos));
+    put_control(h, level, v6 ? IPV6_HOPLIMIT : IP_TTL, &ttl, sizeof(ttl));
 }
 
 struct msghdr *udp_queue_describe(struct udp_queue *q, const struct udp_run *r, unsigned at)
@@ -144,18 +170,11 @@ struct msghdr *udp_queue_describe(struct udp_queue *q, const struct udp_run *r, 
         .msg_namelen = addr_to_sockaddr(&r->to, &q->to[at]),
         .msg_iov = &q->iov[r->first_iov],
         .msg_iovlen = r->iovs,
+        .msg_control = &q->control[at],
     };
-    if (r->pkts == 1)
-        return h;
-    union udp_gso_control *c = &q->control[at];
-    c->hdr = (struct cmsghdr){
-        .cmsg_len = CMSG_LEN(sizeof(seg)),
-        .cmsg_level = IPPROTO_UDP,
-        .cmsg_type = UDP_SEGMENT,
-    };
-    memcpy(CMSG_DATA(&c->hdr), &seg, sizeof(seg));
-    h->msg_control = c;
-    h->msg_controllen = sizeof(*c);
+    udp_queue_mark(h, r);
+    if (r->pkts > 1)
+        put_control(h, IPPROTO_UDP, UDP_SEGMENT, &seg, sizeof(seg));
     return h;
 }
 

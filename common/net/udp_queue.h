@@ -15,6 +15,7 @@
 struct udp_run {
     struct addr to;
     struct udp_sock *sock;
+    struct udp_mark mark;
     unsigned first_iov, iovs, pkts;
     unsigned next;     /* 1 + index of the next run of the same socket, 0: none */
     size_t seg, bytes; /* length of each datagram but the last; of all */
@@ -22,9 +23,10 @@ struct udp_run {
     bool closed;       /* the last one was shorter: none may follow */
 };
 
-union udp_gso_control {
+/* Control messages that go with a run: TOS, TTL, length of its datagrams. */
+union udp_send_control {
     struct cmsghdr hdr;
-    uint8_t room[CMSG_SPACE(sizeof(uint16_t))];
+    uint8_t room[2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t))];
 };
 
 #define UDP_TAILS 256 /* power of two */
@@ -41,7 +43,7 @@ struct udp_queue {
     uint8_t (*copy)[UDP_COPY_MAX];
     struct mmsghdr *hdr; /* by position in the send, with what they point to: */
     struct sockaddr_storage *to;
-    union udp_gso_control *control;
+    union udp_send_control *control;
     unsigned tail[UDP_TAILS]; /* by descriptor: 1 + index of its last run, 0: none */
 };
 
@@ -59,6 +61,10 @@ void udp_queue_add_copy(struct udp_queue *q, struct udp_sock *s, const struct ad
 
 /* Fills hdr[at] with the kernel's message for a run; it borrows from the queue. */
 struct msghdr *udp_queue_describe(struct udp_queue *q, const struct udp_run *r, unsigned at);
+
+/* Leaves only the run's mark of the control messages in h, which udp_queue_describe() filled: for
+ * datagrams that are sent one by one. */
+void udp_queue_mark(struct msghdr *h, const struct udp_run *r);
 
 /* Forgets everything queued. */
 void udp_queue_clear(struct udp_queue *q);

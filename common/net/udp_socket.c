@@ -32,6 +32,15 @@ int udp_set_dont_fragment(int fd, bool on)
     return set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, on ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
 }
 
+int udp_set_marks(int fd)
+{
+    bool v6 = family_of(fd) == AF_INET6;
+    int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+    int err = set_int(fd, level, v6 ? IPV6_RECVTCLASS : IP_RECVTOS, 1);
+
+    return err ? err : set_int(fd, level, v6 ? IPV6_RECVHOPLIMIT : IP_RECVTTL, 1);
+}
+
 int udp_set_gro(int fd)
 {
     return set_int(fd, IPPROTO_UDP, UDP_GRO, 1);

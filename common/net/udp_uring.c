@@ -244,6 +244,18 @@ static bool make_whole(struct uring_io *u, const struct iovec *iov, struct slice
     return true;
 }
 
+/* True for a run of one datagram in one piece. */
+static bool is_one_piece(struct uring_io *u, const struct udp_run *r, const struct iovec *iov,
+                         struct slice *out)
+{
+    if (r->pkts != 1 || r->iovs == 0 || r->iovs > 2)
+        return false;
+    if (r->iovs == 2)
+        return make_whole(u, iov, out);
+    *out = slice_of(iov->iov_base, iov->iov_len);
+    return true;
+}
+
 /* Tells the kernel about one run. */
 static void put_send(struct udp_io *io, unsigned i)
 {
@@ -257,11 +269,7 @@ static void put_send(struct udp_io *io, unsigned i)
         return;
     }
     struct slice whole = {0};
-    bool is_whole = r->pkts == 1 && r->iovs == 2 && make_whole(u, h->msg_iov, &whole);
-    if (r->pkts == 1 && r->iovs == 1) {
-        whole = slice_of(h->msg_iov->iov_base, h->msg_iov->iov_len);
-        is_whole = true;
-    }
+    bool is_whole = h->msg_controllen == 0 && is_one_piece(u, r, h->msg_iov, &whole);
     if (is_whole) {
         io_uring_prep_send(e, r->sock->fd, whole.p, whole.len, MSG_DONTWAIT);
         io_uring_prep_send_set_addr(e, h->msg_name, (uint16_t)h->msg_namelen);

@@ -66,8 +66,8 @@ static void on_recv(void *arg, const struct udp_msg *msg, unsigned n)
         m->p = memcpy(x->kept[x->n], msg[i].p, m->len);
         x->n++;
         if (x->echo.family != ADDR_NONE) {
-            const struct udp_out out = {&x->echo, SLICE_LIT("h"), slice_of(msg[i].p, msg[i].len),
-                                        0};
+            const struct udp_out out = {
+                &x->echo, SLICE_LIT("h"), slice_of(msg[i].p, msg[i].len), 0, {0}};
             udp_send(&x->sock, &out);
         }
     }
@@ -100,16 +100,22 @@ static void on_timeout(void *arg, uint64_t now_us)
     worker_stop(b->w);
 }
 
-static void open_box(struct bench *b, struct box *x, bool shared)
+static void open_box_at(struct bench *b, struct box *x, const struct addr *at, bool shared)
 {
-    struct addr any = loopback();
-    int fd = udp_open(&any, false, 1 << 18);
+    int fd = udp_open(at, false, 1 << 18);
 
     *x = (struct box){.bench = b};
     assert_true(fd >= 0);
     assert_int_equal(udp_watch(b->io, &x->sock, fd, shared, &ops, x), 0);
     x->at = udp_local(fd);
     assert_true(x->at.port != 0);
+}
+
+static void open_box(struct bench *b, struct box *x, bool shared)
+{
+    struct addr any = loopback();
+
+    open_box_at(b, x, &any, shared);
 }
 
 static void empty_box(struct box *x)
@@ -184,7 +190,7 @@ static void turn(struct bench *b)
 static void send_parts(struct box *from, const struct addr *to, struct slice head,
                        struct slice body, unsigned pad)
 {
-    const struct udp_out out = {to, head, body, pad};
+    const struct udp_out out = {to, head, body, pad, {0}};
 
     udp_send(&from->sock, &out);
 }
@@ -562,6 +568,61 @@ static void test_more_at_once_than_there_are_slots(void **state)
     close_bench(b);
 }
 
+static void test_marks_travel_and_part_runs(void **state)
+{
+    static const struct udp_mark marks[] = {{0xb8, 17}, {0xb8, 17}, {0x2, 17}, {0x2, 255}, {0, 1}};
+    struct bench *b = open_bench(8, UDP_DATAGRAM_MAX);
+
+    (void)state;
+    assert_int_equal(udp_set_marks(b->a.sock.fd), 0);
+    assert_int_equal(udp_set_gro(b->a.sock.fd), 0);
+    turn(b);
+    for (unsigned i = 0; i < ARRAY_LEN(marks); i++) {
+        const struct udp_out out = {
+            .to = &b->a.at, .head = SLICE_LIT("h"), .body = SLICE_LIT("b"), .mark = marks[i]};
+        udp_send(&b->b.sock, &out);
+    }
+    send_parts(&b->b, &b->a.at, (struct slice){0}, SLICE_LIT("xx"), 0);
+    udp_push(b->io);
+    wait_for(b, &b->a, 6);
+    for (unsigned i = 0; i < ARRAY_LEN(marks); i++) {
+        assert_int_equal(b->a.msg[i].mark.tos, marks[i].tos);
+        assert_int_equal(b->a.msg[i].mark.ttl, marks[i].ttl);
+        assert_memory_equal(b->a.msg[i].p, "hb", 2);
+    }
+    assert_int_equal(b->a.msg[5].mark.tos, 0);
+    assert_true(b->a.msg[5].mark.ttl > 1); /* the system's default */
+    /* Not asked for: not told. */
+    send_parts(&b->a, &b->b.at, (struct slice){0}, SLICE_LIT("xx"), 0);
+    udp_push(b->io);
+    wait_for(b, &b->b, 1);
+    assert_int_equal(b->b.msg[0].mark.ttl, 0);
+    close_bench(b);
+}
+
+static void test_marks_travel_over_ipv6(void **state)
+{
+    const struct addr loopback6 = {.ip = {[15] = 1}, .family = ADDR_V6};
+    const struct udp_mark mark = {0xb9, 33};
+    struct bench *b = open_bench(8, UDP_DATAGRAM_MAX);
+    struct box x, y;
+
+    (void)state;
+    open_box_at(b, &x, &loopback6, false);
+    open_box_at(b, &y, &loopback6, true);
+    assert_int_equal(udp_set_marks(x.sock.fd), 0);
+    turn(b);
+    const struct udp_out out = {.to = &x.at, .body = SLICE_LIT("b"), .mark = mark};
+    udp_send(&y.sock, &out);
+    udp_push(b->io);
+    wait_for(b, &x, 1);
+    assert_int_equal(x.msg[0].mark.tos, mark.tos);
+    assert_int_equal(x.msg[0].mark.ttl, mark.ttl);
+    close_box(&x);
+    close_box(&y);
+    close_bench(b);
+}
+
 static void test_open_shares_a_port_only_when_told(void **state)
 {
     struct addr any = loopback(), none = {0};
@@ -656,6 +717,8 @@ int main(void)
         cmocka_unit_test(test_icmp_error_is_told_and_costs_no_datagram),
         cmocka_unit_test(test_socket_may_be_closed_by_anybody_at_any_time),
         cmocka_unit_test(test_more_at_once_than_there_are_slots),
+        cmocka_unit_test(test_marks_travel_and_part_runs),
+        cmocka_unit_test(test_marks_travel_over_ipv6),
         cmocka_unit_test(test_open_shares_a_port_only_when_told),
         cmocka_unit_test(test_own_addresses_have_no_port),
         cmocka_unit_test(test_oom_io_is_whole_or_not_there),

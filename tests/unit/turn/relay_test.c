@@ -309,6 +309,24 @@ static void test_nothing_is_allocated_per_packet(void **state)
     mem_fail_never();
 }
 
+static void test_a_hop_keeps_dscp_and_ecn_and_takes_one_from_ttl(void **state)
+{
+    struct fake_relay *f = *state;
+    struct turn_core *c = &f->core;
+    struct udp_mark out = {0};
+
+    assert_true(relay_hop(c, (struct udp_mark){0, 0}, &out)); /* not known */
+    assert_int_equal(out.ttl, 0);
+    assert_true(relay_hop(c, (struct udp_mark){0xb9, 64}, &out));
+    assert_int_equal(out.tos, 0xb9);
+    assert_int_equal(out.ttl, 63);
+    assert_true(relay_hop(c, (struct udp_mark){0, 2}, &out));
+    assert_int_equal(out.ttl, 1);
+    uint64_t before = counter_get(&c->metrics.drops[TURN_DROP_HOP_LIMIT]);
+    assert_false(relay_hop(c, (struct udp_mark){0, 1}, &out));
+    assert_int_equal(counter_get(&c->metrics.drops[TURN_DROP_HOP_LIMIT]), before + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +342,7 @@ int main(void)
         T(test_packet_rate_and_users_bandwidth_cover_both_ways),
         T(test_relayed_addresses_behind_nat_meet_inside),
         T(test_icmp_errors_become_data_indications),
+        T(test_a_hop_keeps_dscp_and_ecn_and_takes_one_from_ttl),
         T(test_nothing_is_allocated_per_packet),
     };
 
