@@ -22,7 +22,7 @@
  *
  *   sori_turn_udp_received_total                   datagrams
  *   sori_turn_udp_sent_total                       datagrams
- *   sori_turn_udp_dropped_total{reason=}           truncated, full, failed
+ *   sori_turn_udp_dropped_total{reason=}           overflow, truncated, full, failed
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_TURN_METRICS_H

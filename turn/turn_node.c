@@ -331,6 +331,8 @@ static int register_udp(struct metrics *m, const struct udp_stats *s)
         e = metrics_add(m, "sori_turn_udp_sent_total", "", "Datagrams sent", METRIC_COUNTER,
                         &s->sent_pkts);
     if (!e)
+        e = metrics_add(m, drops, "reason=\"overflow\"", help, METRIC_COUNTER, &s->overflow);
+    if (!e)
         e = metrics_add(m, drops, "reason=\"truncated\"", help, METRIC_COUNTER, &s->truncated);
     if (!e)
         e = metrics_add(m, drops, "reason=\"full\"", help, METRIC_COUNTER, &s->full);
@@ -353,7 +355,9 @@ static int make_worker(struct turn_node *n, const struct turn_conf *c, struct me
     w->all = n->workers;
     n->workers[n->n_workers++] = w;
     if (turn_metrics_register(m, &w->core.metrics) == 0 &&
-        register_udp(m, udp_io_stats(w->io)) == 0)
+        register_udp(m, udp_io_stats(w->io)) == 0 &&
+        metrics_add_histogram(m, "sori_turn_loop_busy_seconds", "",
+                              "Time that a turn of a worker's loop took", &w->busy) == 0)
         return 0;
     snprintf(err, CONF_ERR_MAX, "out of memory");
     return -ENOMEM;

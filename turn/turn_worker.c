@@ -243,6 +243,7 @@ static int open_io(struct turn_worker *w, char err[CONF_ERR_MAX])
     };
 
     worker_coalesce(w->loop, w->conf->coalesce_us);
+    worker_measure(w->loop, &w->busy);
     w->io = udp_io_new(w->loop, &conf, w->io_why);
     if (w->io)
         return 0;

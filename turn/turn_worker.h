@@ -20,6 +20,7 @@ struct turn_worker {
     struct worker *loop;
     struct turn_core core;
     struct udp_io *io;
+    struct histogram busy;           /* how long the loop's turns take */
     char io_why[UDP_WHY_MAX];        /* why epoll was taken for want of io_uring; empty else */
     struct htable relays;            /* relay sockets by address: relay_sock.c */
     struct tls_ctx *tls;             /* read at each accept; NULL without TLS and DTLS */

@@ -16,6 +16,8 @@
 #include "base/mem.h"
 #include "net/udp_backend.h"
 
+#define LOOKS 256 /* sockets that few use, looked at in one second */
+
 /* True when the kernel takes runs (Linux 4.18). */
 static bool kernel_has_gso(void)
 {
@@ -33,6 +35,30 @@ static void on_flush(void *arg, uint64_t now_us)
 {
     (void)now_us;
     udp_push(arg);
+}
+
+static void look_at(struct udp_io *io, struct udp_sock *s)
+{
+    uint32_t lost = udp_overflows(s->fd);
+
+    counter_add(&io->stats.overflow, (uint32_t)(lost - s->_lost));
+    s->_lost = lost;
+}
+
+/* Once a second: at all shared sockets, and at some of the others, in turns. */
+static void on_look(void *arg, uint64_t now_us)
+{
+    struct udp_io *io = arg;
+
+    LIST_EACH(it, next, &io->shared)
+    look_at(io, CONTAINER_OF(it, struct udp_sock, _link));
+    for (unsigned i = 0; i < LOOKS && i < io->n_single; i++) {
+        struct list *it = list_first(&io->single);
+        look_at(io, CONTAINER_OF(it, struct udp_sock, _link));
+        list_del(it);
+        list_append(&io->single, it);
+    }
+    worker_timer(io->worker, &io->look, now_us + US_PER_S);
 }
 
 /* Opens the back end that is wished for, or can be had. Returns 0 or -errno with why. */
@@ -65,9 +91,14 @@ struct udp_io *udp_io_new(struct worker *w, const struct udp_io_conf *conf, char
     io->conf = *conf;
     io->worker = w;
     io->flush = (struct wflush){.fn = on_flush, .arg = io};
+    io->look = (struct wtimer){.fn = on_look, .arg = io};
+    list_init(&io->shared);
+    list_init(&io->single);
     if (udp_queue_init(&io->queue, conf->slots, kernel_has_gso()) == 0) {
-        if (open_backend(io, why) == 0)
+        if (open_backend(io, why) == 0) {
+            on_look(io, worker_now(w));
             return io;
+        }
     } else {
         snprintf(why, UDP_WHY_MAX, "out of memory");
     }
@@ -80,6 +111,7 @@ void udp_io_free(struct udp_io *io)
     if (!io)
         return;
     worker_cancel_flush(&io->flush);
+    worker_timer_cancel(io->worker, &io->look);
     if (io->backend)
         io->backend->close(io);
     udp_queue_fini(&io->queue);
@@ -107,9 +139,14 @@ int udp_watch(struct udp_io *io, struct udp_sock *s, int fd, bool shared,
     *s = (struct udp_sock){.fd = fd, ._io = io, ._ops = ops, ._arg = arg};
     int err = io->backend->watch(io, s, shared);
 
-    if (err)
+    if (err) {
         *s = (struct udp_sock){.fd = fd};
-    return err;
+        return err;
+    }
+    s->_shared = shared;
+    io->n_single += !shared;
+    list_append(shared ? &io->shared : &io->single, &s->_link);
+    return 0;
 }
 
 void udp_unwatch(struct udp_sock *s)
@@ -119,6 +156,9 @@ void udp_unwatch(struct udp_sock *s)
     if (!io)
         return;
     udp_push(io);
+    look_at(io, s);
+    list_del(&s->_link);
+    io->n_single -= !s->_shared;
     io->backend->unwatch(io, s);
     s->_io = NULL;
 }

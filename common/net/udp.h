@@ -21,6 +21,7 @@
 #define SORI_NET_UDP_H
 
 #include "base/addr.h"
+#include "base/list.h"
 #include "base/metrics.h"
 
 #define UDP_HEAD_MAX     64    /* bytes of header that udp_send() copies */
@@ -56,6 +57,8 @@ struct udp_out {
 
 struct udp_stats {
     struct counter recv_pkts, sent_pkts;
+    struct counter overflow;  /* arrived while the socket's receive buffer was full: looked up each
+                               * second for shared sockets, in turns for the others, at the end */
     struct counter truncated; /* longer than a slot, dropped */
     struct counter full;      /* send buffer or device queue full: dropped */
     struct counter failed;    /* refused by the kernel: no route, too long, not permitted */
@@ -75,6 +78,9 @@ struct udp_sock {
     struct udp_io *_io;
     const struct udp_sock_ops *_ops;
     void *_arg;
+    struct list _link; /* in io's list of such sockets */
+    bool _shared;
+    uint32_t _lost;          /* of struct udp_stats' overflow: what has been counted */
     struct event *_readable; /* epoll */
     unsigned _expect;        /* epoll: eight times how many reads to ask for at once */
     uint32_t _slot;          /* io_uring */
@@ -120,6 +126,10 @@ int udp_own_addresses(struct addr *out, size_t max);
 
 /* Sets or clears DF on what fd sends from now on. Returns 0 or -errno. */
 int udp_set_dont_fragment(int fd, bool on);
+
+/* How many datagrams the kernel has dropped because fd's receive buffer was full, since it was
+ * opened (modulo 2^32); 0 where the kernel does not tell. */
+uint32_t udp_overflows(int fd);
 
 /* Tells the mark of each datagram that fd receives from now on. Returns 0 or -errno. */
 int udp_set_marks(int fd);

@@ -36,6 +36,9 @@ struct udp_io {
     void *state; /* the back end's */
     struct worker *worker;
     struct wflush flush;
+    struct wtimer look;         /* for overflows */
+    struct list shared, single; /* all watched sockets */
+    unsigned n_single;
 };
 
 /* How many reads the epoll back end asks a socket for that few senders use, by what lately came

@@ -42,9 +42,10 @@ struct worker {
     struct turn_clock *clock;
     struct list flush;
     struct coalesce coalesce;
-    unsigned handled;  /* packets of this turn */
-    uint64_t armed_us; /* when tick fires, CLOCK_NEVER: not armed */
-    bool again;        /* something is left for the next turn: it must not wait */
+    struct histogram *busy; /* NULL: not measured */
+    unsigned handled;       /* packets of this turn */
+    uint64_t armed_us;      /* when tick fires, CLOCK_NEVER: not armed */
+    bool again;             /* something is left for the next turn: it must not wait */
     bool started;
     int efd;
     unsigned index;
@@ -178,6 +179,8 @@ static void turn(struct worker *w)
     run_timers(w);
     run_mail(w);
     run_flush(w);
+    if (w->busy)
+        histogram_add(w->busy, clock_now_us() - worker_now(w));
 }
 
 static struct event_base *base_new(void)
@@ -323,6 +326,11 @@ void worker_want_flush(struct worker *w, struct wflush *f)
 void worker_coalesce(struct worker *w, uint64_t max_us)
 {
     w->coalesce.max_us = max_us;
+}
+
+void worker_measure(struct worker *w, struct histogram *h)
+{
+    w->busy = h;
 }
 
 void worker_handled(struct worker *w, unsigned n)

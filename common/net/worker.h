@@ -6,6 +6,7 @@
 #ifndef SORI_NET_WORKER_H
 #define SORI_NET_WORKER_H
 
+#include "base/metrics.h"
 #include "base/timerwheel.h"
 
 struct event_base;
@@ -62,6 +63,10 @@ void worker_cancel_flush(struct wflush *f);
  * of n packets handled in this turn. Worker thread only (or before it runs). */
 void worker_coalesce(struct worker *w, uint64_t max_us);
 void worker_handled(struct worker *w, unsigned n);
+
+/* Adds to h how long each turn takes that had anything to do, from its end of waiting to its end. h
+ * outlives the worker; NULL ends it. Worker thread only (or before it runs). */
+void worker_measure(struct worker *w, struct histogram *h);
 
 /* Mailbox: runs fn(arg) on w's thread soon. Any thread. Returns 0, -ENOMEM. */
 int worker_post(struct worker *w, worker_fn *fn, void *arg);

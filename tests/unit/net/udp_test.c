@@ -34,6 +34,7 @@ struct box {
     struct udp_msg msg[INBOX];
     uint8_t *kept[INBOX];
     unsigned n, reads, errors;
+    bool drop; /* keep nothing */
 };
 
 struct bench {
@@ -58,7 +59,7 @@ static void on_recv(void *arg, const struct udp_msg *msg, unsigned n)
     struct box *x = arg;
 
     x->reads++;
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n && !x->drop; i++) {
         assert_true(x->n < INBOX);
         struct udp_msg *m = &x->msg[x->n];
         *m = msg[i];
@@ -623,6 +624,36 @@ static void test_marks_travel_over_ipv6(void **state)
     close_bench(b);
 }
 
+static void test_overflows_are_counted_while_it_lives_and_at_its_end(void **state)
+{
+    static uint8_t body[1000];
+    struct bench *b = open_bench(8, UDP_DATAGRAM_MAX);
+    const struct udp_stats *stats = udp_io_stats(b->io);
+
+    (void)state;
+    turn(b);
+    for (unsigned round = 1; round <= 2; round++) {
+        struct box *x = round == 1 ? &b->b : &b->a; /* shared; not */
+        uint64_t before = counter_get(&stats->overflow);
+        for (unsigned i = 0; i < 2000; i++)
+            send_parts(&b->a, &x->at, (struct slice){0}, slice_of(body, sizeof(body)), 0);
+        udp_push(b->io);
+        assert_int_equal(counter_get(&stats->overflow), before); /* nobody has looked */
+        if (round == 1) {
+            worker_timer(b->w, &b->timeout, worker_now(b->w) + 3 * US_PER_S / 2);
+            b->until = NULL;
+            x->drop = true;
+            worker_run(b->w);
+            assert_true(counter_get(&stats->overflow) > before);
+        } else {
+            close_box(x);
+            assert_true(counter_get(&stats->overflow) > before);
+        }
+    }
+    b->late = false;
+    close_bench(b);
+}
+
 static void test_open_shares_a_port_only_when_told(void **state)
 {
     struct addr any = loopback(), none = {0};
@@ -719,6 +750,7 @@ int main(void)
         cmocka_unit_test(test_more_at_once_than_there_are_slots),
         cmocka_unit_test(test_marks_travel_and_part_runs),
         cmocka_unit_test(test_marks_travel_over_ipv6),
+        cmocka_unit_test(test_overflows_are_counted_while_it_lives_and_at_its_end),
         cmocka_unit_test(test_open_shares_a_port_only_when_told),
         cmocka_unit_test(test_own_addresses_have_no_port),
         cmocka_unit_test(test_oom_io_is_whole_or_not_there),
