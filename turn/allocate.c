@@ -157,9 +157,9 @@ static int wish_decode(const struct request *r, struct wish *out)
     if (!err)
         err = wish_ports(r, out);
     if (!err)
-        err = wish_family(r, &out->family);
-    if (!err)
         err = wish_additional(r, out);
+    if (!err)
+        err = wish_family(r, &out->family);
     if (!err)
         err = wish_lifetime(r, &out->lifetime_s);
     if (out->lifetime_s < r->core->shared->limits.default_lifetime_s)
@@ -295,8 +295,10 @@ static int acquire_both(struct turn_core *c, struct alloc *a, struct wish *wish,
     if (first && second)
         return first == STUN_ERR_FAMILY_NOT_SUPPORTED ? second : first;
     if (first || second) {
+        int code = first ? first : second;
         a->refused_family = first ? STUN_FAMILY_V4 : wish->additional;
-        a->refused_code = (uint16_t)(first ? first : second);
+        a->refused_code = code == STUN_ERR_FAMILY_NOT_SUPPORTED ? STUN_ERR_FAMILY_NOT_SUPPORTED
+                                                                : STUN_ERR_INSUFFICIENT_CAPACITY;
     }
     return 0;
 }

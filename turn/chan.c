@@ -53,20 +53,28 @@ static int reserve(struct chan_table *t, uint64_t now_us)
     return 0;
 }
 
+bool chan_conflicts(const struct chan_table *t, uint16_t number, const struct addr *peer,
+                    uint64_t now_us)
+{
+    for (unsigned i = 0; i < t->_n; i++) {
+        const struct chan *c = &t->_v[i];
+        if (is_bound(c, now_us) && (c->number == number) != addr_eq(&c->peer, peer))
+            return true;
+    }
+    return false;
+}
+
 int chan_bind(struct chan_table *t, uint16_t number, const struct addr *peer,
               const struct portpool *guard, uint64_t now_us)
 {
+    if (chan_conflicts(t, number, peer, now_us))
+        return -EPROTO;
     for (unsigned i = 0; i < t->_n; i++) {
         struct chan *c = &t->_v[i];
-        bool same_number = c->number == number;
-        bool same_peer = addr_eq(&c->peer, peer);
-
-        if (!is_bound(c, now_us) || (!same_number && !same_peer))
-            continue;
-        if (!same_number || !same_peer)
-            return -EPROTO;
-        c->until_us = now_us + CHAN_LIFETIME_US;
-        return 0;
+        if (c->number == number && is_bound(c, now_us)) {
+            c->until_us = now_us + CHAN_LIFETIME_US;
+            return 0;
+        }
     }
     int err = reserve(t, now_us);
     if (err)

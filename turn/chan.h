@@ -30,11 +30,16 @@ struct chan_table {
 /* Frees the table's memory and leaves it empty. */
 void chan_fini(struct chan_table *t);
 
+/* True when number is bound to another peer, or peer to another number (answer 400, RFC 8656
+ * §12.2). */
+bool chan_conflicts(const struct chan_table *t, uint16_t number, const struct addr *peer,
+                    uint64_t now_us);
+
 /* Binds number to peer for CHAN_LIFETIME_US, or extends that binding. guard: as in struct chan.
  *
- * Returns 0; -EPROTO when either is bound to something else (answer 400, RFC 8656 §12.2); -ENOSPC
- * when CHAN_MAX bindings live (508); -ENOMEM. The caller checks the number's range, installs the
- * permission and then reports it by chan_permit(): without it the channel carries nothing. */
+ * Returns 0; -EPROTO when chan_conflicts(); -ENOSPC when CHAN_MAX bindings live (508); -ENOMEM. The
+ * caller checks the number's range, installs the permission and then reports it by chan_permit():
+ * without it the channel carries nothing. */
 int chan_bind(struct chan_table *t, uint16_t number, const struct addr *peer,
               const struct portpool *guard, uint64_t now_us);
 

@@ -108,10 +108,10 @@ int connect_request(struct request *r, struct wr *w)
     int err = decode_peer(r, &peer);
     if (err)
         return err;
-    if (!turn_shared_may_connect(c->shared, &peer) || is_itself(r, &peer))
-        return STUN_ERR_FORBIDDEN;
     if (peer_conn_to(a, &peer))
         return STUN_ERR_CONNECTION_EXISTS;
+    if (!turn_shared_may_connect(c->shared, &peer) || is_itself(r, &peer))
+        return STUN_ERR_FORBIDDEN;
     if (!throttle_peers(&a->throttle, &c->shared->limits.throttle, 1, r->now_us)) {
         counter_inc(&c->metrics.peers_refused);
         return STUN_ERR_INSUFFICIENT_CAPACITY;

@@ -67,6 +67,24 @@ static bool is_token(const struct request *r, uint16_t type)
            credentials_access_keys(credentials_of(r->core->creds, r->realm));
 }
 
+/* The requests that we know. Others are dropped, those of methods that are indications too (RFC
+ * 8489 §6.3). */
+static bool is_request(uint16_t method)
+{
+    switch (method) {
+    case STUN_BINDING:
+    case STUN_ALLOCATE:
+    case STUN_REFRESH:
+    case STUN_CREATE_PERMISSION:
+    case STUN_CHANNEL_BIND:
+    case STUN_CONNECT:
+    case STUN_CONNECTION_BIND:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool is_of_discovery(uint16_t type)
 {
     return type == STUN_ATTR_CHANGE_REQUEST || type == STUN_ATTR_RESPONSE_PORT ||
@@ -191,6 +209,19 @@ static enum dispatch_verdict bind_answer(const struct request *r, struct wr *w)
     r->core->elsewhere_from = route.listener;
     r->core->elsewhere_to = route.to;
     return finish(r, w) == DISPATCH_ANSWER ? DISPATCH_ANSWER_ELSEWHERE : DISPATCH_DROP;
+}
+
+/* Data for a peer; dropped when there is something in it that must be understood and is not (RFC
+ * 8489 §6.3.2). */
+static enum dispatch_verdict send_indication(const struct request *r, struct relay_to_peer *out)
+{
+    uint8_t types[2 * UNKNOWN_LISTED_MAX];
+    struct wr list = wr_init(types, sizeof(types));
+
+    turn_metrics_request(&r->core->metrics, STUN_SEND);
+    if (unknown_attrs(r, &list) > 0)
+        return drop(r->core, TURN_DROP_UNEXPECTED);
+    return relay_send(r->core, r->from, r->msg, r->now_us, out) ? DISPATCH_RELAY : DISPATCH_DROP;
 }
 
 static int handle(struct request *r, struct wr *w)
@@ -394,11 +425,9 @@ enum dispatch_verdict dispatch_client(struct turn_core *c, const struct five_tup
     struct request r = {.core = c, .msg = &m, .from = from, .link = link, .now_us = now_us};
     enum stun_class class = stun_class_of(m.type);
     uint16_t method = stun_method_of(m.type);
-    if (class == STUN_INDICATION && method == STUN_SEND) {
-        turn_metrics_request(&c->metrics, method);
-        return relay_send(c, from, &m, now_us, out) ? DISPATCH_RELAY : DISPATCH_DROP;
-    }
-    if (class != STUN_REQUEST)
+    if (class == STUN_INDICATION && method == STUN_SEND)
+        return send_indication(&r, out);
+    if (class != STUN_REQUEST || !is_request(method))
         return drop(c, TURN_DROP_UNEXPECTED);
     turn_metrics_request(&c->metrics, method);
     if (method == STUN_BINDING)

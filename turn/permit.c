@@ -4,8 +4,6 @@
  * changed. SPDX-License-Identifier: BSD-3-Clause */
 #include "turn/permit.h"
 
-#include <errno.h>
-
 #include "proto/chandata.h"
 
 /* The allocation must exist and be this user's. */
@@ -16,11 +14,32 @@ static int check_owner(const struct request *r)
     return request_is_owners(r, r->alloc) ? 0 : STUN_ERR_WRONG_CREDENTIALS;
 }
 
-static int decode_peer(const struct request *r, struct slice value, struct addr *peer)
+/* Decodes every XOR-PEER-ADDRESS; there must be one. */
+static int decode_peers(const struct request *r, struct addr peers[STUN_ATTRS_MAX], unsigned *n)
 {
-    if (stun_xaddr_decode(peer, value, r->msg->tid) != 0)
-        return STUN_ERR_BAD_REQUEST;
-    return alloc_has(r->alloc, peer->family) ? 0 : STUN_ERR_PEER_FAMILY_MISMATCH;
+    struct slice at = r->msg->attrs;
+    struct stun_attr a;
+
+    for (*n = 0; stun_next(&at, &a);) {
+        if (a.type == STUN_ATTR_XOR_PEER_ADDRESS &&
+            stun_xaddr_decode(&peers[(*n)++], a.value, r->msg->tid) != 0)
+            return STUN_ERR_BAD_REQUEST;
+    }
+    return *n > 0 ? 0 : STUN_ERR_BAD_REQUEST;
+}
+
+/* Families before the policy: a request with several faults is told the first of RFC 8656 §10.2. */
+static int check_peers(const struct request *r, const struct addr *peers, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (!alloc_has(r->alloc, peers[i].family))
+            return STUN_ERR_PEER_FAMILY_MISMATCH;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (peer_policy_check(&r->core->shared->policy, &peers[i]) == PEER_DENIED)
+            return STUN_ERR_FORBIDDEN;
+    }
+    return 0;
 }
 
 /* Permits the address, and tells the channels to it. Room must have been reserved. */
@@ -48,26 +67,16 @@ static bool may_reach(struct request *r, const struct addr *peers, unsigned n)
 int permit_create(struct request *r, struct wr *w)
 {
     struct addr peers[STUN_ATTRS_MAX];
-    unsigned n = 0;
-    struct slice at = r->msg->attrs;
-    struct stun_attr a;
+    unsigned n;
     int err = check_owner(r);
 
     (void)w; /* a success answer has no attributes of its own */
+    if (!err)
+        err = decode_peers(r, peers, &n);
+    if (!err)
+        err = check_peers(r, peers, n);
     if (err)
         return err;
-    while (stun_next(&at, &a)) {
-        if (a.type != STUN_ATTR_XOR_PEER_ADDRESS)
-            continue;
-        err = decode_peer(r, a.value, &peers[n]);
-        if (err)
-            return err;
-        if (peer_policy_check(&r->core->shared->policy, &peers[n]) == PEER_DENIED)
-            return STUN_ERR_FORBIDDEN;
-        n++;
-    }
-    if (n == 0)
-        return STUN_ERR_BAD_REQUEST;
     if (!may_reach(r, peers, n) || perm_reserve(&r->alloc->perms, n, r->now_us) != 0)
         return STUN_ERR_INSUFFICIENT_CAPACITY;
     for (unsigned i = 0; i < n; i++)
@@ -91,18 +100,18 @@ int permit_bind(struct request *r, struct wr *w)
     if (!stun_find(r->msg, STUN_ATTR_CHANNEL_NUMBER, &number_value) ||
         !stun_find(r->msg, STUN_ATTR_XOR_PEER_ADDRESS, &peer_value) ||
         stun_channel_decode(&number, number_value) != 0 || number < CHANDATA_CHANNEL_MIN ||
-        number > r->core->shared->limits.channel_max)
+        number > r->core->shared->limits.channel_max ||
+        stun_xaddr_decode(&peer, peer_value, r->msg->tid) != 0 ||
+        chan_conflicts(&r->alloc->chans, number, &peer, r->now_us))
         return STUN_ERR_BAD_REQUEST;
-    err = decode_peer(r, peer_value, &peer);
-    if (err)
-        return err;
+    if (!alloc_has(r->alloc, peer.family))
+        return STUN_ERR_PEER_FAMILY_MISMATCH;
     if (!turn_shared_may_send(r->core->shared, &peer, &guard))
         return STUN_ERR_FORBIDDEN;
     if (!may_reach(r, &peer, 1) || perm_reserve(&r->alloc->perms, 1, r->now_us) != 0)
         return STUN_ERR_INSUFFICIENT_CAPACITY;
-    err = chan_bind(&r->alloc->chans, number, &peer, guard, r->now_us);
-    if (err)
-        return err == -EPROTO ? STUN_ERR_BAD_REQUEST : STUN_ERR_INSUFFICIENT_CAPACITY;
+    if (chan_bind(&r->alloc->chans, number, &peer, guard, r->now_us) != 0)
+        return STUN_ERR_INSUFFICIENT_CAPACITY;
     permit(r, &peer);
     return 0;
 }

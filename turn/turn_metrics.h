@@ -35,7 +35,7 @@ enum turn_drop {
     TURN_DROP_NOT_TURN,       /* neither STUN nor ChannelData */
     TURN_DROP_BAD_STUN,       /* stun_decode() refused it */
     TURN_DROP_BAD_CHANDATA,   /* chandata_decode() refused it */
-    TURN_DROP_UNEXPECTED,     /* a response, or an indication that is not Send */
+    TURN_DROP_UNEXPECTED,     /* no request that we know, and no Send that we understand */
     TURN_DROP_SOURCE_LIMIT,   /* the source had its unauthenticated answers */
     TURN_DROP_STUN_ONLY,      /* a TURN message, but we do STUN only */
     TURN_DROP_CLIENT_DENIED,  /* the client is not among those who may talk to us */

@@ -480,6 +480,27 @@ static void test_dual_allocation_without_one_family_says_why(void **state)
     assert_int_equal(f->opened, 2);
 }
 
+/* "The error code values could be either 440 [...] or 508" (RFC 8656 §18.12): a client knows what
+ * to do about those. */
+static void test_dual_allocation_over_the_quota_says_508(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    struct slice v;
+
+    for (uint16_t i = 0; i < 7; i++) {
+        c = ann("203.0.113.7:1");
+        c.tuple.client.port = (uint16_t)(c.tuple.client.port + i);
+        assert_int_equal(fake_allocate(f, &c), 0);
+    }
+    c = ann("203.0.113.7:20");
+    assert_int_equal(allocate_dual(f, &c), 0);
+    assert_true(fake_find(f, STUN_ATTR_ADDRESS_ERROR_CODE, &v));
+    assert_true(slice_eq(v, SLICE_LIT("\2\0\5\10")));
+    c = ann("203.0.113.7:21");
+    assert_int_equal(allocate_dual(f, &c), 486);
+}
+
 static void test_dual_allocation_is_refused_beside_what_names_one_address(void **state)
 {
     static const struct {
@@ -488,6 +509,7 @@ static void test_dual_allocation_is_refused_beside_what_names_one_address(void *
         int want;
     } cases[] = {
         {STUN_ATTR_REQUESTED_ADDRESS_FAMILY, SLICE_LIT("\1\0\0\0"), SLICE_LIT("\2\0\0\0"), 400},
+        {STUN_ATTR_REQUESTED_ADDRESS_FAMILY, SLICE_LIT("\3\0\0\0"), SLICE_LIT("\2\0\0\0"), 400},
         {STUN_ATTR_EVEN_PORT, SLICE_LIT("\x80"), SLICE_LIT("\2\0\0\0"), 400},
         {STUN_ATTR_RESERVATION_TOKEN, SLICE_LIT("12345678"), SLICE_LIT("\2\0\0\0"), 400},
         {STUN_ATTR_SOFTWARE, SLICE_LIT(""), SLICE_LIT("\1\0\0\0"), 400},
@@ -663,6 +685,7 @@ int main(void)
         T(test_lost_connection_ends_its_allocation),
         T(test_dual_allocation_has_an_address_of_each_family),
         T(test_dual_allocation_without_one_family_says_why),
+        T(test_dual_allocation_over_the_quota_says_508),
         T(test_dual_allocation_is_refused_beside_what_names_one_address),
         T(test_families_are_refreshed_and_end_apart),
         cmocka_unit_test(test_oom_allocate_holds_nothing),

@@ -917,17 +917,25 @@ static void test_unknown_required_attribute_gets_420_with_its_type(void **state)
     assert_true(fake_find(f, STUN_ATTR_UNKNOWN_ATTRIBUTES, &v) && v.len == 2);
 }
 
-static void test_unknown_method_gets_400(void **state)
+/* RFC 8489 §6.3: "the method value is a supported method [...] the message class is allowed for the
+ * particular method [...] If any errors are detected, the message is silently discarded". */
+static void test_unsupported_methods_are_dropped(void **state)
 {
+    static const enum stun_method methods[] = {STUN_SEND, STUN_DATA, STUN_CONNECTION_ATTEMPT,
+                                               (enum stun_method)0x0002, (enum stun_method)0x0ff};
     struct fake_relay *f = *state;
     struct fake_client c;
     uint8_t buf[512];
-    struct wr w = wr_init(buf, sizeof(buf));
 
     fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
     fake_challenge(f, &c);
-    fake_begin(&c, &w, (enum stun_method)0x0ff);
-    assert_int_equal(fake_request(f, &c, &w), 400);
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        struct wr w = wr_init(buf, sizeof(buf));
+        uint64_t before = dropped(f, TURN_DROP_UNEXPECTED);
+        fake_begin(&c, &w, methods[i]);
+        assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_DROP);
+        assert_int_equal(dropped(f, TURN_DROP_UNEXPECTED), before + 1);
+    }
 }
 
 static void test_noise_is_dropped_and_counted(void **state)
@@ -1092,7 +1100,7 @@ int main(void)
         T(test_origin_chooses_the_challenge),
         T(test_incomplete_credentials_get_400),
         T(test_unknown_required_attribute_gets_420_with_its_type),
-        T(test_unknown_method_gets_400),
+        T(test_unsupported_methods_are_dropped),
         T(test_noise_is_dropped_and_counted),
         T(test_sources_are_limited_until_they_prove_themselves),
         T(test_denied_clients_are_dropped_before_anything),

@@ -234,6 +234,39 @@ static void test_all_peers_are_permitted_or_none(void **state)
     }
 }
 
+/* What a request with several faults is told: malformed before of another family before forbidden
+ * (RFC 8656 §10.2, §12.2), in whatever order they stand; and none is permitted. */
+static void test_the_first_check_decides_not_the_first_peer(void **state)
+{
+    enum { DENIED, FAMILY, MALFORMED, KINDS };
+    static const int codes[KINDS] = {403, 443, 400};
+    struct fake_relay *f = *state;
+    struct fake_client c = allocated(f, "203.0.113.7:1", false);
+    struct addr good = fake_addr("8.8.8.8");
+
+    for (unsigned i = 0; i < KINDS * KINDS; i++) {
+        const unsigned kinds[] = {i / KINDS, i % KINDS};
+        uint8_t buf[512];
+        struct wr w = wr_init(buf, sizeof(buf));
+        fake_begin(&c, &w, STUN_CREATE_PERMISSION);
+        stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &good, fake_tid(&w));
+        for (unsigned k = 0; k < 2; k++) {
+            struct addr bad = fake_addr(kinds[k] == FAMILY ? "2001:4860::8888" : "127.0.0.1");
+            if (kinds[k] == MALFORMED)
+                stun_put(&w, STUN_ATTR_XOR_PEER_ADDRESS, SLICE_LIT("\0\1\0"));
+            else
+                stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &bad, fake_tid(&w));
+        }
+        unsigned worst = kinds[0] > kinds[1] ? kinds[0] : kinds[1];
+        assert_int_equal(fake_request(f, &c, &w), codes[worst]);
+        assert_false(perm_allows(&fake_alloc(f, &c)->perms, &good, f->now_us));
+    }
+    assert_int_equal(fake_bind(f, &c, 0x4000, "8.8.8.8:1"), 0);
+    assert_int_equal(fake_bind(f, &c, 0x4000, "127.0.0.1:1"), 400); /* bound to another */
+    assert_int_equal(fake_bind(f, &c, 0x4000, "[2001:4860::8888]:1"), 400);
+    assert_int_equal(fake_bind(f, &c, 0x4001, "[2001:4860::8888]:1"), 443);
+}
+
 static void test_channel_numbers_keep_to_their_range(void **state)
 {
     static const struct {
@@ -342,6 +375,7 @@ int main(void)
         T(test_peer_of_another_family_gets_443),
         T(test_missing_or_malformed_peer_gets_400),
         T(test_all_peers_are_permitted_or_none),
+        T(test_the_first_check_decides_not_the_first_peer),
         T(test_channel_numbers_keep_to_their_range),
         T(test_number_and_peer_are_bound_to_each_other),
         T(test_permissions_are_bounded),

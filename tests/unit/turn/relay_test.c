@@ -150,6 +150,25 @@ static void test_dont_fragment_is_passed_on(void **state)
     assert_true(f->out.dont_fragment);
 }
 
+/* RFC 8489 §6.3.2. */
+static void test_send_with_an_unknown_required_attribute_is_dropped(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c = allocated(f, "203.0.113.7:1");
+    uint8_t buf[256], tid[STUN_TID_BYTES] = {1};
+    struct addr peer = fake_addr(PEER);
+
+    assert_int_equal(fake_permit(f, &c, "8.8.8.8"), 0);
+    for (unsigned optional = 0; optional < 2; optional++) {
+        struct wr w = wr_init(buf, sizeof(buf));
+        stun_begin(&w, stun_type(STUN_SEND, STUN_INDICATION), tid);
+        stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &peer, tid);
+        stun_put(&w, STUN_ATTR_DATA, SLICE_LIT("x"));
+        stun_put_u32(&w, (enum stun_attr_type)(optional ? 0xC777 : 0x7777), 0);
+        assert_int_equal(fake_send(f, &c, wr_done(&w)), optional ? DISPATCH_RELAY : DISPATCH_DROP);
+    }
+}
+
 static void test_permission_of_a_channel_ends_before_the_channel(void **state)
 {
     struct fake_relay *f = *state;
@@ -337,6 +356,7 @@ int main(void)
         T(test_indications_go_both_ways),
         T(test_longest_datagram_fits_or_is_dropped),
         T(test_dont_fragment_is_passed_on),
+        T(test_send_with_an_unknown_required_attribute_is_dropped),
         T(test_permission_of_a_channel_ends_before_the_channel),
         T(test_bandwidth_limit_covers_both_ways),
         T(test_packet_rate_and_users_bandwidth_cover_both_ways),
