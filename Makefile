@@ -27,7 +27,7 @@ ALLC    := -std=c11 -D_GNU_SOURCE -DSORI_VERSION=\"$(VERSION)\" -I. -Icommon -I$
            $(HARDEN) $(CFLAGS) -fno-omit-frame-pointer -pthread -MMD -MP
 ALLC    += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 PKG_C    = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_L    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih
+PKG_L    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih -lunistring
 ALLL    := -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
 
 SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)

@@ -30,6 +30,7 @@ CONFINED = {
     r"openssl/": r"^common/base/(crypto|rand)\.c$|^common/net/(tls|dtls)\.c$|^sfu/",
     r"jansson\.h": r"^server/token_json\.[ch]$|^common/proto/(sig|ctl)\.c$",
     r"microhttpd\.h": r"^common/net/admin_http\.c$",
+    r"uninorm\.h|unistr\.h": r"^common/proto/opaque_string\.c$",
     r"ini\.h": r"^common/base/conf\.c$",
     r"liburing\.h": r"^common/net/udp_uring\.c$",
     r"hiredis/": r"^server/redis_link\.c$|^turn/(turn_redis|redis_conn)_link\.c$",

@@ -7,8 +7,19 @@
 
 #include <errno.h>
 
+#include "proto/opaque_string.h"
+
 #define ACCOUNT_STEP \
     UINT64_C(0x9e3779b97f4a7c15) /* odd: as many accounts as realms, all far apart */
+
+bool realm_name_fits(struct slice name)
+{
+    uint8_t buf[REALM_NAME_MAX];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    return name.len <= sizeof(buf) && opaque_string(&w, name) == 0 && slice_eq(wr_done(&w), name) &&
+           !memchr(name.p, '"', name.len) && !memchr(name.p, '\\', name.len);
+}
 
 uint8_t realm_host(const struct realm_table *t, struct slice name)
 {

@@ -15,7 +15,11 @@
 #define REALM_HOSTS_MAX     64 /* of all realms together */
 #define REALM_ORIGINS_MAX   16 /* of one realm */
 #define REALM_LISTENERS_MAX 128
-#define REALM_NAME_MAX      128 /* bytes; a 401 carries it */
+#define REALM_NAME_MAX      127 /* bytes; a 401 carries it; RFC 8489 §14.9 */
+
+/* True when name may be a realm: not empty, at most REALM_NAME_MAX bytes, as opaque_string() leaves
+ * it, and without quotes and backslashes, which would need quoting (RFC 8489 §14.9). */
+bool realm_name_fits(struct slice name);
 
 struct realm {
     struct slice name;

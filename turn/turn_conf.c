@@ -21,6 +21,8 @@
             help                                                                                   \
     }
 
+#define WANT_REALM "want 1 to 127 bytes of composed UTF-8 (NFC) without quotes and backslashes"
+
 static const struct conf_opt realm_table[] = {
     REALM_OPT("listeners", CONF_LIST, listeners_text, "", 0, 0, NULL,
               "Addresses (ip:port) among [turn] listen_udp, listen_tcp and listen_tls where this "
@@ -431,6 +433,8 @@ static int parse_realm(struct turn_conf *c, struct turn_realm_conf *r, size_t be
 
     for (size_t i = 0; i < before; i++)
         hosts += realm_at(c, i)->hosts.n;
+    if (!realm_name_fits(slice_str(r->name)))
+        return fail(err, "[realm]: " WANT_REALM, slice_str(r->name));
     if (slice_is(slice_str(r->name), c->realm))
         return fail(err, "[realm]: the default realm has this name ([turn] realm)",
                     slice_str(r->name));
@@ -494,8 +498,8 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
         what = "[turn] min_port: must not be above max_port";
     else if (c->default_lifetime_s > c->max_lifetime_s)
         what = "[turn] default_lifetime: must not be above max_lifetime";
-    else if (c->realm[0] == '\0')
-        what = "[turn] realm: must not be empty";
+    else if (!realm_name_fits(slice_str(c->realm)))
+        what = "[turn] realm: " WANT_REALM;
     else if (c->n_udp + c->n_tcp + c->n_tls == 0)
         what = "[turn] listen_udp, listen_tcp, listen_tls: at least one address is needed";
     else if (c->n_relay == 0 && c->n_udp == 0 && !c->stun_only)

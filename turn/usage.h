@@ -11,7 +11,7 @@ enum usage_user {
     USAGE_USER_NONE,
 };
 
-#define USAGE_TEXT_MAX 4096 /* a name of control characters grows sixfold in JSON */
+#define USAGE_TEXT_MAX 6144 /* a name of control characters grows sixfold in JSON */
 
 /* Writes the record of an allocation as it is at now_us: realm, user, call id (of a time-limited
  * username), packets and bytes each way so far, seconds. why: one word for one that ends, NULL for

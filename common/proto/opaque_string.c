@@ -1,13 +1,18 @@
-/* The OpaqueString profile without its normalisation step (RFC 8265 §4.2.2).
+/* The OpaqueString profile (RFC 8265 §4.2.2): spaces, then normalisation by libunistring.
  *
- * Called by turn/credentials.c for the users file. Pure. What arrives in a STUN message has been
- * prepared by the client and is compared byte by byte.
+ * Called by turn/credentials.c for the users file and by turn/turn_conf.c for realms. Pure. What
+ * arrives in a STUN message has been prepared by the client and is compared byte by byte.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "proto/opaque_string.h"
 
 #include <errno.h>
 
+#include <uninorm.h>
+
+#include "base/crypto.h"
 #include "proto/utf8.h"
+
+#define NFC_GROWTH 3 /* no text in UTF-8 gets longer than that by NFC (UAX #15) */
 
 /* Characters of Unicode's category Zs other than U+0020, as UTF-8. */
 static const struct slice spaces[] = {
@@ -38,16 +43,45 @@ static bool is_control(struct slice s)
            (s.len > 1 && s.p[0] == 0xc2 && s.p[1] >= 0x80 && s.p[1] <= 0x9f);
 }
 
+/* Writes s with every space a U+0020. Returns 0, or -EBADMSG for a control character. */
+static int map_spaces(struct wr *out, struct slice s)
+{
+    while (s.len > 0) {
+        size_t n = space_len(s);
+        if (is_control(s))
+            return -EBADMSG;
+        wr_u8(out, n > 0 ? ' ' : s.p[0]);
+        s = slice_sub(s, n > 0 ? n : 1, SIZE_MAX);
+    }
+    return 0;
+}
+
+/* Composes s into out. The library allocates a result only when the buffer that it is given is too
+ * small, which this one never is. */
+static int compose(struct wr *out, struct slice s)
+{
+    uint8_t composed[NFC_GROWTH * OPAQUE_STRING_MAX];
+    size_t len = sizeof(composed);
+    const uint8_t *p = u8_normalize(UNINORM_NFC, s.p, s.len, composed, &len);
+
+    if (p)
+        wr_bytes(out, slice_of(composed, len));
+    crypto_wipe(composed, sizeof(composed));
+    return !p ? -ENOMEM : out->bad ? -ENOSPC : 0;
+}
+
 int opaque_string(struct wr *out, struct slice in)
 {
+    uint8_t mapped[OPAQUE_STRING_MAX];
+    struct wr w = wr_init(mapped, sizeof(mapped));
+
     if (in.len == 0 || !utf8_valid(in))
         return -EBADMSG;
-    while (in.len > 0) {
-        size_t n = space_len(in);
-        if (is_control(in))
-            return -EBADMSG;
-        wr_u8(out, n > 0 ? ' ' : in.p[0]);
-        in = slice_sub(in, n > 0 ? n : 1, SIZE_MAX);
-    }
-    return out->bad ? -ENOSPC : 0;
+    if (in.len > sizeof(mapped))
+        return -ENOSPC;
+    int err = map_spaces(&w, in);
+    if (!err)
+        err = compose(out, wr_done(&w));
+    crypto_wipe(mapped, sizeof(mapped));
+    return err;
 }

@@ -5,13 +5,14 @@
 
 #include "base/bytes.h"
 
-/* Prepares in and writes it to out: each space of another kind becomes U+0020.
+#define OPAQUE_STRING_MAX 1024 /* bytes of text */
+
+/* Prepares in and writes it to out: each space of another kind becomes U+0020, then the text is
+ * composed (NFC).
  *
- * Normalisation (NFC) is the writer's: text that is not composed stays as it is and then differs
- * from what a client sends that composes it.
- *
- * Returns 0; -EBADMSG for empty text, text that is not UTF-8 or contains a control character; or
- * -ENOSPC when out is too small (in.len bytes are always enough). */
+ * Returns 0; -EBADMSG for empty text, text that is not UTF-8 or contains a control character;
+ * -ENOSPC when in is over OPAQUE_STRING_MAX or out is too small (3 * in.len bytes are always
+ * enough); -ENOMEM. */
 int opaque_string(struct wr *out, struct slice in);
 
 #endif

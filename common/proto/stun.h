@@ -19,8 +19,9 @@
 #define STUN_USERHASH_BYTES   32 /* SHA-256(user ":" realm), RFC 8489 §14.4 */
 #define STUN_SHA256_BYTES     32 /* MESSAGE-INTEGRITY-SHA256 that is not truncated */
 
-/* Limits of RFC 8489 §14.3, §14.9, §14.10 (characters there, bytes at most here). */
-#define STUN_USERNAME_MAX 508
+/* Limits of RFC 8489 §14.3, §14.9, §14.10 (characters there, bytes at most here): what must be
+ * read, also from who writes by RFC 5389. */
+#define STUN_USERNAME_MAX 763
 #define STUN_REALM_MAX    763
 #define STUN_NONCE_MAX    763
 

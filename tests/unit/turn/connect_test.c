@@ -175,7 +175,7 @@ static void test_connect_is_answered_when_the_peer_has(void **state)
     assert_int_equal(m.type, stun_type(STUN_CONNECT, STUN_SUCCESS));
     assert_true(stun_verify_sha1(&m, slice_of(c.key, sizeof(c.key))));
     assert_int_equal(fake_connect_to(f, &c, PEER), 446); /* pending */
-    f->relay_addrs[0] = fake_addr("8.8.8.8"); /* refused from now on */
+    f->relay_addrs[0] = fake_addr("8.8.8.8");            /* refused from now on */
     assert_int_equal(fake_connect_to(f, &c, PEER), 446);
     f->relay_addrs[0] = fake_addr(FAKE_RELAY);
     assert_int_equal(fake_connect_to(f, &c, "8.8.8.8:81"), 0);

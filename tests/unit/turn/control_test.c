@@ -87,7 +87,7 @@ static void test_anything_else_is_refused_with_a_reason(void **state)
         "{\"command\":\"log-level\",\"level\":\"loud\"}",
     };
     static const struct control_request untouched;
-    char line[1024], name[600];
+    char line[CONTROL_USER_MAX + 64], name[CONTROL_USER_MAX + 2];
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -108,12 +108,19 @@ static void test_userhash_finds_static_users(void **state)
 static void test_names_and_passwords_are_prepared(void **state)
 {
     uint8_t keys[CREDENTIALS_KEYS_MAX][STUN_KEY_MAX], want[STUN_KEY_BYTES];
-    struct credentials *c = make("a\xc2\xa0z:of\xe3\x80\x80gables\n", none);
+    struct credentials *c = make("a\xc2\xa0z:of\xe3\x80\x80gables\n"
+                                 "rene\xcc\x81:caf\x65\xcc\x81\n",
+                                 none);
 
     (void)state;
     assert_non_null(c);
     assert_int_equal(md5_keys(c, SLICE_LIT("a z"), 0, keys), 1);
     stun_long_term_key(want, SLICE_LIT("a z"), SLICE_LIT("example.org"), SLICE_LIT("of gables"));
+    assert_memory_equal(keys[0], want, sizeof(want));
+    /* Composed, as a client sends it. */
+    assert_int_equal(md5_keys(c, SLICE_LIT("ren\xc3\xa9"), 0, keys), 1);
+    stun_long_term_key(want, SLICE_LIT("ren\xc3\xa9"), SLICE_LIT("example.org"),
+                       SLICE_LIT("caf\xc3\xa9"));
     assert_memory_equal(keys[0], want, sizeof(want));
     credentials_free(c);
 }

@@ -891,6 +891,28 @@ static void test_incomplete_credentials_get_400(void **state)
     }
 }
 
+/* "MUST be able to parse a UTF-8-encoded sequence of 763 or fewer octets" (RFC 8489 §14.3). */
+static void test_longest_user_name_is_read(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t name[764], buf[1024];
+
+    fake_client_init(&c, "203.0.113.7:1", "ann", "of green gables");
+    fake_challenge(f, &c);
+    memset(name, 'a', sizeof(name));
+    for (size_t len = 762; len <= sizeof(name); len++) {
+        struct wr w = wr_init(buf, sizeof(buf));
+        fake_begin(&c, &w, STUN_ALLOCATE);
+        stun_put(&w, STUN_ATTR_USERNAME, slice_of(name, len));
+        stun_put(&w, STUN_ATTR_REALM, SLICE_LIT(FAKE_REALM));
+        stun_put(&w, STUN_ATTR_NONCE, slice_of(c.nonce, sizeof(c.nonce)));
+        stun_put_sha1(&w, slice_of(c.key, sizeof(c.key)));
+        fake_send(f, &c, wr_done(&w));
+        assert_int_equal(fake_code(f, &c), len < sizeof(name) ? 401 : 400);
+    }
+}
+
 static void test_unknown_required_attribute_gets_420_with_its_type(void **state)
 {
     struct fake_relay *f = *state;
@@ -1099,6 +1121,7 @@ int main(void)
         T(test_user_of_another_realm_is_another_user),
         T(test_origin_chooses_the_challenge),
         T(test_incomplete_credentials_get_400),
+        T(test_longest_user_name_is_read),
         T(test_unknown_required_attribute_gets_420_with_its_type),
         T(test_unsupported_methods_are_dropped),
         T(test_noise_is_dropped_and_counted),

@@ -142,6 +142,8 @@ static void test_realms_have_their_own_everything(void **state)
     turn_conf_free(&c);
 }
 
+#define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 static void test_options_that_do_not_fit_are_explained(void **state)
 {
     static const struct {
@@ -157,6 +159,11 @@ static void test_options_that_do_not_fit_are_explained(void **state)
         {"[turn]\ndefault_lifetime = 3600\nmax_lifetime = 600\n", "default_lifetime"},
         {"[turn]\nlisten_tls = 192.0.2.1:5349\n", "cert_file"},
         {"[turn]\nrealm =\n", "realm"},
+        {"[turn]\nrealm = a\"b\n", "realm"},
+        {"[turn]\nrealm = a\\b\n", "realm"},
+        {"[turn]\nrealm = cafe\xcc\x81\n", "realm"}, /* not composed */
+        {"[realm caf\xe9]\norigins = a\nusers_file = @\n", "realm"},
+        {"[turn]\nrealm = " A64 A64 "\n", "realm"}, /* "fewer than 128 characters" */
         {"[turn]\nlisten_udp =\nlisten_tcp =\n", "at least one"},
         {"[turn]\nlisten_udp =\n", "relay_addresses"},
         {"[turn]\nmin_port = 80\n", "min_port"},
