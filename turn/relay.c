@@ -62,7 +62,8 @@ static bool to_peer(struct turn_core *c, struct alloc *a, const struct addr *pee
     a->up_bytes += payload.len;
     counter_inc(&c->metrics.up_pkts);
     counter_add(&c->metrics.up_bytes, payload.len);
-    *out = (struct relay_to_peer){a, turn_shared_to_wire(c->shared, *peer), payload, false, {0}};
+    *out = (struct relay_to_peer){a,    turn_shared_to_wire(c->shared, *peer), payload, false, {0},
+                                  false};
     return true;
 }
 
@@ -161,6 +162,7 @@ bool relay_from_peer(struct turn_core *c, struct alloc *a, const struct addr *pe
     out->head_len = w.len;
     out->payload = payload;
     out->mark = (struct udp_mark){0};
+    out->copy = false;
     a->down_pkts++;
     a->down_bytes += payload.len;
     counter_inc(&c->metrics.down_pkts);
@@ -203,5 +205,6 @@ bool relay_icmp(struct turn_core *c, struct alloc *a, const struct icmp_error *e
     out->payload = (struct slice){0};
     out->pad = 0;
     out->mark = (struct udp_mark){0};
+    out->copy = false;
     return !w.bad;
 }

@@ -14,6 +14,7 @@ struct relay_to_peer {
     struct slice payload;
     bool dont_fragment;
     struct udp_mark mark;
+    bool copy; /* the shell's: payload must be copied to wait, and can be */
 };
 
 /* One message to send to alloc's client: head, payload (borrowed), pad zero bytes. */
@@ -23,6 +24,7 @@ struct relay_to_client {
     struct slice payload;
     unsigned pad;
     struct udp_mark mark;
+    bool copy; /* as above */
 };
 
 /* Gives what a datagram that came with mark `in` goes on with: DSCP and ECN as they were, one hop

@@ -109,13 +109,16 @@ static struct relay_sock *find(const struct turn_worker *w, const struct addr *a
 }
 
 /* As if `to` had read it from its socket. */
-static void hand_over(struct relay_sock *to, const struct addr *from, struct slice payload)
+static void hand_over(struct relay_sock *to, const struct addr *from, struct slice payload,
+                      bool copy)
 {
     struct turn_worker *w = to->w;
     struct relay_to_client out;
 
-    if (relay_from_peer(&w->core, to->alloc, from, payload, worker_now(w->loop), &out))
-        turn_worker_to_client(w, to->alloc, &out);
+    if (!relay_from_peer(&w->core, to->alloc, from, payload, worker_now(w->loop), &out))
+        return;
+    out.copy = copy;
+    turn_worker_to_client(w, to->alloc, &out);
 }
 
 void relay_sock_take(struct turn_worker *w, const struct addr *to, const struct addr *from,
@@ -124,7 +127,7 @@ void relay_sock_take(struct turn_worker *w, const struct addr *to, const struct 
     struct relay_sock *s = find(w, to);
 
     if (s)
-        hand_over(s, from, payload);
+        hand_over(s, from, payload, false);
     else
         turn_metrics_drop(&w->core.metrics, TURN_DROP_NO_ALLOCATION);
 }
@@ -133,10 +136,11 @@ void relay_sock_send(struct turn_worker *w, const struct relay_to_peer *out)
 {
     struct relay_sock *s = alloc_sock(out->alloc, out->peer.family);
     struct relay_sock *to = find(w, &out->peer);
-    const struct udp_out dgram = {.to = &out->peer, .body = out->payload, .mark = out->mark};
+    const struct udp_out dgram = {
+        .to = &out->peer, .body = out->payload, .mark = out->mark, .copy = out->copy};
 
     if (to) {
-        hand_over(to, &s->at, out->payload);
+        hand_over(to, &s->at, out->payload, out->copy);
         return;
     }
     if (handover_send(w, &s->at, &out->peer, out->payload))

@@ -20,6 +20,7 @@ struct turn_tcp_listener {
     struct stream_listener *sl;
     uint16_t number;
     uint64_t idle_us;
+    bool lent;                            /* a payload too long to be copied waits to be sent */
     uint8_t padded[UDP_DATAGRAM_MAX + 4]; /* a payload with its padding, for one stream_write2() */
 };
 
@@ -106,6 +107,8 @@ static enum outcome take(struct conn *c, struct slice msg, struct slice rest)
 
     switch (dispatch_client(&w->core, &c->tuple, c, msg, now_us, &answer, &out)) {
     case DISPATCH_RELAY:
+        out.copy = out.payload.len <= UDP_COPY_MAX;
+        c->l->lent = c->l->lent || !out.copy;
         relay_sock_send(w, &out);
         return GO_ON;
     case DISPATCH_ANSWER:
@@ -136,7 +139,8 @@ void turn_tcp_listener_again(void *link, struct slice msg)
 static size_t on_data(void *user, uint8_t *data, size_t len)
 {
     struct conn *c = user;
-    struct turn_worker *w = c->l->w;
+    struct turn_tcp_listener *l = c->l; /* which outlives c */
+    struct turn_worker *w = l->w;
     struct slice rest = slice_of(data, len);
     enum outcome outcome = GO_ON;
     struct frame f;
@@ -148,7 +152,9 @@ static size_t on_data(void *user, uint8_t *data, size_t len)
         outcome = take(c, msg, rest);
         worker_handled(w->loop, 1);
     }
-    udp_push(w->io); /* the payloads are in the stream's buffer: it is ours until we return */
+    if (l->lent)
+        udp_push(w->io); /* payloads in the stream's buffer, which is ours until we return */
+    l->lent = false;
     if (outcome == DETACHED || (outcome == GO_ON && err != -EBADMSG))
         return len - rest.len;
     if (outcome == GO_ON)

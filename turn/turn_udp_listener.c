@@ -132,8 +132,8 @@ struct udp_sock *turn_udp_listener_sock(struct turn_udp_listener *l)
 void turn_udp_listener_send(struct turn_udp_listener *l, const struct addr *client,
                             const struct relay_to_client *out)
 {
-    const struct udp_out dgram = {client, slice_of(out->head, out->head_len), out->payload,
-                                  out->pad, out->mark};
+    const struct udp_out dgram = {
+        client, slice_of(out->head, out->head_len), out->payload, out->pad, out->mark, out->copy};
 
     udp_send(&l->sock, &dgram);
 }

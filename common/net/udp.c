@@ -175,12 +175,9 @@ void udp_send(struct udp_sock *s, const struct udp_out *out)
 
 void udp_send_copy(struct udp_sock *s, const struct addr *to, struct slice bytes)
 {
-    struct udp_io *io = s->_io;
+    const struct udp_out out = {.to = to, .body = bytes, .copy = true};
 
-    if (udp_queue_is_full(&io->queue))
-        udp_push(io);
-    worker_want_flush(io->worker, &io->flush);
-    udp_queue_add_copy(&io->queue, s, to, bytes);
+    udp_send(s, &out);
 }
 
 void udp_push(struct udp_io *io)

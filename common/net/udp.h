@@ -26,7 +26,7 @@
 
 #define UDP_HEAD_MAX     64    /* bytes of header that udp_send() copies */
 #define UDP_DATAGRAM_MAX 65535 /* no datagram is longer */
-#define UDP_COPY_MAX     2048  /* bytes that udp_send_copy() takes */
+#define UDP_COPY_MAX     2048  /* bytes that are copied for one datagram */
 
 struct event;
 struct udp_io;
@@ -46,13 +46,14 @@ struct udp_msg {
     struct udp_mark mark; /* of sockets with udp_set_marks() */
 };
 
-/* One datagram to send: head (at most UDP_HEAD_MAX bytes, copied), body (borrowed until it is
- * sent), pad (0..3) zero bytes. */
+/* One datagram to send: head (at most UDP_HEAD_MAX bytes, copied), body (borrowed until it is sent,
+ * or, with copy, copied: at most UDP_COPY_MAX bytes), pad (0..3) zero bytes. */
 struct udp_out {
     const struct addr *to;
     struct slice head, body;
     unsigned pad;
     struct udp_mark mark;
+    bool copy;
 };
 
 struct udp_stats {

@@ -112,6 +112,15 @@ static struct udp_run *place(struct udp_queue *q, struct udp_sock *s, const stru
     return r;
 }
 
+/* A copy of bytes that lives until the queue is cleared. */
+static struct slice keep(struct udp_queue *q, struct slice bytes)
+{
+    struct wr w = wr_init(q->copy[q->copies++], UDP_COPY_MAX);
+
+    wr_bytes(&w, slice_sub(bytes, 0, UDP_COPY_MAX));
+    return wr_done(&w);
+}
+
 void udp_queue_add(struct udp_queue *q, struct udp_sock *s, const struct udp_out *out)
 {
     static const uint8_t zeros[4];
@@ -120,20 +129,11 @@ void udp_queue_add(struct udp_queue *q, struct udp_sock *s, const struct udp_out
 
     wr_bytes(&w, slice_sub(out->head, 0, UDP_HEAD_MAX));
     q->heads += w.len;
-    struct udp_run *r = place(q, s, out->to, out->mark, w.len + out->body.len + pad);
+    struct slice body = out->copy ? keep(q, out->body) : out->body;
+    struct udp_run *r = place(q, s, out->to, out->mark, w.len + body.len + pad);
     part(q, r, w.base, w.len);
-    part(q, r, out->body.p, out->body.len);
+    part(q, r, body.p, body.len);
     part(q, r, zeros, pad);
-}
-
-void udp_queue_add_copy(struct udp_queue *q, struct udp_sock *s, const struct addr *to,
-                        struct slice bytes)
-{
-    uint8_t *room = q->copy[q->copies++];
-    struct wr w = wr_init(room, UDP_COPY_MAX);
-
-    wr_bytes(&w, slice_sub(bytes, 0, UDP_COPY_MAX));
-    part(q, place(q, s, to, (struct udp_mark){0}, w.len), room, w.len);
 }
 
 /* Adds a control message to h, which must have room. */

@@ -56,8 +56,6 @@ bool udp_queue_is_full(const struct udp_queue *q);
 
 /* Adds one datagram. The queue must not be full. */
 void udp_queue_add(struct udp_queue *q, struct udp_sock *s, const struct udp_out *out);
-void udp_queue_add_copy(struct udp_queue *q, struct udp_sock *s, const struct addr *to,
-                        struct slice bytes);
 
 /* Fills hdr[at] with the kernel's message for a run; it borrows from the queue. */
 struct msghdr *udp_queue_describe(struct udp_queue *q, const struct udp_run *r, unsigned at);

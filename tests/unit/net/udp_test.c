@@ -67,8 +67,8 @@ static void on_recv(void *arg, const struct udp_msg *msg, unsigned n)
         m->p = memcpy(x->kept[x->n], msg[i].p, m->len);
         x->n++;
         if (x->echo.family != ADDR_NONE) {
-            const struct udp_out out = {
-                &x->echo, SLICE_LIT("h"), slice_of(msg[i].p, msg[i].len), 0, {0}};
+            const struct udp_out out = {&x->echo, SLICE_LIT("h"), slice_of(msg[i].p, msg[i].len), 0,
+                                        {0},      false};
             udp_send(&x->sock, &out);
         }
     }
@@ -191,7 +191,7 @@ static void turn(struct bench *b)
 static void send_parts(struct box *from, const struct addr *to, struct slice head,
                        struct slice body, unsigned pad)
 {
-    const struct udp_out out = {to, head, body, pad, {0}};
+    const struct udp_out out = {to, head, body, pad, {0}, false};
 
     udp_send(&from->sock, &out);
 }
