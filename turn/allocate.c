@@ -347,7 +347,7 @@ static struct alloc *make(const struct request *r, bool tcp, bool mobile)
         a->throttle.user = &quota_rule_of(c->shared->quota, r->realm)->bytes;
     memcpy(a->tid, r->msg->tid, STUN_TID_BYTES);
     a->tcp = tcp;
-    a->at = (uint16_t)(c->forwarded ? c->came_from : c->worker);
+    a->at = (uint16_t)c->worker;
     if (tcp)
         a->meter = tcp_meter_new(&c->shared->limits.throttle, a->throttle.user, c->shared->quota,
                                  a->account);
@@ -368,6 +368,8 @@ int allocate_request(struct request *r, struct wr *w)
         answer(r, r->alloc, w);
         return 0;
     }
+    if (c->forwarded) /* its worker has not heard yet that it is no guest of ours any more */
+        return STUN_ERR_ALLOCATION_MISMATCH;
     int err = wish_decode(r, &wish);
     if (!err && turn_shared_draining(c->shared))
         err = turn_shared_alternate(c->shared, r->from->client.family)

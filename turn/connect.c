@@ -191,13 +191,14 @@ int connect_bind(struct request *r, struct wr *w)
     uint32_t id;
 
     (void)w;
-    /* A control connection stays one. */
-    if (r->alloc || !five_tuple_is_stream(r->from) ||
+    /* A control connection stays one; and one that is not here cannot be joined here. */
+    if (r->alloc || c->forwarded || !five_tuple_is_stream(r->from) ||
         !stun_find(r->msg, STUN_ATTR_CONNECTION_ID, &value) || stun_u32_decode(&id, value) != 0)
         return STUN_ERR_BAD_REQUEST;
     int err = conn_ids_claim(c->shared->conn_ids, id, request_user(r), &c->bound_worker);
     if (err)
         return err == -EACCES ? STUN_ERR_WRONG_CREDENTIALS : STUN_ERR_BAD_REQUEST;
+    held_drop(&c->held, r->from);
     c->bound_id = id;
     r->bound = true;
     return 0;

@@ -11,7 +11,8 @@
 int connect_request(struct request *r, struct wr *w);
 
 /* Takes a ConnectionBind request: 0, with r->core->bound_id and .bound_worker saying what the
- * client's connection is to be joined with after the answer; or 400, 441. */
+ * client's connection is to be joined with after the answer; or 400, 441. Requests that wait on
+ * that connection are forgotten. */
 int connect_bind(struct request *r, struct wr *w);
 
 /* The outgoing connection of p stands, or has failed: answers its Connect. p may be gone. */

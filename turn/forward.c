@@ -126,11 +126,12 @@ static void on_to_client(struct turn_worker *w, const struct five_tuple *tuple, 
         turn_tcp_listener_send(g->link, &out);
 }
 
-static void on_left(struct turn_worker *w, const struct five_tuple *tuple, uint32_t seq)
+static void on_left(struct turn_worker *w, unsigned from, const struct five_tuple *tuple,
+                    uint32_t seq)
 {
     struct guest *g = guest_find(&w->core.guests, tuple);
 
-    if (!g || g->seq != seq)
+    if (!g || g->owner != from || g->seq != seq)
         return; /* what came later is on its way to the owner, who will say so again */
     if (g->link && tuple->transport == FIVE_TUPLE_DTLS)
         turn_dtls_listener_left(g->link);
@@ -154,7 +155,7 @@ void forward_arrived(struct turn_worker *w, unsigned from, enum handover_kind ki
         on_to_client(w, &head.tuple, msg);
         break;
     case HANDOVER_LEFT:
-        on_left(w, &head.tuple, head.seq);
+        on_left(w, from, &head.tuple, head.seq);
         break;
     case HANDOVER_GONE:
         turn_core_client_gone(&w->core, &head.tuple, worker_now(w->loop));

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from soridaemon import Daemon, free_port, make_cert, metric
-from turnclient import TurnClient
+from turnclient import (ALLOCATE, CONNECT, LIFETIME, REFRESH, REQUESTED_TRANSPORT, XOR_PEER_ADDRESS,
+                        TurnClient, attr, xor_address)
 
 USERS = "ann:of green gables\nbob:builder\n"
 CHANNEL = 0x4000
@@ -27,6 +28,7 @@ listen_udp = 127.0.0.1:{port}
 listen_tcp = 127.0.0.1:{port}
 listen_tls = 127.0.0.1:{tls}
 mobility = yes
+tcp_allocations = yes
 threads = {request.param}
 [auth]
 users_file = @FOLDER@/users
@@ -203,6 +205,25 @@ def test_wrong_and_used_tickets(relay):
                 assert c.refresh(0) == 0
             with client(relay) as d:
                 assert d.move(b.ticket) == 437
+    wait_for_none(relay)
+
+
+def test_what_follows_the_end_at_once(relay):
+    """A client that has moved to another worker says in one breath that its allocation is over, that
+    it wants another one, and whom that shall connect to: nothing is made for a connection that is
+    not there, and nothing stays."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for _ in range(12):  # over all workers
+            with client(relay) as a, client(relay, "tcp") as b:
+                assert a.allocate_mobile() == 0
+                assert b.move(a.ticket) == 0
+                b.sock.sendall(
+                    b.message(REFRESH, attr(LIFETIME, bytes(4))) +
+                    b.message(ALLOCATE, attr(REQUESTED_TRANSPORT, bytes([6, 0, 0, 0]))) +
+                    b.message(CONNECT, attr(XOR_PEER_ADDRESS,
+                                            xor_address(*listener.getsockname()))))
+                b.read()
+                time.sleep(0.05)  # what the daemon would do wrong it does now
     wait_for_none(relay)
 
 

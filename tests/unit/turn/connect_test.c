@@ -389,6 +389,25 @@ static void test_oom_connect_holds_nothing(void **state)
     }
 }
 
+/* What waits on a connection that is a data connection now would be answered to nobody. */
+static void test_a_data_connection_has_no_request_left(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c = ann(f), data = client("203.0.113.7:2", "ann", "of green gables");
+    struct fake_client other = client("203.0.113.7:3", "ann", "of green gables");
+    uint32_t id = connected(f, &c, PEER);
+
+    f->core.held.max = 2;
+    assert_int_equal(
+        held_add(&f->core.held, &data.tuple, f, 0, SLICE_LIT("eve"), SLICE_LIT("request"), 1), 0);
+    assert_int_equal(
+        held_add(&f->core.held, &other.tuple, f, 0, SLICE_LIT("eve"), SLICE_LIT("request"), 1), 0);
+    assert_int_equal(fake_connection_bind(f, &data, id + 1), 400);
+    assert_int_equal(f->core.held.n, 2);
+    assert_int_equal(fake_connection_bind(f, &data, id), 0);
+    assert_int_equal(f->core.held.n, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +425,7 @@ int main(void)
         T(test_connects_come_at_a_limited_rate),
         T(test_connections_end_with_their_allocation),
         T(test_oom_connect_holds_nothing),
+        T(test_a_data_connection_has_no_request_left),
     };
 
     return cmocka_run_group_tests_name("connect", tests, NULL, NULL);

@@ -310,6 +310,28 @@ static void test_a_message_from_another_worker_moves_there(void **state)
     assert_int_equal(f->left, 2);
 }
 
+/* The guest's worker has not heard yet that the allocation is over: a new one is not made where
+ * its connection is not. */
+static void test_no_allocation_is_made_for_a_guest(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client a = ann("203.0.113.7:1"), b = ann("198.18.5.5:2");
+    uint8_t ticket[TICKET_BYTES];
+
+    b.tuple.transport = FIVE_TUPLE_TCP;
+    assert_int_equal(fake_allocate_mobile(f, &a, ticket), 0);
+    f->core.forwarded = true;
+    f->core.came_from = 3;
+    assert_int_equal(fake_move(f, &b, ticket, 600), 0);
+    assert_int_equal(fake_allocate(f, &b), 437); /* it has one */
+    assert_int_equal(fake_refresh(f, &b, 0), 0);
+    assert_int_equal(fake_allocate(f, &b), 437);
+    assert_int_equal(fake_allocate_tcp(f, &b), 437);
+    f->core.forwarded = false;
+    assert_int_equal(f->opened, 0);
+    assert_int_equal(fake_allocate_tcp(f, &b), 0);
+}
+
 static void test_oom_guest(void **state)
 {
     struct fake_relay *f = *state;
@@ -408,6 +430,7 @@ int main(void)
         T(test_a_lost_connection_leaves_time_to_come_by_another),
         T(test_a_ticket_of_another_worker_makes_a_guest),
         T(test_a_message_from_another_worker_moves_there),
+        T(test_no_allocation_is_made_for_a_guest),
         T(test_oom_guest),
         T(test_ports_and_quota_stay_exact_while_clients_move),
     };
