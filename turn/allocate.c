@@ -357,6 +357,15 @@ static struct alloc *make(const struct request *r, bool tcp, bool mobile)
     return NULL;
 }
 
+/* What a client is told whom we have no room for. A reserved port is nowhere else: the caller sees
+ * to that. */
+static int no_room(const struct request *r, bool elsewhere)
+{
+    return elsewhere && turn_shared_alternate(r->core->shared, r->from->client.family)
+               ? STUN_ERR_TRY_ALTERNATE
+               : STUN_ERR_INSUFFICIENT_CAPACITY;
+}
+
 int allocate_request(struct request *r, struct wr *w)
 {
     struct turn_core *c = r->core;
@@ -372,9 +381,7 @@ int allocate_request(struct request *r, struct wr *w)
         return STUN_ERR_ALLOCATION_MISMATCH;
     int err = wish_decode(r, &wish);
     if (!err && turn_shared_draining(c->shared))
-        err = turn_shared_alternate(c->shared, r->from->client.family)
-                  ? STUN_ERR_TRY_ALTERNATE
-                  : STUN_ERR_INSUFFICIENT_CAPACITY;
+        return no_room(r, true);
     if (err)
         return err;
     struct alloc *a = make(r, wish.tcp, wish.mobile);
@@ -383,7 +390,9 @@ int allocate_request(struct request *r, struct wr *w)
     err = wish.additional ? acquire_both(c, a, &wish, r->now_us) : acquire(c, a, &wish, r->now_us);
     if (err) {
         alloc_free(a);
-        return err;
+        return err == STUN_ERR_INSUFFICIENT_CAPACITY && !wish.has_token
+                   ? no_room(r, c->shared->alternate_when_full)
+                   : err;
     }
     alloc_add(&c->allocs, a);
     alloc_refresh(&c->allocs, a, within_token(r, wish.lifetime_s), r->now_us);

@@ -123,6 +123,22 @@ static void put_challenge(const struct request *r, struct wr *w)
     stun_auth_challenge(w, creds, &c->nonces, r->from, offer, r->now_us);
 }
 
+/* Where to go instead: the address of the client's family first. The name in the certificate there
+ * is for who checks one, and knows the attribute: he has signed with SHA-256 (RFC 8489 §10). */
+static void put_alternates(const struct request *r, struct wr *w)
+{
+    const struct turn_shared *s = r->core->shared;
+    uint8_t family = r->from->client.family;
+    const struct addr *other = turn_shared_alternate(s, family == ADDR_V4 ? ADDR_V6 : ADDR_V4);
+    bool tls = r->from->transport == FIVE_TUPLE_TLS || r->from->transport == FIVE_TUPLE_DTLS;
+
+    stun_put_addr(w, STUN_ATTR_ALTERNATE_SERVER, turn_shared_alternate(s, family));
+    if (other)
+        stun_put_addr(w, STUN_ATTR_ALTERNATE_SERVER, other);
+    if (tls && r->msg->mi256_at && s->alternate_domain.len > 0)
+        stun_put(w, STUN_ATTR_ALTERNATE_DOMAIN, s->alternate_domain);
+}
+
 /* Replaces whatever w holds by an error answer without integrity. */
 static void put_error(const struct request *r, int code, struct wr *w)
 {
@@ -134,8 +150,7 @@ static void put_error(const struct request *r, int code, struct wr *w)
     if (code == STUN_ERR_UNAUTHENTICATED || code == STUN_ERR_STALE_NONCE)
         put_challenge(r, w);
     if (code == STUN_ERR_TRY_ALTERNATE)
-        stun_put_addr(w, STUN_ATTR_ALTERNATE_SERVER,
-                      turn_shared_alternate(r->core->shared, r->from->client.family));
+        put_alternates(r, w);
     if (code == STUN_ERR_UNKNOWN_ATTRIBUTE) {
         uint8_t types[2 * UNKNOWN_LISTED_MAX];
         struct wr list = wr_init(types, sizeof(types));

@@ -21,7 +21,8 @@
             help                                                                                   \
     }
 
-#define WANT_REALM "want 1 to 127 bytes of composed UTF-8 (NFC) without quotes and backslashes"
+#define HOST_LABEL_MAX 63
+#define WANT_REALM     "want 1 to 127 bytes of composed UTF-8 (NFC) without quotes and backslashes"
 
 static const struct conf_opt realm_table[] = {
     REALM_OPT("listeners", CONF_LIST, listeners_text, "", 0, 0, NULL,
@@ -109,6 +110,14 @@ static const struct conf_opt table[] = {
     OPT("turn", "alternate_servers", CONF_LIST, alternate_text, "", 0, 0, NULL, NULL,
         "Addresses (ip:port, one per family at most) that clients who want a new allocation "
         "meanwhile are sent to (300). Empty: they are told 508."),
+    OPT("turn", "alternate_domain", CONF_STRING, alternate_domain, "", 0, 255, NULL, NULL,
+        "Host name in the certificate of alternate_servers, when it is not the one that clients "
+        "came to: those of TLS and DTLS that sign with SHA-256 are told (RFC 8489). Others need "
+        "the same name there."),
+    OPT("turn", "alternate_when_full", CONF_BOOL, alternate_when_full, "no", 0, 0, NULL, NULL,
+        "Send clients to alternate_servers, too, when no relayed address or place under "
+        "allocations_total is left, in place of 508. Two servers may name each other: a client "
+        "does not come back for five minutes."),
     OPT("turn", "proxy_protocol_from", CONF_CIDRS, proxies, "", 0, 0, NULL, NULL,
         "Blocks of load balancers that begin each connection (before TLS) and each UDP datagram "
         "with "
@@ -489,6 +498,21 @@ static int parse_lists(struct turn_conf *c, char err[CONF_ERR_MAX])
     return e ? e : parse_external(c, err);
 }
 
+/* Letters, digits and hyphens between dots (RFC 1123), of whatever length the option allows. */
+static bool is_host_name(const char *s)
+{
+    size_t label = 0;
+
+    for (; *s; s++) {
+        bool good = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+                    (*s >= '0' && *s <= '9') || (*s == '-' && label > 0);
+        if (*s == '.' ? label == 0 : !good || label == HOST_LABEL_MAX)
+            return false;
+        label = *s == '.' ? 0 : label + 1;
+    }
+    return label > 0;
+}
+
 /* Checks that cannot be made option by option. */
 static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
 {
@@ -500,6 +524,10 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
         what = "[turn] default_lifetime: must not be above max_lifetime";
     else if (!realm_name_fits(slice_str(c->realm)))
         what = "[turn] realm: " WANT_REALM;
+    else if (c->alternate_text.n == 0 && (c->alternate_when_full || c->alternate_domain[0] != '\0'))
+        what = "[turn] alternate_domain, alternate_when_full: need alternate_servers";
+    else if (c->alternate_domain[0] != '\0' && !is_host_name(c->alternate_domain))
+        what = "[turn] alternate_domain: want a host name";
     else if (c->n_udp + c->n_tcp + c->n_tls == 0)
         what = "[turn] listen_udp, listen_tcp, listen_tls: at least one address is needed";
     else if (c->n_relay == 0 && c->n_udp == 0 && !c->stun_only)

@@ -120,6 +120,19 @@ def test_drain_sends_new_clients_elsewhere():
         assert late.last[ALTERNATE_SERVER] == struct.pack("!BBH4B", 0, 1, 3479, 203, 0, 113, 9)
 
 
+def test_full_relay_sends_new_clients_elsewhere():
+    port = free_port()
+    with relay(f"""alternate_servers = 203.0.113.9:3479
+alternate_when_full = yes
+min_port = {port}
+max_port = {port}""") as d, client(d) as first, client(d) as late:
+        assert first.allocate() == 0
+        assert late.allocate() == 300
+        assert late.last[ALTERNATE_SERVER] == struct.pack("!BBH4B", 0, 1, 3479, 203, 0, 113, 9)
+        assert first.refresh(0) == 0
+        assert late.allocate() == 0
+
+
 # ---- control socket ----
 
 CONTROL = "control = @FOLDER@/control"

@@ -12,8 +12,8 @@ import subprocess
 
 import pytest
 
-from soridaemon import Daemon, free_port
-from turnclient import (ALLOCATE, CHANNEL_BIND, LIFETIME, MAGIC, NONCE, REALM, REFRESH,
+from soridaemon import Daemon, free_port, make_cert
+from turnclient import (ALLOCATE, CHANNEL_BIND, ERROR_CODE, LIFETIME, MAGIC, NONCE, REALM, REFRESH,
                         REQUESTED_TRANSPORT, SEND, USERNAME, XOR_PEER_ADDRESS,
                         XOR_RELAYED_ADDRESS, TurnClient, attr, parse, unxor, xor_address)
 
@@ -22,7 +22,7 @@ UDP = bytes([17, 0, 0, 0])
 SHA256_OFFER = bytes([0, 2, 0, 0, 0, 1, 0, 0])
 MESSAGE_INTEGRITY_SHA256, PASSWORD_ALGORITHM, USERHASH, PASSWORD_ALGORITHMS = 0x1C, 0x1D, 0x1E, 0x8002
 ADDITIONAL_ADDRESS_FAMILY, ADDRESS_ERROR_CODE, ICMP, REQUESTED_ADDRESS_FAMILY = 0x8000, 0x8001, 0x8004, 0x17
-DONT_FRAGMENT, DATA_ATTR = 0x1A, 0x13
+DONT_FRAGMENT, DATA_ATTR, ALTERNATE_DOMAIN = 0x1A, 0x13, 0x8003
 
 
 def config(port):
@@ -95,6 +95,34 @@ def test_sha256_credentials_make_a_whole_session(port, hashed):
         assert MESSAGE_INTEGRITY_SHA256 in c.last
         assert c.exchange(REFRESH, attr(LIFETIME, bytes(4))) == 0x0104
         assert MESSAGE_INTEGRITY_SHA256 in c.last
+
+
+def test_client_that_checks_certificates_is_told_the_other_name():
+    """ALTERNATE-SERVER of both families, ALTERNATE-DOMAIN over TLS with SHA-256 (RFC 8489 §10)."""
+    tls, only = free_port(), free_port()
+    d = Daemon("sori-turn", f"""
+[turn]
+listen_tls = 127.0.0.1:{tls}
+min_port = {only}
+max_port = {only}
+alternate_servers = 203.0.113.9:5349, [2001:db8::9]:5349
+alternate_domain = other.example.org
+alternate_when_full = yes
+[auth]
+users_file = @FOLDER@/users
+[tls]
+cert_file = @FOLDER@/cert.pem
+key_file = @FOLDER@/key.pem
+""", files={"users": f"{USER}:{PASSWORD}\n"})
+    make_cert(d.folder)
+    with d, TurnClient(tls, USER, PASSWORD, tls=True) as first, \
+            Sha256Client(tls, USER, PASSWORD, tls=True) as c:
+        assert first.allocate() == 0
+        assert c.exchange(ALLOCATE, attr(REQUESTED_TRANSPORT, UDP)) == 0x0113
+        assert c.exchange(ALLOCATE, attr(REQUESTED_TRANSPORT, UDP)) == 0x0113
+        assert c.last[ERROR_CODE][2:4] == bytes([3, 0])
+        assert MESSAGE_INTEGRITY_SHA256 in c.last
+        assert c.last[ALTERNATE_DOMAIN] == b"other.example.org"
 
 
 def test_offer_taken_out_on_the_way_is_noticed(port):

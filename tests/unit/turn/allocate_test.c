@@ -664,6 +664,73 @@ static void test_drain_refuses_new_allocations_only(void **state)
     assert_int_equal(fake_allocate(f, &late), 508); /* none of that family */
 }
 
+/* The families of the ALTERNATE-SERVERs in the last answer, in order. */
+static unsigned alternate_families(struct fake_relay *f)
+{
+    struct stun_msg m;
+    struct stun_attr a;
+    unsigned families = 0;
+
+    assert_int_equal(stun_decode(&m, f->answer), 0);
+    for (struct slice at = m.attrs; stun_next(&at, &a);) {
+        if (a.type == STUN_ATTR_ALTERNATE_SERVER)
+            families = families * 10 + a.value.p[1];
+    }
+    return families;
+}
+
+/* RFC 8489 §10: the client's family, then the other; the name in the other server's certificate for
+ * those who check one and have shown that they know the attribute. */
+static void test_alternate_servers_are_named_as_the_rfc_says(void **state)
+{
+    struct fake_relay *f = *state;
+    struct slice v;
+
+    turn_shared_drain(&f->shared);
+    f->shared.alternate[0] = fake_addr("198.51.100.1:3478");
+    f->shared.alternate[1] = fake_addr("[2001:db8::1]:3478");
+    f->shared.alternate_domain = SLICE_LIT("turn2.example.org");
+    for (unsigned i = 0; i < 16; i++) {
+        struct fake_client c = ann(i & 1 ? "[2001:db8::7]:2" : "203.0.113.7:1");
+        c.sha256 = i & 2;
+        c.tuple.transport = (uint8_t)(i >> 2); /* all four */
+        bool tls = c.tuple.transport == FIVE_TUPLE_TLS || c.tuple.transport == FIVE_TUPLE_DTLS;
+        assert_int_equal(fake_allocate(f, &c), 300);
+        assert_int_equal(alternate_families(f), i & 1 ? 21 : 12);
+        assert_int_equal(fake_find(f, STUN_ATTR_ALTERNATE_DOMAIN, &v), tls && c.sha256);
+        assert_true(!(tls && c.sha256) || slice_is(v, "turn2.example.org"));
+    }
+    struct fake_client c = ann("203.0.113.7:99");
+    c.sha256 = true;
+    c.tuple.transport = FIVE_TUPLE_TLS;
+    f->shared.alternate_domain = (struct slice){0}; /* the same name as here */
+    assert_int_equal(fake_allocate(f, &c), 300);
+    assert_false(fake_find(f, STUN_ATTR_ALTERNATE_DOMAIN, &v));
+}
+
+static void test_full_relay_sends_clients_on_when_told_to(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c = ann("203.0.113.7:1");
+
+    for (int p; (p = portpool_take(&f->relays[0].pool, PORTPOOL_ANY, 0)) >= 0;)
+        ;
+    f->shared.alternate[0] = fake_addr("198.51.100.1:3478");
+    assert_int_equal(fake_allocate(f, &c), 508);
+    f->shared.alternate_when_full = true;
+    assert_int_equal(fake_allocate(f, &c), 300);
+    assert_int_equal(alternate_families(f), 1);
+    /* A token is worth nothing elsewhere; a client over his own quota stays so. */
+    assert_int_equal(allocate_with(f, &c, STUN_ATTR_RESERVATION_TOKEN, SLICE_LIT("12345678")), 508);
+    assert_int_equal(allocate_dual(f, &c), 0);      /* IPv6 is left */
+    struct fake_client v6 = ann("[2001:db8::7]:2"); /* no alternate for it */
+    assert_int_equal(fake_allocate(f, &v6), 508);
+    f->shared.alternate[0] = (struct addr){0};
+    struct fake_client other = ann("203.0.113.7:9");
+    assert_int_equal(fake_allocate(f, &other), 508);
+    assert_int_equal(f->opened, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -691,6 +758,8 @@ int main(void)
         cmocka_unit_test(test_oom_allocate_holds_nothing),
         T(test_ports_in_use_equal_what_lives),
         T(test_drain_refuses_new_allocations_only),
+        T(test_alternate_servers_are_named_as_the_rfc_says),
+        T(test_full_relay_sends_clients_on_when_told_to),
     };
 
     return cmocka_run_group_tests_name("allocate", tests, NULL, NULL);
