@@ -27,6 +27,9 @@
 #define ASSOCS_EXPECT   64 /* the table grows */
 #define BEGINS_PER_TURN 16 /* handshakes begun in one loop turn: calls that run must not wait */
 #define VERIFY_MAX      64 /* bytes of a HelloVerifyRequest */
+/* Datagrams of a handshake with records of the next epoch: OpenSSL keeps what it can't read yet, a
+ * hundred records of 17 kB. An honest client sends one, and again when it was lost. */
+#define EARLY_MAX 8
 
 struct turn_dtls_listener {
     struct turn_worker *w;
@@ -47,6 +50,7 @@ struct assoc {
     struct wtimer timer;
     uint64_t until_us; /* end of the handshake's time, or of the idle one */
     uint8_t random[DTLS_HELLO_RANDOM_BYTES];
+    uint8_t early; /* datagrams so far with what cannot be read before it is open */
     bool open;
     bool allocated; /* had an allocation when last seen */
 };
@@ -229,8 +233,23 @@ static void take_records(struct assoc *a, const struct udp_msg *m)
     rearm(a);
 }
 
+/* False when a, half open, has been sent too much that it can only keep. */
+static bool may_feed(struct assoc *a, struct slice dgram)
+{
+    if (a->open || dtls_hello_is_clear(dgram))
+        return true;
+    if (a->early == EARLY_MAX)
+        return false;
+    a->early++;
+    return true;
+}
+
 static void feed(struct assoc *a, const struct udp_msg *m)
 {
+    if (!may_feed(a, slice_of(m->p, m->len))) {
+        drop(a->l, TURN_DROP_DTLS_RECORD);
+        return;
+    }
     dtls_feed(a->dtls, slice_of(m->p, m->len));
     take_records(a, m);
 }

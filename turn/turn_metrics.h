@@ -55,7 +55,7 @@ enum turn_drop {
     TURN_DROP_DTLS_FULL,      /* as many associations as may be */
     TURN_DROP_DTLS_BUSY,      /* handshakes of this loop turn are used up */
     TURN_DROP_DTLS_STRAY,     /* DTLS from a client without an association */
-    TURN_DROP_DTLS_RECORD,    /* application data that does not decrypt */
+    TURN_DROP_DTLS_RECORD,    /* does not decrypt, or came too often before its time */
     TURN_DROP_TCP_LIMIT,      /* a peer's connection to a TCP allocation that has enough */
     TURN_DROP_HANDOVER_FULL,  /* another worker does not keep up with its allocations' datagrams */
     TURN_DROP_LOOK_UP,        /* its user is being looked up: a datagram comes again by itself */

@@ -305,6 +305,8 @@ static bool set_protocol(SSL_CTX *s, bool dtls)
     SSL_CTX_set_session_cache_mode(s, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(s, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_read_ahead(s, 0);
+    /* Nobody is asked for a certificate; DTLS would keep room for ten messages of 100 kB. */
+    SSL_CTX_set_max_cert_list(s, SSL3_RT_MAX_PLAIN_LENGTH);
     SSL_CTX_set_cookie_verify_cb(s, cookie_was_verified);
     return SSL_CTX_set_num_tickets(s, 0) && SSL_CTX_set_max_early_data(s, 0) &&
            SSL_CTX_set_min_proto_version(s, dtls ? DTLS1_2_VERSION : TLS1_2_VERSION) &&

@@ -14,6 +14,7 @@
 #define MESSAGE_HEADER_BYTES 12
 #define SEQ_BYTES            6
 #define SESSION_ID_MAX       32
+#define RECORD_MAX           (16384 + 2048) /* RFC 5246 §6.2.3 */
 
 static uint32_t rd_be24(struct rd *r)
 {
@@ -49,6 +50,20 @@ bool dtls_hello_is(struct slice dgram)
     rd_take(&r, SEQ_BYTES + 2);
     uint8_t message = rd_u8(&r);
     return !r.bad && type == RECORD_HANDSHAKE && epoch == 0 && message == HELLO_CLIENT;
+}
+
+bool dtls_hello_is_clear(struct slice dgram)
+{
+    struct rd r = rd_init(dgram);
+
+    while (r.left > 0) {
+        uint8_t type;
+        uint16_t epoch;
+        struct slice seq, body = read_record(&r, &type, &epoch, &seq);
+        if (r.bad || epoch != 0 || body.len > RECORD_MAX)
+            return false;
+    }
+    return true;
 }
 
 /* The body of a ClientHello up to its extensions, which are not for us. */

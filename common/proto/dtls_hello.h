@@ -36,6 +36,10 @@ bool dtls_hello_is(struct slice dgram);
  * record: putting them together would need memory for a stranger. */
 int dtls_hello_decode(struct dtls_hello *out, struct slice dgram);
 
+/* True when a datagram is nothing but whole records in the clear, as all of a handshake's are that
+ * come before the client's last flight. */
+bool dtls_hello_is_clear(struct slice dgram);
+
 /* Writes the datagram that asks the client to come again with this cookie (at most
  * DTLS_HELLO_COOKIE_MAX bytes, else w->bad). It is shorter than any ClientHello while the cookie
  * has less than 39 bytes. */

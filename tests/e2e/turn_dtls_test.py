@@ -309,6 +309,36 @@ def test_noise_is_counted_and_not_answered(relay):
     assert relay.dropped("dtls_stray") == before[1] + 3
 
 
+def test_what_cannot_be_read_yet_is_not_kept():
+    """Records of the next epoch, and messages far ahead: OpenSSL would keep a buffer for each."""
+    def record(seq, epoch, body):
+        return (b"\x16\xfe\xfd" + struct.pack("!H", epoch) + seq.to_bytes(6, "big") +
+                struct.pack("!H", len(body)) + body)
+
+    def ahead(message):
+        return (b"\x0b" + (16000).to_bytes(3, "big") + struct.pack("!H", message) + bytes(3) +
+                (1).to_bytes(3, "big") + b"x")
+
+    with Relay(handshake=30) as r:
+        flood(r.port, 2000)
+        clients = [dial(r.port) for _ in range(50)]
+        before = r.rss_kib()
+        for s in clients:
+            assert begin(s)[13] == 2
+            for i in range(120):
+                s.send(record(i, 1, bytes(16000 if i % 2 else 40)))
+            for i in range(1, 12):
+                s.send(record(10 + i, 0, ahead(i)))
+            s.send(hello(record=77))  # all before it has been handled
+            assert s.recv(4096)[5:11] == (77).to_bytes(6, "big")
+        assert r.metric("dtls_half_open") == 50
+        assert r.dropped("dtls_record") >= 50 * 100
+        if not os.environ.get("SAN"):
+            assert (r.rss_kib() - before) / 50 < 300
+        for s in clients:
+            s.close()
+
+
 def test_half_open_handshakes_are_capped_and_timed_out():
     with Relay(limits="dtls_half_open = 3", handshake=1) as r:
         clients = [dial(r.port) for _ in range(4)]

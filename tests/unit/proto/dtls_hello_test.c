@@ -170,6 +170,38 @@ static void test_first_byte_tells_dtls(void **state)
     assert_false(dtls_hello_is((struct slice){0}));
 }
 
+static void test_what_is_in_the_clear(void **state)
+{
+    static const struct {
+        const char *hex;
+        bool want;
+    } cases[] = {
+        {"", true},
+        {whole, true},
+        {"16 fefd 0000 000000000001 0001 aa 14 fefd 0000 000000000002 0001 01", true},
+        {"16 fefd 0000 000000000001 0000", true},
+        {"16 fefd 0001 000000000000 0001 aa", false},
+        {"16 fefd 0000 000000000001 0001 aa 16 fefd 0001 000000000000 0001 aa", false},
+        {"16 fefd 0000 000000000001 0001", false},       /* cut */
+        {"16 fefd 0000 000000000001 0001 aa 16", false}, /* rest */
+        {"16 0303 0000 000000000001 0001 aa", false},    /* TLS */
+    };
+    static uint8_t longest[13 + 16384 + 2048 + 1] = {0x16, 0xfe, 0xfd, [11] = 0x48};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t buf[256];
+        struct slice s = hex_bytes(cases[i].hex, buf, sizeof buf);
+        uint8_t *copy = guard_copy(s.p, s.len);
+        if (dtls_hello_is_clear(slice_of(copy, s.len)) != cases[i].want)
+            fail_msg("case %zu", i);
+        guard_free(copy, s.len);
+    }
+    assert_true(dtls_hello_is_clear(slice_of(longest, sizeof longest - 1)));
+    longest[12] = 1;
+    assert_false(dtls_hello_is_clear(slice_of(longest, sizeof longest)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_session_id_has_a_limit),
         cmocka_unit_test(test_verify_request_is_short_and_as_specified),
         cmocka_unit_test(test_first_byte_tells_dtls),
+        cmocka_unit_test(test_what_is_in_the_clear),
     };
     return cmocka_run_group_tests_name("dtls_hello", tests, NULL, NULL);
 }
