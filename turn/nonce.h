@@ -1,7 +1,7 @@
-/* Stateless nonces: the nonce cookie, a time stamp and a MAC over both and the client's 5-tuple, or
- * over TCP and TLS the same without its port (RFC 8489 §9.2). The cookie's feature bits say what
- * the server offered with this nonce; being under the MAC, they come back as they were sent or not
- * at all (bid-down protection).
+/* Stateless nonces: the nonce cookie, a time stamp, the client's port and a MAC over all of it and
+ * the 5-tuple, over TCP and TLS without its port (RFC 8489 §9.2). The cookie's feature bits say
+ * what the server offered with this nonce; being under the MAC, they come back as they were sent or
+ * not at all (bid-down protection).
  *
  * The MAC key changes with every epoch of one nonce lifetime and is derived from a master key, so
  * all workers agree without talking; the current and the previous epoch's keys are alive.
@@ -13,7 +13,7 @@
 #include "turn/five_tuple.h"
 
 #define NONCE_COOKIE_BYTES 13 /* "obMatJos2" and 4 characters of features */
-#define NONCE_BYTES        29 /* characters on the wire: short, a 401 must not amplify */
+#define NONCE_BYTES        32 /* characters on the wire: short, a 401 must not amplify */
 #define NONCE_MASTER_BYTES EPOCH_KEYS_MASTER_BYTES
 
 /* STUN Security Features (RFC 8489 §18.1; bit 0 is the rightmost one, erratum 6290). */

@@ -95,6 +95,30 @@ static void test_other_client_or_changed_byte_is_refused(void **state)
     nonce_fini(&k);
 }
 
+/* "The server MUST NOT choose the same NONCE for two requests unless they have the same source IP
+ * address and port" (RFC 8489 §9.2.4): also where either is good for both. */
+static void test_no_two_clients_have_the_same(void **state)
+{
+    struct nonce_keys k;
+    uint8_t nonce[4][NONCE_BYTES];
+    struct five_tuple from = client;
+
+    (void)state;
+    assert_int_equal(nonce_init(&k, master, 100), 0);
+    for (uint8_t transport = FIVE_TUPLE_UDP; transport <= FIVE_TUPLE_DTLS; transport++) {
+        for (unsigned i = 0; i < 4; i++) {
+            from = client;
+            from.transport = transport;
+            from.client.port = (uint16_t)(1 << (5 * i));
+            assert_int_equal(nonce_make(&k, 0, &from, 50 * US_PER_S, nonce[i]), 0);
+            assert_true(nonce_is_valid(&k, slice_of(nonce[i], NONCE_BYTES), &from, 51 * US_PER_S));
+            for (unsigned j = 0; j < i; j++)
+                assert_memory_not_equal(nonce[i], nonce[j], NONCE_BYTES);
+        }
+    }
+    nonce_fini(&k);
+}
+
 static void test_features_come_back_as_sent_or_not_at_all(void **state)
 {
     struct nonce_keys k;
@@ -155,6 +179,7 @@ int main(void)
         cmocka_unit_test(test_nonce_lives_for_its_lifetime),
         cmocka_unit_test(test_workers_with_one_master_agree),
         cmocka_unit_test(test_other_client_or_changed_byte_is_refused),
+        cmocka_unit_test(test_no_two_clients_have_the_same),
         cmocka_unit_test(test_features_come_back_as_sent_or_not_at_all),
         cmocka_unit_test(test_oom_nonces_come_back_with_memory),
     };
