@@ -37,22 +37,29 @@ struct peer_sock {
     int fd;
 };
 
+static int set_on(int fd, int level, int option)
+{
+    int on = 1;
+
+    return setsockopt(fd, level, option, &on, sizeof(on));
+}
+
 /* A TCP socket bound to `at`, which others of ours share: the listening one and those that connect
- * from the relayed address, as peers expect. Returns the descriptor or -errno. */
-static int bound_socket(const struct addr *at)
+ * from the relayed address, as peers expect. The first of them shares it only when it has it: with
+ * nobody who listens there already, be it for clients. Returns the descriptor or -errno. */
+static int bound_socket(const struct addr *at, bool first)
 {
     struct sockaddr_storage ss;
     socklen_t len = addr_to_sockaddr(at, &ss);
-    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
+    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd == -1)
         return -errno;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0 &&
-        (at->family != ADDR_V6 ||
-         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0) &&
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
-        bind(fd, (struct sockaddr *)&ss, len) == 0)
+    if (set_on(fd, SOL_SOCKET, SO_REUSEADDR) == 0 &&
+        (first || set_on(fd, SOL_SOCKET, SO_REUSEPORT) == 0) &&
+        (at->family != ADDR_V6 || set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0) &&
+        set_on(fd, IPPROTO_TCP, TCP_NODELAY) == 0 && bind(fd, (struct sockaddr *)&ss, len) == 0 &&
+        (!first || set_on(fd, SOL_SOCKET, SO_REUSEPORT) == 0))
         return fd;
     int err = errno;
     close(fd);
@@ -123,7 +130,7 @@ int tcp_relay_sock_open(struct turn_worker *w, struct alloc *a, const struct add
 
     if (!l)
         return -ENOMEM;
-    *l = (struct tcp_listen){.w = w, .alloc = a, .fd = bound_socket(at)};
+    *l = (struct tcp_listen){.w = w, .alloc = a, .fd = bound_socket(at, true)};
     l->resume = (struct wtimer){.fn = on_resume, .arg = l};
     int err = l->fd < 0 ? l->fd : listen(l->fd, BACKLOG) == -1 ? -errno : 0;
     if (!err && (event_assign(&l->readable, worker_base(w->loop), l->fd, EV_READ | EV_PERSIST,
@@ -172,7 +179,7 @@ int tcp_relay_sock_connect(struct turn_worker *w, struct peer_conn *p)
     struct addr wire = turn_shared_to_wire(w->core.shared, p->peer);
     const struct alloc *a = p->alloc;
     bool first = a->relayed.family == wire.family;
-    int fd = bound_socket(first ? &a->relayed : &a->second.relayed);
+    int fd = bound_socket(first ? &a->relayed : &a->second.relayed, false);
     struct peer_sock *s = fd < 0 ? NULL : sock_new(w, fd);
     struct sockaddr_storage ss;
 

@@ -112,6 +112,23 @@ def settled(d, want=0):
         time.sleep(0.05)
 
 
+def test_a_listening_port_of_ours_is_not_given_away():
+    """Ports of relayed addresses and of listeners may be shared by sockets of ours; not with each
+    other: a client would get other clients' connections."""
+    port = free_port()
+    d = Daemon("sori-turn", config(port, free_port(), free_port(), 2,
+                                   "allow_loopback_peers = yes").replace(
+                   "[auth]", f"min_port = {port}\nmax_port = {port}\n[auth]"),
+               files={"users": USERS})
+    make_cert(d.folder)
+    d.port = port
+    with d:
+        for _ in range(3):
+            with client(d) as c:
+                assert c.allocate(TCP) == 508
+                assert c.allocate() == 508
+
+
 @pytest.mark.parametrize("control_tls", [False, True])
 @pytest.mark.parametrize("data_tls", [False, True])
 def test_bytes_pass_both_ways(relay, control_tls, data_tls):
