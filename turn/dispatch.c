@@ -8,8 +8,8 @@
  *                                      └─ request ──► stun_auth_check ──► handler ──► answer
  *                        (Connect: connect_done ──► dispatch_late ──► answer)
  *
- * Answers to strangers carry no reason phrase and no SOFTWARE and are limited per source: they are
- * worth little to somebody who forges the source address.
+ * Answers over UDP to who is not authenticated carry no reason phrase and no SOFTWARE and are
+ * limited per source: they are worth little to somebody who forges the source address.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "turn/dispatch.h"
 
@@ -146,7 +146,7 @@ static void put_error(const struct request *r, int code, struct wr *w)
 
     *w = wr_init(w->base, w->cap);
     stun_begin(w, stun_type((enum stun_method)stun_method_of(m->type), STUN_ERROR), m->tid);
-    stun_put_error(w, (enum stun_error)code);
+    stun_put_error(w, (enum stun_error)code, r->id.key_len > 0 || five_tuple_is_proven(r->from));
     if (code == STUN_ERR_UNAUTHENTICATED || code == STUN_ERR_STALE_NONCE)
         put_challenge(r, w);
     if (code == STUN_ERR_TRY_ALTERNATE)
@@ -168,6 +168,14 @@ static uint32_t counter_echo(uint32_t counter)
 }
 
 /* Adds what must stand before integrity. */
+static void put_software(const struct request *r, struct wr *w)
+{
+    uint16_t method = stun_method_of(r->msg->type);
+
+    if (r->core->shared->software.len > 0 && (method == STUN_ALLOCATE || method == STUN_REFRESH))
+        stun_put(w, STUN_ATTR_SOFTWARE, r->core->shared->software);
+}
+
 static void put_counter(const struct request *r, struct wr *w)
 {
     struct slice value;
@@ -373,6 +381,7 @@ static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
     else
         keep_route(r);
     put_counter(r, w);
+    put_software(r, w);
     stun_auth_sign(w, &r->id);
     crypto_wipe(&r->id, sizeof(r->id));
     if (code == REQUEST_LATER)
@@ -388,7 +397,7 @@ void dispatch_late(struct turn_core *c, const struct deferred *d, int code, uint
 
     stun_begin(w, stun_type(method, code ? STUN_ERROR : STUN_SUCCESS), d->tid);
     if (code) {
-        stun_put_error(w, (enum stun_error)code);
+        stun_put_error(w, (enum stun_error)code, true);
         turn_metrics_error(&c->metrics, code);
     } else {
         stun_put_u32(w, STUN_ATTR_CONNECTION_ID, id);

@@ -118,6 +118,9 @@ static const struct conf_opt table[] = {
         "Send clients to alternate_servers, too, when no relayed address or place under "
         "allocations_total is left, in place of 508. Two servers may name each other: a client "
         "does not come back for five minutes."),
+    OPT("turn", "software", CONF_STRING, software, "", 0, 127, NULL, NULL,
+        "What the SOFTWARE attribute of answers to Allocate and Refresh says, to clients with good "
+        "credentials only. Empty: it is not sent. A version tells attackers what to try."),
     OPT("turn", "proxy_protocol_from", CONF_CIDRS, proxies, "", 0, 0, NULL, NULL,
         "Blocks of load balancers that begin each connection (before TLS) and each UDP datagram "
         "with "

@@ -45,7 +45,7 @@ struct turn_conf {
     char *realm;
     struct conf_list listen_udp_text, listen_tcp_text, listen_tls_text, relay_text, external_text;
     struct conf_list alternate_text;
-    char *alternate_domain;
+    char *alternate_domain, *software;
     bool alternate_when_full;
     uint64_t drain_timeout_s;
     uint64_t min_port, max_port, threads;

@@ -306,6 +306,7 @@ static int make_shared(struct turn_node *n, struct turn_conf *c, char err[CONF_E
     make_discovery(n, c);
     n->shared.limits = turn_conf_limits(c);
     memcpy(n->shared.alternate, c->alternate, sizeof(n->shared.alternate));
+    n->shared.software = slice_str(c->software);
     n->shared.alternate_domain = slice_str(c->alternate_domain);
     n->shared.alternate_when_full = c->alternate_when_full;
     e = make_realms(n, c, err);

@@ -57,7 +57,8 @@ struct turn_shared {
     struct conn_ids *conn_ids;
     uint8_t ticket_key[TICKET_KEY_BYTES];
     uint8_t nonce_master[NONCE_MASTER_BYTES], cookie_master[EPOCH_KEYS_MASTER_BYTES];
-    struct addr alternate[2];      /* where new clients go while we drain: IPv4, IPv6; or none */
+    struct slice software;    /* SOFTWARE of answers to Allocate and Refresh, empty: none; lent */
+    struct addr alternate[2]; /* where new clients go while we drain: IPv4, IPv6; or none */
     struct slice alternate_domain; /* the name in its certificate, when not ours; lent */
     bool alternate_when_full;      /* they go there, too, when we have no room for them */
     bool draining; /* read and written by turn_shared_draining(), turn_shared_drain() */

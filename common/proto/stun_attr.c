@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#define ERROR_MAX 64 /* ERROR-CODE with the longest phrase of ours */
+
 /* An address is XORed with the cookie and, for IPv6, the transaction id behind it (RFC 8489
  * §14.2): the mask is the header's bytes 4..19. */
 static void xor_mask(uint8_t mask[16], const uint8_t tid[STUN_TID_BYTES])
@@ -80,9 +82,47 @@ int stun_error_decode(struct slice value)
     return hundreds * 100 + rest;
 }
 
-void stun_put_error(struct wr *w, enum stun_error code)
+static struct slice phrase_of(enum stun_error code)
 {
-    stun_put_u32(w, STUN_ATTR_ERROR_CODE, (uint32_t)code / 100 << 8 | (uint32_t)code % 100);
+    static const struct {
+        enum stun_error code;
+        struct slice phrase;
+    } phrases[] = {
+        {STUN_ERR_TRY_ALTERNATE, SLICE_LIT("Try Alternate")},
+        {STUN_ERR_BAD_REQUEST, SLICE_LIT("Bad Request")},
+        {STUN_ERR_UNAUTHENTICATED, SLICE_LIT("Unauthenticated")},
+        {STUN_ERR_FORBIDDEN, SLICE_LIT("Forbidden")},
+        {STUN_ERR_MOBILITY_FORBIDDEN, SLICE_LIT("Mobility Forbidden")},
+        {STUN_ERR_UNKNOWN_ATTRIBUTE, SLICE_LIT("Unknown Attribute")},
+        {STUN_ERR_ALLOCATION_MISMATCH, SLICE_LIT("Allocation Mismatch")},
+        {STUN_ERR_STALE_NONCE, SLICE_LIT("Stale Nonce")},
+        {STUN_ERR_FAMILY_NOT_SUPPORTED, SLICE_LIT("Address Family not Supported")},
+        {STUN_ERR_WRONG_CREDENTIALS, SLICE_LIT("Wrong Credentials")},
+        {STUN_ERR_TRANSPORT_NOT_SUPPORTED, SLICE_LIT("Unsupported Transport Protocol")},
+        {STUN_ERR_PEER_FAMILY_MISMATCH, SLICE_LIT("Peer Address Family Mismatch")},
+        {STUN_ERR_CONNECTION_EXISTS, SLICE_LIT("Connection Already Exists")},
+        {STUN_ERR_CONNECTION_FAILED, SLICE_LIT("Connection Timeout or Failure")},
+        {STUN_ERR_QUOTA_REACHED, SLICE_LIT("Allocation Quota Reached")},
+        {STUN_ERR_SERVER_ERROR, SLICE_LIT("Server Error")},
+        {STUN_ERR_INSUFFICIENT_CAPACITY, SLICE_LIT("Insufficient Capacity")},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(phrases); i++) {
+        if (phrases[i].code == code)
+            return phrases[i].phrase;
+    }
+    return (struct slice){0};
+}
+
+void stun_put_error(struct wr *w, enum stun_error code, bool phrase)
+{
+    uint8_t value[ERROR_MAX];
+    struct wr v = wr_init(value, sizeof(value));
+
+    wr_be32(&v, (uint32_t)code / 100 << 8 | (uint32_t)code % 100);
+    if (phrase)
+        wr_bytes(&v, phrase_of(code));
+    stun_put(w, STUN_ATTR_ERROR_CODE, wr_done(&v));
 }
 
 void stun_put_address_error(struct wr *w, uint8_t family, enum stun_error code)

@@ -51,8 +51,9 @@ void stun_put_addr(struct wr *w, enum stun_attr_type type, const struct addr *a)
 /* Reads ERROR-CODE. Returns the code (300..699), or -EBADMSG. */
 int stun_error_decode(struct slice value);
 
-/* Adds ERROR-CODE without a reason phrase: a stranger must not get more bytes than needed. */
-void stun_put_error(struct wr *w, enum stun_error code);
+/* Adds ERROR-CODE, with the phrase that RFC 8489 and its extensions recommend or without: a
+ * stranger must not get more bytes than needed. */
+void stun_put_error(struct wr *w, enum stun_error code, bool phrase);
 
 /* Adds ADDRESS-ERROR-CODE: why there is no relayed address of this family (its wire value). */
 void stun_put_address_error(struct wr *w, uint8_t family, enum stun_error code);

@@ -93,16 +93,21 @@ static void test_address_of_no_family_is_not_written(void **state)
 
 static void test_error_codes_survive_a_round_trip(void **state)
 {
-    static const int codes[] = {300, 400, 401, 403, 420, 437, 438, 440,
-                                441, 442, 443, 486, 500, 508, 600, 699};
+    static const int codes[] = {300, 400, 401, 403, 405, 420, 437, 438, 440, 446,
+                                447, 441, 442, 443, 486, 500, 508, 600, 699};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
         uint8_t buf[64];
         struct wr w = begin(buf, sizeof(buf));
-        stun_put_error(&w, (enum stun_error)codes[i]);
+        stun_put_error(&w, (enum stun_error)codes[i], false);
         struct slice v = only_value(&w, STUN_ATTR_ERROR_CODE);
-        assert_int_equal(v.len, 4); /* no reason phrase */
+        assert_int_equal(v.len, 4);
+        assert_int_equal(stun_error_decode(v), codes[i]);
+        w = begin(buf, sizeof(buf));
+        stun_put_error(&w, (enum stun_error)codes[i], true);
+        v = only_value(&w, STUN_ATTR_ERROR_CODE);
+        assert_int_equal(v.len > 4, codes[i] < 600); /* every one of ours has a phrase */
         assert_int_equal(stun_error_decode(v), codes[i]);
     }
 }

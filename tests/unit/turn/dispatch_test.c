@@ -109,6 +109,51 @@ static void test_stranger_is_challenged_briefly(void **state)
     assert_int_equal(mem_live(), live);
 }
 
+/* ERROR-CODE of the last answer behind its number. */
+static struct slice phrase(struct fake_relay *f)
+{
+    struct slice v = {0};
+
+    assert_true(fake_find(f, STUN_ATTR_ERROR_CODE, &v));
+    return slice_sub(v, 4, SIZE_MAX);
+}
+
+/* Phrases and SOFTWARE are for people who look for faults (RFC 8489 §14.8, §14.14); a forged source
+ * gets neither. */
+static void test_words_are_for_proven_clients(void **state)
+{
+    struct fake_relay *f = *state;
+    struct fake_client c;
+    uint8_t buf[512];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct slice v;
+
+    f->shared.software = SLICE_LIT("a relay");
+    fake_client_init(&c, "203.0.113.7:4711", "ann", "of green gables");
+    fake_challenge(f, &c);
+    assert_int_equal(phrase(f).len, 0);
+    assert_false(fake_find(f, STUN_ATTR_SOFTWARE, &v));
+    fake_begin(&c, &w, STUN_ALLOCATE);
+    assert_int_equal(fake_request(f, &c, &w), 400);
+    assert_true(slice_is(phrase(f), "Bad Request"));
+    assert_true(fake_find(f, STUN_ATTR_SOFTWARE, &v) && slice_is(v, "a relay"));
+    assert_int_equal(fake_allocate(f, &c), 0);
+    assert_true(fake_find(f, STUN_ATTR_SOFTWARE, &v));
+    assert_int_equal(fake_permit(f, &c, "127.0.0.1"), 403);
+    assert_true(slice_is(phrase(f), "Forbidden"));
+    assert_false(fake_find(f, STUN_ATTR_SOFTWARE, &v)); /* Allocate and Refresh only */
+    assert_int_equal(fake_refresh(f, &c, 0), 0);
+    assert_true(fake_find(f, STUN_ATTR_SOFTWARE, &v));
+    f->shared.software = (struct slice){0};
+    assert_int_equal(fake_refresh(f, &c, 0), 437);
+    assert_true(slice_is(phrase(f), "Allocation Mismatch"));
+    assert_false(fake_find(f, STUN_ATTR_SOFTWARE, &v));
+    fake_client_init(&c, "203.0.113.7:4712", "ann", "of green gables");
+    c.tuple.transport = FIVE_TUPLE_TCP;
+    fake_challenge(f, &c);
+    assert_true(slice_is(phrase(f), "Unauthenticated"));
+}
+
 /* True when the last answer's integrity was made with key. */
 static bool answer_is_signed(const struct fake_relay *f, bool sha256, struct slice key)
 {
@@ -187,8 +232,8 @@ static void test_sha256_is_offered_where_it_does_not_amplify(void **state)
         assert_int_equal(fake_find(f, STUN_ATTR_PASSWORD_ALGORITHMS, &v), cases[i].want);
         assert_int_equal(nonce_features(nonce), cases[i].want ? NONCE_PASSWORD_ALGORITHMS : 0);
         if (cases[i].want)
-            assert_int_equal(f->answer.len,
-                             STUN_HEADER_BYTES + 8 + stun_auth_challenge_bytes(f->core.creds));
+            assert_int_equal(f->answer.len, STUN_HEADER_BYTES + 8 + (cases[i].stream ? 16u : 0u) +
+                                                stun_auth_challenge_bytes(f->core.creds));
         if (cases[i].want)
             assert_true(slice_eq(v, SLICE_LIT("\0\2\0\0\0\1\0\0")));
     }
@@ -1095,6 +1140,7 @@ int main(void)
         T(test_binding_tells_the_source),
         T(test_transmit_counter_is_echoed),
         T(test_stranger_is_challenged_briefly),
+        T(test_words_are_for_proven_clients),
         T(test_credentials_of_every_kind_are_accepted),
         T(test_sha256_and_userhash_are_whole_sessions),
         T(test_sha256_is_offered_where_it_does_not_amplify),
