@@ -103,7 +103,7 @@ struct alloc *alloc_find(const struct alloc_table *t, const struct five_tuple *c
 
     for (; n; n = htable_next(n)) {
         struct alloc *a = CONTAINER_OF(n, struct alloc, node);
-        if (five_tuple_eq(&a->tuple, client))
+        if (five_tuple_eq(&a->tuple, client) && !alloc_is_lost(a))
             return a;
     }
     return t->_by_next.count > 0 ? find_next(t, client) : NULL;

@@ -116,7 +116,8 @@ void alloc_free(struct alloc *a);
 /* The USERNAME that made it; lent. */
 struct slice alloc_user(const struct alloc *a);
 
-/* The client's allocation (by the 5-tuple that it has or is moving to), or NULL. */
+/* The client's allocation (by the 5-tuple that it has or is moving to), or NULL. A lost one is not
+ * found: who comes from there now is another client until his ticket says that he is not. */
 struct alloc *alloc_find(const struct alloc_table *t, const struct five_tuple *client);
 
 /* Makes a, which is in no table yet, mobile. Returns 0 or -ENOMEM. */
@@ -137,7 +138,7 @@ void alloc_move_begin(struct alloc_table *t, struct alloc *a, const struct alloc
 void alloc_move_end(struct alloc_table *t, struct alloc *a);
 void alloc_move_cancel(struct alloc_table *t, struct alloc *a);
 
-/* Adds a to the table (no other may have its tuple), or takes it out. */
+/* Adds a to the table (no other may have its tuple, unless that is lost), or takes it out. */
 void alloc_add(struct alloc_table *t, struct alloc *a);
 void alloc_del(struct alloc_table *t, struct alloc *a);
 

@@ -260,6 +260,35 @@ static void test_a_lost_connection_leaves_time_to_come_by_another(void **state)
     assert_int_equal(f->opened, 1);
 }
 
+/* Another connection from the same address and port, perhaps somebody else's behind a NAT: it is
+ * not the client that was lost. */
+static void test_who_comes_to_a_lost_place_is_a_stranger(void **state)
+{
+    static const enum five_tuple_transport transports[] = {FIVE_TUPLE_TCP, FIVE_TUPLE_DTLS};
+    struct fake_relay *f = *state;
+    uint8_t ticket[TICKET_BYTES];
+
+    for (size_t i = 0; i < ARRAY_LEN(transports); i++) {
+        struct fake_client a = ann("203.0.113.7:1"), b = at("203.0.113.7:1", "bob", "builder");
+        a.tuple.transport = b.tuple.transport = transports[i];
+        assert_int_equal(fake_allocate_mobile(f, &a, ticket), 0);
+        assert_int_equal(fake_bind(f, &a, 0x4000, PEER), 0);
+        turn_core_client_gone(&f->core, &a.tuple, f->now_us);
+        assert_int_equal(fake_channel(f, &b, 0x4000, SLICE_LIT("x")), DISPATCH_DROP);
+        assert_int_equal(fake_send_indication(f, &b, PEER, SLICE_LIT("x")), DISPATCH_DROP);
+        assert_int_equal(fake_refresh(f, &a, 600), 437); /* without the ticket */
+        assert_int_equal(fake_allocate(f, &b), 0);
+        assert_int_equal(f->opened, 2);
+        turn_core_client_gone(&f->core, &b.tuple, f->now_us);
+        assert_int_equal(f->opened, 1);
+        /* The one who was lost may come back to the same place. */
+        assert_int_equal(fake_move(f, &a, ticket, 600), 0);
+        assert_int_equal(fake_channel(f, &a, 0x4000, SLICE_LIT("x")), DISPATCH_RELAY);
+        assert_int_equal(fake_refresh(f, &a, 0), 0);
+        assert_int_equal(f->opened, 0);
+    }
+}
+
 /* Tickets of another worker: the message goes there, and so does everything after it. */
 static void test_a_ticket_of_another_worker_makes_a_guest(void **state)
 {
@@ -428,6 +457,7 @@ int main(void)
         T(test_retransmission_gets_the_answer_again),
         T(test_refresh_with_ticket_and_zero_ends_it),
         T(test_a_lost_connection_leaves_time_to_come_by_another),
+        T(test_who_comes_to_a_lost_place_is_a_stranger),
         T(test_a_ticket_of_another_worker_makes_a_guest),
         T(test_a_message_from_another_worker_moves_there),
         T(test_no_allocation_is_made_for_a_guest),
