@@ -1,5 +1,9 @@
 """coturn's own clients against sori-turn: every transport, both kinds of credentials, both ways to
-carry data, client to client, and the refusals.
+carry data, client to client, TCP peers, clients that move, that break off, that ask for nonsense.
+
+turnutils_uclient's options elsewhere: -J in turn_oauth_test.py, -o in turn_realm_test.py; DTLS also in
+turn_dtls_test.py, -T in turn_tcp_alloc_test.py, -M in turn_mobility_test.py. Not here: -b (SCTP, which
+sori-turn has not), -d, -h, -k (no part of the relay).
 SPDX-License-Identifier: BSD-3-Clause
 """
 import concurrent.futures
@@ -11,13 +15,13 @@ import time
 
 import pytest
 
-from soridaemon import Daemon, free_port, make_cert
+from soridaemon import Daemon, free_port, make_cert, metric
 
 SECRET = "a secret of the test"
 USER, PASSWORD = "ann", "of green gables"
 
 
-def config(udp, tls, extra=""):
+def config(udp, tls, admin, extra=""):
     return f"""
 [turn]
 listen_udp = 127.0.0.1:{udp}
@@ -26,6 +30,8 @@ listen_tls = 127.0.0.1:{tls}
 relay_addresses = 127.0.0.1, ::1
 realm = sori
 threads = 2
+tcp_allocations = yes
+mobility = yes
 [auth]
 secret_file = @FOLDER@/secret
 users_file = @FOLDER@/users
@@ -40,6 +46,9 @@ allow_loopback_peers = yes
 [tls]
 cert_file = @FOLDER@/cert.pem
 key_file = @FOLDER@/key.pem
+dtls = yes
+[admin]
+listen = 127.0.0.1:{admin}
 """
 
 
@@ -50,8 +59,8 @@ class Relay:
 @pytest.fixture(scope="module")
 def relay():
     r = Relay()
-    r.udp, r.tls, r.peer = free_port(), free_port(), free_port()
-    d = Daemon("sori-turn", config(r.udp, r.tls),
+    r.udp, r.tls, r.peer, r.admin = free_port(), free_port(), free_port(), free_port()
+    d = Daemon("sori-turn", config(r.udp, r.tls, r.admin),
                files={"secret": SECRET + "\n", "users": f"{USER}:{PASSWORD}\n"})
     make_cert(d.folder)
     r.daemon = d
@@ -65,13 +74,17 @@ def relay():
         peer.wait()
 
 
-def uclient(r, *args, creds="rest", port=None, user=USER, timeout_s=60):
+def uclient_command(r, *args, creds="rest", port=None, user=USER):
     auth = ["-u", user, "-W", SECRET] if creds == "rest" else ["-u", user, "-w", creds]
     peer = "::1" if "-x" in args else "127.0.0.1"
-    cmd = ["turnutils_uclient", "-e", peer, "-r", str(r.peer), "-n", "10", "-m", "4",
-           "-l", "170", "-z", "5", *auth, "-p", str(port or r.udp), *args, "127.0.0.1"]
-    p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, timeout=timeout_s)
+    return ["turnutils_uclient", "-e", peer, "-r", str(r.peer), "-n", "10", "-m", "4",
+           "-l", "170", "-z", "5", *auth, "-p", str(port or r.udp),
+           *(a.replace("@FOLDER@", r.daemon.folder) for a in args), "127.0.0.1"]
+
+
+def uclient(r, *args, timeout_s=60, **how):
+    p = subprocess.run(uclient_command(r, *args, **how), stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s)
     return p.returncode, p.stdout.decode("utf-8", "replace")
 
 
@@ -89,13 +102,28 @@ def assert_all_arrived(result):
 
 
 MODES = {
-    "udp": [], "udp_one_port": ["-c"], "udp_ipv6_relay": ["-c", "-x"], "udp_send_data": ["-c", "-s"], "udp_dont_fragment": ["-g"],
-    "udp_dual": ["-Z"],
+    "udp": [], "udp_one_port": ["-c"], "udp_send_data": ["-c", "-s"],
+    "udp_dont_fragment": ["-g"], "udp_dont_fragment_send": ["-g", "-c", "-s"],
+    "udp_ipv6_relay": ["-x"], "udp_ipv6_relay_one_port": ["-c", "-x"],
+    "udp_ipv6_client_to_client": ["-x", "-y", "-c"], "udp_ipv4_asked_for": ["-X"],
+    "udp_dual": ["-Z"], "udp_padded": ["-D"], "udp_no_permissions_asked": ["-I", "-c"],
+    "udp_bandwidth_asked": ["-a", "100000"], "udp_large": ["-c", "-l", "1400"],
     "udp_client_to_client": ["-y"], "udp_client_to_client_one_port": ["-y", "-c"],
     "udp_client_to_client_send": ["-y", "-c", "-s"], "udp_extra_requests": ["-c", "-G"],
     "tcp": ["-t"], "tcp_one_port": ["-t", "-c"], "tcp_send_data": ["-t", "-c", "-s"],
-    "tcp_client_to_client": ["-t", "-y", "-c"],
-    "tls": ["-t", "-S"], "tls_one_port": ["-t", "-S", "-c"],
+    "tcp_client_to_client": ["-t", "-y", "-c"], "tcp_extra_requests": ["-t", "-G"],
+    "tcp_dual": ["-t", "-Z"], "tcp_ipv6_relay": ["-t", "-x"], "tcp_padded": ["-t", "-D"],
+    "dtls": ["-S"], "dtls_send_data": ["-S", "-c", "-s"],
+    "dtls_client_to_client": ["-S", "-y", "-c"], "dtls_verified": ["-S", "-E", "@FOLDER@/cert.pem"],
+    # The client breaks off at random after a few packets and begins anew.
+    "udp_broken_off": ["-B"], "tcp_broken_off": ["-B", "-t"],
+    "udp_broken_off_client_to_client": ["-B", "-y"],
+    "udp_moving": ["-M"], "tcp_moving": ["-M", "-t"],
+    # Requests that must be refused, between those that must not.
+    "udp_refusals": ["-N", "-y"], "tcp_refusals": ["-N", "-y", "-t"],
+    "tcp_peers": ["-T"],
+    "tls": ["-t", "-S"], "tls_one_port": ["-t", "-S", "-c"], "tls_dual": ["-t", "-S", "-Z"],
+    "tls_verified": ["-t", "-S", "-E", "@FOLDER@/cert.pem"],
     # No client-to-client over TLS: uclient takes one message of each TLS record and loses the rest
     # (with coturn's own server, too). See relayed_by_the_record().
     "tls_send_data": ["-t", "-S", "-c", "-s"],
@@ -128,7 +156,7 @@ def relayed_by_the_record(relay, call, result, since):
 def run_mode(relay, mode, creds):
     """Runs uclient; over TLS up to three times, each a whole run of its own that must be clean, or
     proven by the relay's record (time-limited users only: the name carries a call id)."""
-    tls = "-S" in MODES[mode]
+    tls = {"-t", "-S"} <= set(MODES[mode])
     for attempt in range(TRIES if tls else 1):
         since, call = len(relay.daemon.lines), f"{mode}.{attempt}"
         result = uclient(relay, *MODES[mode], creds=creds, port=relay.tls if tls else relay.udp,
@@ -143,9 +171,11 @@ def run_mode(relay, mode, creds):
 @pytest.fixture(scope="module")
 def runs(relay):
     """All modes under way, a few at a time: uclient spends its time waiting."""
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        yield {(mode, creds): pool.submit(run_mode, relay, mode, creds)
-               for creds, modes in (("rest", MODES), (PASSWORD, STATIC)) for mode in modes}
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        passive = pool.submit(uclient, relay, "-P", user=f"passive:{USER}")
+        yield {("passive", "rest"): passive,
+               **{(mode, creds): pool.submit(run_mode, relay, mode, creds)
+                  for creds, modes in (("rest", MODES), (PASSWORD, STATIC)) for mode in modes}}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -158,8 +188,50 @@ def test_static_users_are_relayed(runs, mode):
     assert_all_arrived(runs[mode, PASSWORD].result())
 
 
-def test_large_datagrams_are_relayed(relay):
-    assert_all_arrived(uclient(relay, "-c", "-l", "1400"))
+def test_peers_that_connect_are_relayed(runs):
+    """-P: the peers of these TCP allocations connect. Of two such clients uclient counts what one
+    receives (with coturn's own server, too)."""
+    code, text = runs["passive", "rest"].result()
+    assert code == 0 and re.findall(r"tot_send_msgs=40, tot_recv_msgs=20\b", text), text
+
+
+def spoil(relay, *args, port=None):
+    return subprocess.Popen(uclient_command(relay, *args, port=port, user="spoiler"),
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+
+def total(relay, name, *labels):
+    return sum(metric(relay.admin, f"sori_turn_{name}{{{label}}}") for label in labels)
+
+
+def test_clients_that_vanish_are_borne(relay):
+    """-O: clients that ask for an allocation and are gone, some before they have the answer."""
+    asked = total(relay, "requests_total", 'method="allocate"')
+    visitors = [spoil(relay, "-O", *transport, port=port)
+                for transport, port in (([], relay.udp), (["-t"], relay.udp), (["-S"], relay.udp),
+                                        (["-t", "-S"], relay.tls)) for _ in range(4)]
+    assert_all_arrived(uclient(relay, "-c"))
+    for visitor in visitors:
+        visitor.wait(30)
+    assert total(relay, "requests_total", 'method="allocate"') >= asked + len(visitors)
+
+
+def test_broken_messages_are_borne(relay):
+    """-R: clients that spoil their own messages at random, so that they may never be done."""
+    reasons = 'reason="bad_stun"', 'reason="not_turn"'
+    before = total(relay, "dropped_total", *reasons)
+    spoilers = [spoil(relay, "-R", *transport) for transport in ([], [], ["-t"], ["-t"], ["-S"])]
+    try:
+        assert_all_arrived(uclient(relay, "-c"))
+        end = time.monotonic() + 20
+        while total(relay, "dropped_total", *reasons) == before:
+            assert time.monotonic() < end, "nothing was spoilt"
+            time.sleep(0.1)
+    finally:
+        for spoiler in spoilers:
+            spoiler.kill()
+            spoiler.wait()
 
 
 def test_stunclient_learns_its_address(relay):
