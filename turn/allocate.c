@@ -379,7 +379,7 @@ int allocate_request(struct request *r, struct wr *w)
     }
     if (c->forwarded) /* its worker has not heard yet that it is no guest of ours any more */
         return STUN_ERR_ALLOCATION_MISMATCH;
-    int err = wish_decode(r, &wish);
+    int err = peer_policy_is_tunnel(&r->from->client) ? STUN_ERR_FORBIDDEN : wish_decode(r, &wish);
     if (!err && turn_shared_draining(c->shared))
         return no_room(r, true);
     if (err)

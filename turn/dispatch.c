@@ -167,7 +167,7 @@ static uint32_t counter_echo(uint32_t counter)
     return (counter & 0xff00) | 1;
 }
 
-/* Adds what must stand before integrity. */
+/* What follows is added before integrity. */
 static void put_software(const struct request *r, struct wr *w)
 {
     uint16_t method = stun_method_of(r->msg->type);

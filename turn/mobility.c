@@ -97,7 +97,7 @@ int mobility_refresh(struct request *r, struct slice sealed)
     struct turn_core *c = r->core;
     struct ticket t;
 
-    if (!c->shared->limits.mobility)
+    if (!c->shared->limits.mobility || peer_policy_is_tunnel(&r->from->client))
         return STUN_ERR_MOBILITY_FORBIDDEN;
     int err = ticket_open(&t, sealed, c->shared->ticket_key);
     if (err)

@@ -1,6 +1,7 @@
 /* Which peers the relay may talk to.
  *
- * Called by permit.c (CreatePermission, ChannelBind) and relay.c (each Send). Pure. The tables are
+ * Called by permit.c (CreatePermission, ChannelBind), relay.c (each Send) and connect.c; by
+ * allocate.c and mobility.c for the address of a client. Pure. The tables are
  * the IANA special-purpose registries of both families, with multicast and the deprecated ranges;
  * relays were used to reach loopback, metadata services and their own hosts by every encoding that
  * a deny list had forgotten, so encodings are taken off first and lists apply to what remains.
@@ -46,7 +47,7 @@ static const struct cidr special[] = {
     V4(203, 0, 113, 0, 24),            /* documentation */
     V6(48, 0, 0x64, 0xff, 0x9b, 0, 1), /* local NAT64 in a form that hides its IPv4 */
     V6(64, 1),                         /* discard */
-    V6(23, 0x20, 1),                   /* protocol assignments (Teredo is unwrapped before) */
+    V6(23, 0x20, 1),                   /* protocol assignments */
     V6(32, 0x20, 1, 0x0d, 0xb8),       /* documentation */
     V6(20, 0x3f, 0xff),                /* documentation */
     V6(16, 0x5f),                      /* segment routing */
@@ -63,8 +64,10 @@ static const struct cidr carries_v4_last[] = {
     V6(96, 0, 0x64, 0xff, 0x9b, 0, 1),                /* local NAT64, RFC 8215 */
 };
 
-static const struct cidr six_to_four = V6(16, 0x20, 0x02);
-static const struct cidr teredo = V6(32, 0x20, 0x01, 0, 0);
+static const struct cidr tunnels[] = {
+    V6(16, 0x20, 0x02),       /* 6to4 */
+    V6(32, 0x20, 0x01, 0, 0), /* Teredo */
+};
 
 static bool in_any(const struct cidr *v, size_t n, const struct addr *a)
 {
@@ -84,13 +87,12 @@ static bool is_any(const struct addr *v, size_t n, const struct addr *a)
     return false;
 }
 
-/* The IPv4 address in bytes at..at+3 of a, each XORed with flip. */
-static struct addr v4_at(const struct addr *a, size_t at, uint8_t flip)
+/* The IPv4 address in the last four bytes of a. */
+static struct addr v4_last(const struct addr *a)
 {
     struct addr v4 = {.family = ADDR_V4, .port = a->port};
 
-    for (size_t i = 0; i < 4; i++)
-        v4.ip[i] = a->ip[at + i] ^ flip;
+    memcpy(v4.ip, a->ip + 12, 4);
     return v4;
 }
 
@@ -119,25 +121,24 @@ static enum peer_verdict check_bare(const struct peer_policy *p, const struct ad
     return in_any(special, ARRAY_LEN(special), a) ? PEER_DENIED : PEER_ALLOWED;
 }
 
+bool peer_policy_is_tunnel(const struct addr *a)
+{
+    return in_any(tunnels, ARRAY_LEN(tunnels), a);
+}
+
 enum peer_verdict peer_policy_check(const struct peer_policy *p, const struct addr *peer)
 {
     if (peer->family != ADDR_V6)
         return peer->family == ADDR_V4 ? check_bare(p, peer) : PEER_DENIED;
-    if (in_any(p->deny, p->n_deny, peer))
-        return PEER_DENIED; /* a deny list may name the wrapped form, too */
+    /* A deny list may name the wrapped form, too. */
+    if (peer_policy_is_tunnel(peer) || in_any(p->deny, p->n_deny, peer))
+        return PEER_DENIED;
     struct addr inner;
     if (!cidr_contains(&loopback[1], peer) &&
         in_any(carries_v4_last, ARRAY_LEN(carries_v4_last), peer)) {
-        inner = v4_at(peer, 12, 0);
-    } else if (cidr_contains(&six_to_four, peer)) {
-        inner = v4_at(peer, 2, 0);
-    } else if (cidr_contains(&teredo, peer)) {
-        inner = v4_at(peer, 4, 0); /* the Teredo server, then the client: RFC 4380 §4 */
-        if (check_bare(p, &inner) == PEER_DENIED)
-            return PEER_DENIED;
-        inner = v4_at(peer, 12, 0xff);
+        inner = v4_last(peer);
     } else if (is_isatap(peer)) {
-        inner = v4_at(peer, 12, 0);
+        inner = v4_last(peer);
         enum peer_verdict v = check_bare(p, &inner);
         return v == PEER_ALLOWED ? check_bare(p, peer) : PEER_DENIED;
     } else {

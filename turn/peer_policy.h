@@ -27,13 +27,17 @@ struct peer_policy {
     bool allow_loopback; /* 127/8, ::1: development */
 };
 
+/* True for an address of a tunnel between the families: Teredo, 6to4. Neither peers nor clients may
+ * have one (RFC 8656 §21.4). */
+bool peer_policy_is_tunnel(const struct addr *a);
+
 /* Tells whether peer's address (the port plays no part) may be talked to.
  *
- * An IPv4 address inside an IPv6 one (mapped, translated, compatible, 6to4, Teredo, NAT64, ISATAP)
+ * An IPv4 address inside an IPv6 one (mapped, translated, compatible, NAT64, ISATAP)
  * is judged as that IPv4 address. Order, first match decides: never (unspecified, multicast,
- * broadcast); deny list; loopback, relayed and own addresses (their switches, else PEER_RELAY where
- * it applies); allow list; private ranges; the other special-purpose ranges; everything else is
- * allowed. */
+ * broadcast, tunnels); deny list; loopback, relayed and own addresses (their switches, else
+ * PEER_RELAY where it applies); allow list; private ranges; the other special-purpose ranges;
+ * everything else is allowed. */
 enum peer_verdict peer_policy_check(const struct peer_policy *p, const struct addr *peer);
 
 #endif

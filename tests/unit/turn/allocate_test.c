@@ -158,6 +158,24 @@ static void test_family_is_honoured_or_refused(void **state)
     f->shared.n_relays = 2;
 }
 
+/* RFC 8656 §21.4: data would go round between us and the tunnel's end. */
+static void test_clients_in_tunnels_get_403(void **state)
+{
+    static const struct {
+        const char *at;
+        int want;
+    } cases[] = {{"[2002:808:808::1]:1", 403},
+                 {"[2001:0:808:808:0:ffff:f7f7:f7f7]:1", 403},
+                 {"[2001:200::1]:1", 0}};
+    struct fake_relay *f = *state;
+
+    for (size_t i = 0; i < 2 * ARRAY_LEN(cases); i++) {
+        struct fake_client c = ann(cases[i / 2].at);
+        c.tuple.transport = i & 1 ? FIVE_TUPLE_TLS : FIVE_TUPLE_UDP;
+        assert_int_equal(fake_allocate(f, &c), cases[i / 2].want);
+    }
+}
+
 static void test_lifetime_is_clamped(void **state)
 {
     static const struct {
@@ -739,6 +757,7 @@ int main(void)
         T(test_retransmission_gets_the_same_answer),
         T(test_transport_must_be_udp),
         T(test_family_is_honoured_or_refused),
+        T(test_clients_in_tunnels_get_403),
         T(test_lifetime_is_clamped),
         T(test_allocation_ends_at_its_second),
         T(test_refresh_by_another_user_gets_441),

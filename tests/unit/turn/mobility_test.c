@@ -173,8 +173,9 @@ static void test_wrong_tickets(void **state)
     stun_put(&w, STUN_ATTR_MOBILITY_TICKET, SLICE_LIT("short"));
     assert_int_equal(fake_request(f, &b, &w), 400);
     assert_int_equal(fake_move(f, &b, ticket, 600), 0);
-    struct fake_client c = ann("198.18.5.5:4");
+    struct fake_client c = ann("198.18.5.5:4"), tunneled = ann("[2002:808:808::1]:4");
     assert_int_equal(fake_move(f, &c, old, 600), 437); /* used */
+    assert_int_equal(fake_move(f, &tunneled, ticket, 600), 405);
     assert_int_equal(fake_move(f, &c, ticket, 600), 0);
     assert_null(fake_alloc(f, &b)); /* moved on before it said anything */
     f->shared.limits.mobility = false;

@@ -109,6 +109,10 @@ static const char *const refused[] = {
     "2002:7f00:1::",
     "2002:a00:1::1",
     "2002:a9fe:a9fe::",
+    "2002:808:808::1",
+    "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    "2001:0:808:808:0:ffff:f7f7:f7f7",
+    "2001:0:ffff:ffff:ffff:ffff:ffff:ffff",
     "3fff::",
     "3fff:fff:ffff::",
     "5f00::",
@@ -132,14 +136,14 @@ static const char *const refused[] = {
 };
 
 static const char *const allowed[] = {
-    "1.0.0.0",         "8.8.8.8",          "9.255.255.255",   "11.0.0.0",
-    "100.63.255.255",  "100.128.0.0",      "126.255.255.255", "128.0.0.0",
-    "169.253.255.255", "169.255.0.0",      "172.15.255.255",  "172.32.0.0",
-    "191.255.255.255", "192.0.1.0",        "192.0.3.0",       "192.167.255.255",
-    "192.169.0.0",     "198.17.255.255",   "198.20.0.0",      "223.255.255.255",
-    "198.41.0.98",     "2606:4700::98",    "2001:200::1",     "2001:4860:4860::8888",
-    "2003::1",         "2a00:1450::1",     "4000::1",         "::ffff:8.8.8.8",
-    "2002:808:808::1", "64:ff9b::808:808",
+    "1.0.0.0",          "8.8.8.8",        "9.255.255.255",   "11.0.0.0",
+    "100.63.255.255",   "100.128.0.0",    "126.255.255.255", "128.0.0.0",
+    "169.253.255.255",  "169.255.0.0",    "172.15.255.255",  "172.32.0.0",
+    "191.255.255.255",  "192.0.1.0",      "192.0.3.0",       "192.167.255.255",
+    "192.169.0.0",      "198.17.255.255", "198.20.0.0",      "223.255.255.255",
+    "198.41.0.98",      "2606:4700::98",  "2001:200::1",     "2001:4860:4860::8888",
+    "2003::1",          "2a00:1450::1",   "4000::1",         "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
 };
 
 static void test_special_and_own_addresses_are_refused(void **state)
@@ -192,8 +196,6 @@ static void test_wrapped_ipv4_gets_the_bare_verdict(void **state)
         {"compatible", {0}, 12, 0},
         {"nat64", {0, 0x64, 0xff, 0x9b}, 12, 0},
         {"local nat64", {0, 0x64, 0xff, 0x9b, 0, 1}, 12, 0},
-        {"6to4", {0x20, 0x02, 0, 0, 0, 0, 0, 0, 1}, 2, 0},
-        {"teredo", {0x20, 0x01, 0, 0, 65, 54, 227, 120}, 12, 0xff},
         {"isatap", {0x2a, 0, 0x14, 0x50, 0, 0, 0, 0, 0, 0, 0x5e, 0xfe}, 12, 0},
         {"isatap, unique", {0x2a, 0, 0x14, 0x50, 0, 0, 0, 0, 2, 0, 0x5e, 0xfe}, 12, 0},
     };
@@ -218,6 +220,32 @@ static void test_wrapped_ipv4_gets_the_bare_verdict(void **state)
                 fail_msg("%s of %s differs", forms[k].name, addr_ip_format(&bare, text));
             }
         }
+    }
+}
+
+/* "A TURN server MUST NOT accept Teredo or 6to4 addresses" (RFC 8656 §21.4). */
+static void test_no_list_opens_tunnels(void **state)
+{
+    static const struct {
+        const char *ip;
+        bool tunnel;
+    } cases[] = {
+        {"2002:808:808::1", true}, {"2001:0:808:808:0:ffff:f7f7:f7f7", true},
+        {"2001:1::1", false},      {"2003::1", false},
+        {"2001:4860::1", false},   {"8.8.8.8", false},
+        {"::ffff:8.8.8.8", false}, {"64:ff9b::808:808", false},
+    };
+    const struct cidr all = {.base = {.family = ADDR_V6}};
+    struct peer_policy p = defaults();
+
+    (void)state;
+    p.allow = &all;
+    p.n_allow = 1;
+    p.allow_private = p.allow_own = p.allow_loopback = true;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct addr a = at(cases[i].ip);
+        assert_int_equal(peer_policy_is_tunnel(&a), cases[i].tunnel);
+        assert_int_equal(peer_policy_check(&p, &a), cases[i].tunnel ? PEER_DENIED : PEER_ALLOWED);
     }
 }
 
@@ -308,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_special_and_own_addresses_are_refused),
         cmocka_unit_test(test_global_addresses_are_allowed),
         cmocka_unit_test(test_wrapped_ipv4_gets_the_bare_verdict),
+        cmocka_unit_test(test_no_list_opens_tunnels),
         cmocka_unit_test(test_private_ranges_have_a_switch),
         cmocka_unit_test(test_development_switches_open_own_and_loopback_only),
         cmocka_unit_test(test_relayed_addresses_are_told_apart),
