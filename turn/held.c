@@ -20,10 +20,20 @@ static struct held *at(struct list *it)
     return CONTAINER_OF(it, struct held, _link);
 }
 
+static unsigned count_of(struct held_list *l, const struct five_tuple *from)
+{
+    unsigned n = 0;
+
+    LIST_EACH(it, tmp, &l->_all)
+    n += five_tuple_eq(&at(it)->from, from);
+    return n;
+}
+
 int held_add(struct held_list *l, const struct five_tuple *from, void *link, unsigned realm,
              struct slice name, struct slice msg, uint64_t until_us)
 {
-    if (l->n >= l->max || msg.len > HELD_BYTES_MAX || name.len > msg.len)
+    if (l->n >= l->max || msg.len > HELD_BYTES_MAX || name.len > msg.len ||
+        count_of(l, from) >= HELD_PER_CLIENT)
         return -ENOSPC;
     struct held *h = mem_zalloc(sizeof(*h) + name.len + msg.len);
     if (!h)

@@ -6,7 +6,8 @@
 #include "base/list.h"
 #include "turn/five_tuple.h"
 
-#define HELD_BYTES_MAX 2048 /* of one request; requests with credentials are shorter */
+#define HELD_BYTES_MAX  2048 /* of one request; requests with credentials are shorter */
+#define HELD_PER_CLIENT 4    /* a client waits for an answer before it asks on */
 
 /* One of them. */
 struct held {
@@ -25,7 +26,8 @@ struct held_list {
     unsigned n, max;
 };
 
-/* Keeps a copy. Returns 0; -ENOSPC with max of them, or when msg is too long; -ENOMEM. */
+/* Keeps a copy. Returns 0; -ENOSPC with max of them, HELD_PER_CLIENT of this client, or when msg is
+ * too long; -ENOMEM. */
 int held_add(struct held_list *l, const struct five_tuple *from, void *link, unsigned realm,
              struct slice name, struct slice msg, uint64_t until_us);
 

@@ -51,6 +51,21 @@ static void test_number_and_size_are_bounded(void **state)
     held_fini(&l);
 }
 
+/* Nobody takes the places of all others. */
+static void test_one_client_has_few_places(void **state)
+{
+    struct held_list l = {.max = 64};
+
+    (void)state;
+    for (unsigned i = 0; i < HELD_PER_CLIENT; i++)
+        assert_int_equal(held_add(&l, &one, NULL, 0, ann, SLICE_LIT("request"), 5), 0);
+    assert_int_equal(held_add(&l, &one, NULL, 0, bob, SLICE_LIT("request"), 5), -ENOSPC);
+    assert_int_equal(held_add(&l, &two, NULL, 0, ann, SLICE_LIT("request"), 5), 0);
+    held_free(held_take(&l, 0, ann));
+    assert_int_equal(held_add(&l, &one, NULL, 0, bob, SLICE_LIT("request"), 5), 0);
+    held_fini(&l);
+}
+
 static void test_none_outlives_its_connection_or_its_time(void **state)
 {
     uint64_t before = mem_live();
@@ -86,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_waits_for_its_user),
         cmocka_unit_test(test_number_and_size_are_bounded),
+        cmocka_unit_test(test_one_client_has_few_places),
         cmocka_unit_test(test_none_outlives_its_connection_or_its_time),
         cmocka_unit_test(test_oom_holds_nothing),
     };
