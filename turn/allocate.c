@@ -90,7 +90,7 @@ static int wish_family(const struct request *r, uint8_t *out)
     return 0;
 }
 
-/* EVEN-PORT and RESERVATION-TOKEN, which exclude each other (RFC 8656 §7.2 steps 5 to 7). */
+/* EVEN-PORT and RESERVATION-TOKEN, which exclude each other (RFC 8656 §7.2, steps 5 and 8). */
 static int wish_ports(const struct request *r, struct wish *out)
 {
     struct slice even, family;
@@ -110,7 +110,7 @@ static int wish_ports(const struct request *r, struct wish *out)
 }
 
 /* ADDITIONAL-ADDRESS-FAMILY asks for an IPv4 address and one more; it goes with neither of the
- * attributes that name one address (RFC 8656 §7.2 steps 4 to 7). */
+ * attributes that name one address (RFC 8656 §7.2, steps 5, 6, 8 and 9). */
 static int wish_additional(const struct request *r, struct wish *out)
 {
     struct slice value, other;

@@ -209,7 +209,7 @@ static enum dispatch_verdict refuse(const struct request *r, int code, struct wr
     return finish(r, w);
 }
 
-/* Binding: where does the client come from (RFC 8489 §7.3.1)? Needs no credentials. */
+/* Binding: where does the client come from (RFC 8489 §6.3.1.1)? Needs no credentials. */
 static enum dispatch_verdict bind_answer(const struct request *r, struct wr *w)
 {
     uint8_t types[2 * UNKNOWN_LISTED_MAX];

@@ -87,6 +87,14 @@ bool relay_channel(struct turn_core *c, const struct five_tuple *from, struct sl
     return to_peer(c, a, &chan->peer, data.payload, now_us, out);
 }
 
+/* Where a datagram is translated, or goes from IPv6 to IPv6, its own fragmentation counts and not
+ * the attribute (RFC 8656 §13). */
+static bool may_say_df(const struct five_tuple *from, const struct addr *peer)
+{
+    return five_tuple_is_stream(from) ||
+           (from->client.family == ADDR_V4 && peer->family == ADDR_V4);
+}
+
 bool relay_send(struct turn_core *c, const struct five_tuple *from, const struct stun_msg *m,
                 uint64_t now_us, struct relay_to_peer *out)
 {
@@ -110,7 +118,7 @@ bool relay_send(struct turn_core *c, const struct five_tuple *from, const struct
         return drop(c, TURN_DROP_PEER_DENIED);
     if (!to_peer(c, a, &peer, data, now_us, out))
         return false;
-    out->dont_fragment = stun_find(m, STUN_ATTR_DONT_FRAGMENT, &df);
+    out->dont_fragment = may_say_df(from, &peer) && stun_find(m, STUN_ATTR_DONT_FRAGMENT, &df);
     return true;
 }
 

@@ -28,7 +28,7 @@ struct relay_to_client {
 };
 
 /* Gives what a datagram that came with mark `in` goes on with: DSCP and ECN as they were, one hop
- * less (RFC 8656 §15); the system's defaults when `in` is not known. The functions below leave it
+ * less (RFC 8656 §14); the system's defaults when `in` is not known. The functions below leave it
  * at those: call it when they have said true. False: it has no hop left, dropped and counted. */
 bool relay_hop(struct turn_core *c, struct udp_mark in, struct udp_mark *out);
 

@@ -95,7 +95,7 @@ static const struct conf_opt table[] = {
         "How datagrams move: io_uring (Linux 6.1 or newer, where containers allow it), or epoll "
         "with recvmmsg and sendmmsg. auto = io_uring where it can be had; the log says which."),
     OPT("turn", "ip_headers", CONF_ENUM, ip_headers, "default", 0, 0, NULL, "default|copy",
-        "IP headers of what is relayed between UDP and UDP (RFC 8656 §15): default = DSCP 0, no "
+        "IP headers of what is relayed between UDP and UDP (RFC 8656 §14): default = DSCP 0, no "
         "ECN, "
         "the system's TTL; copy = DSCP and ECN as they came, TTL one less, at some cost per "
         "packet."),
@@ -166,7 +166,7 @@ static const struct conf_opt table[] = {
     OPT("auth", "watch", CONF_BOOL, auth_watch, "yes", 0, 0, NULL, NULL,
         "Re-read everything that SIGHUP re-reads when a file with secrets or users changes, here "
         "or in a [realm]."),
-    OPT("auth", "nonce_lifetime", CONF_UINT, nonce_lifetime_s, "600", 10, 86400, "s", NULL,
+    OPT("auth", "nonce_lifetime", CONF_UINT, nonce_lifetime_s, "600", 10, 3600, "s", NULL,
         "How long a nonce is accepted before the client is asked to take a new one (438)."),
     OPT("limits", "allocations_per_user", CONF_UINT, per_user, "32", 0, 1000000, NULL, NULL,
         "Allocations and reserved ports of one user at once (486); 0 = no limit."),
@@ -250,7 +250,7 @@ static const struct conf_opt table[] = {
         "Development: let peers be 127.0.0.0/8 and ::1. Exposes local UDP services."),
     OPT("peers", "allow_peers", CONF_CIDRS, allow, "", 0, 0, NULL, NULL,
         "Blocks that are allowed although they are private or special. Does not open own "
-        "addresses, loopback, multicast or 0.0.0.0/8."),
+        "addresses, loopback, multicast, 0.0.0.0/8, Teredo or 6to4."),
     OPT("peers", "deny_peers", CONF_CIDRS, deny, "", 0, 0, NULL, NULL,
         "Blocks that are refused; goes before everything else."),
     OPT("tls", "cert_file", CONF_STRING, cert_file, "", 0, 0, NULL, NULL,

@@ -63,7 +63,7 @@ enum stun_attr_type {
     STUN_ATTR_EVEN_PORT = 0x0018,                 /* RFC 8656 §18.7 */
     STUN_ATTR_REQUESTED_TRANSPORT = 0x0019,       /* RFC 8656 §18.8 */
     STUN_ATTR_DONT_FRAGMENT = 0x001A,             /* RFC 8656 §18.9 */
-    STUN_ATTR_ACCESS_TOKEN = 0x001B,              /* RFC 7635 §13.1 */
+    STUN_ATTR_ACCESS_TOKEN = 0x001B,              /* RFC 7635 §6.2 */
     STUN_ATTR_MESSAGE_INTEGRITY_SHA256 = 0x001C,  /* RFC 8489 §14.6 */
     STUN_ATTR_PASSWORD_ALGORITHM = 0x001D,        /* RFC 8489 §14.12 */
     STUN_ATTR_USERHASH = 0x001E,                  /* RFC 8489 §14.4 */
@@ -83,7 +83,7 @@ enum stun_attr_type {
     STUN_ATTR_FINGERPRINT = 0x8028,               /* RFC 8489 §14.7 */
     STUN_ATTR_RESPONSE_ORIGIN = 0x802B,           /* RFC 5780 §7.3 */
     STUN_ATTR_OTHER_ADDRESS = 0x802C,             /* RFC 5780 §7.4 */
-    STUN_ATTR_THIRD_PARTY_AUTHORIZATION = 0x802E, /* RFC 7635 §13.1 */
+    STUN_ATTR_THIRD_PARTY_AUTHORIZATION = 0x802E, /* RFC 7635 §6.1 */
     STUN_ATTR_ORIGIN = 0x802F,                    /* draft-ietf-tram-stun-origin-06 */
     STUN_ATTR_MOBILITY_TICKET = 0x8030,           /* RFC 8016 §3.3 */
     STUN_ATTR_SSODA_FAMILY = 0x8032, /* ADDITIONAL-ADDRESS-FAMILY before it had a number */

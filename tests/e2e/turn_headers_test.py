@@ -1,4 +1,4 @@
-"""[turn] ip_headers = copy: DSCP, ECN and TTL of relayed datagrams (RFC 8656 §15), both ways, by
+"""[turn] ip_headers = copy: DSCP, ECN and TTL of relayed datagrams (RFC 8656 §14), both ways, by
 both back ends.
 SPDX-License-Identifier: BSD-3-Clause
 """

@@ -150,6 +150,39 @@ static void test_dont_fragment_is_passed_on(void **state)
     assert_true(f->out.dont_fragment);
 }
 
+/* "The DONT-FRAGMENT attribute MUST be ignored" where a datagram becomes one of the other family or
+ * goes from IPv6 to IPv6, but not where it comes over TCP (RFC 8656 §13). */
+static void test_dont_fragment_is_for_ipv4_and_streams(void **state)
+{
+    struct fake_relay *f = *state;
+    const struct addr peers[] = {fake_addr(PEER), fake_addr("[2001:4860::1]:9")};
+    uint8_t buf[1024], tid[STUN_TID_BYTES] = {1};
+
+    for (unsigned i = 0; i < 16; i++) {
+        bool v6_client = i & 1, v6_peer = i & 2;
+        struct fake_client c;
+        fake_client_init(&c, v6_client ? "[2001:200::1]:7" : "203.0.113.7:1", "ann",
+                         "of green gables");
+        c.tuple.transport = (uint8_t)(i >> 2); /* all four */
+        fake_challenge(f, &c);
+        struct wr w = wr_init(buf, sizeof(buf));
+        fake_begin(&c, &w, STUN_ALLOCATE);
+        stun_put_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, 17u << 24);
+        stun_put_u32(&w, STUN_ATTR_REQUESTED_ADDRESS_FAMILY, v6_peer ? 2u << 24 : 1u << 24);
+        assert_int_equal(fake_request(f, &c, &w), 0);
+        assert_int_equal(fake_permit(f, &c, v6_peer ? "2001:4860::1" : "8.8.8.8"), 0);
+        w = wr_init(buf, sizeof(buf));
+        stun_begin(&w, stun_type(STUN_SEND, STUN_INDICATION), tid);
+        stun_put_xaddr(&w, STUN_ATTR_XOR_PEER_ADDRESS, &peers[v6_peer], tid);
+        stun_put(&w, STUN_ATTR_DONT_FRAGMENT, (struct slice){0});
+        stun_put(&w, STUN_ATTR_DATA, SLICE_LIT("x"));
+        assert_int_equal(fake_send(f, &c, wr_done(&w)), DISPATCH_RELAY);
+        assert_int_equal(f->out.dont_fragment,
+                         five_tuple_is_stream(&c.tuple) || (!v6_client && !v6_peer));
+        assert_int_equal(fake_refresh(f, &c, 0), 0);
+    }
+}
+
 /* RFC 8489 §6.3.2. */
 static void test_send_with_an_unknown_required_attribute_is_dropped(void **state)
 {
@@ -356,6 +389,7 @@ int main(void)
         T(test_indications_go_both_ways),
         T(test_longest_datagram_fits_or_is_dropped),
         T(test_dont_fragment_is_passed_on),
+        T(test_dont_fragment_is_for_ipv4_and_streams),
         T(test_send_with_an_unknown_required_attribute_is_dropped),
         T(test_permission_of_a_channel_ends_before_the_channel),
         T(test_bandwidth_limit_covers_both_ways),
