@@ -126,6 +126,17 @@ def sizes():
             print(f"note: {f} has {n} lines (one idea, or several?)")
 
 
+def check_rfc_table():
+    """Each file and test that docs/RFC.md names is there."""
+    there = {os.path.basename(f) for f in CODE + glob.glob("tests/e2e/*.py")}
+    there |= {os.path.splitext(os.path.basename(f))[0] for f in
+              glob.glob("tests/unit/*/*.c") + glob.glob("tests/fuzz/*.c")}
+    for n, line in enumerate(open("docs/RFC.md", encoding="utf-8"), 1):
+        for name in re.findall(r"\w+\.(?:[ch]|py)\b|\b\w+_test\b(?!\.py)|\bfuzz_\w+", line):
+            if name not in there:
+                fail(f"docs/RFC.md:{n}", f"no such file or test: {name}")
+
+
 def options():
     build = os.environ.get("BUILD", "build/gcc")
     for daemon, ini in (("sori-server", "config/server.ini"), ("sori-turn", "config/turn.ini"), ("sori-sfu", "config/sfu.ini")):
@@ -145,6 +156,7 @@ else:
         check_contracts(path, text)
     check_names()
     check_format()
+    check_rfc_table()
     sizes()
 for e in errors:
     print(e)
