@@ -68,6 +68,7 @@ struct uring_io {
     uint32_t n_slots, first_free;
     uint32_t *to_arm; /* slots; as many as there are slots */
     uint32_t n_to_arm;
+    bool deaf;        /* a receive was not taken: some slot must be armed and is not listed */
     uint32_t *headed; /* by buffer: the push in which a head was written before its payload */
     uint32_t push;    /* number of the push at hand */
     uint64_t *erring; /* tags of sockets whose send failed: as many as runs, each at most once */
@@ -91,13 +92,50 @@ static struct udp_sock *sock_of(const struct uring_io *u, uint64_t tag)
     return slot->generation == (uint32_t)(tag >> 32) ? slot->sock : NULL;
 }
 
-/* The next entry for the kernel; when there is none left, what is there goes first. */
-static struct io_uring_sqe *entry(struct uring_io *u)
+/* The kernel has not taken this entry: it becomes one that does nothing. A cancellation stays, it
+ * is right at any time. */
+static void call_off(struct udp_io *io, struct io_uring_sqe *e)
 {
+    struct uring_io *u = io->state;
+    uint64_t tag = e->user_data;
+
+    if ((tag & 3) == KIND_CANCEL)
+        return;
+    io_uring_prep_nop(e);
+    e->flags = IOSQE_CQE_SKIP_SUCCESS;
+    e->user_data = KIND_CANCEL;
+    if ((tag & 3) == KIND_RECV) {
+        u->slot[(uint32_t)tag >> 2].armed = false;
+        u->deaf = true;
+        worker_want_flush(io->worker, &io->flush);
+    } else {
+        unsigned pkts = io->queue.run[(uint32_t)tag >> 2].pkts;
+        counter_add(&io->stats.sent_pkts, 0 - (uint64_t)pkts);
+        counter_add(&io->stats.full, pkts);
+    }
+}
+
+/* Gives the kernel all entries. Those that it has no memory for are called off: later, buffers and
+ * descriptors would be others'. */
+static void submit(struct udp_io *io)
+{
+    struct uring_io *u = io->state;
+    struct io_uring_sq *sq = &u->ring.sq;
+
+    while (io_uring_sq_ready(&u->ring) > 0 && io_uring_submit(&u->ring) > 0)
+        continue;
+    for (unsigned n = io_uring_sq_ready(&u->ring); n > 0; n--)
+        call_off(io, &sq->sqes[(sq->sqe_tail - n) & *sq->kring_mask]);
+}
+
+/* The next entry for the kernel; when there is none left, what is there goes first. */
+static struct io_uring_sqe *entry(struct udp_io *io)
+{
+    struct uring_io *u = io->state;
     struct io_uring_sqe *e = io_uring_get_sqe(&u->ring);
 
     if (!e) {
-        io_uring_submit(&u->ring);
+        submit(io);
         e = io_uring_get_sqe(&u->ring);
     }
     return e;
@@ -114,12 +152,15 @@ static void use_fixed(const struct uring_io *u, struct io_uring_sqe *e, const st
     e->flags |= IOSQE_FIXED_FILE;
 }
 
-static void arm(struct uring_io *u, uint32_t slot)
+static void arm(struct udp_io *io, uint32_t slot)
 {
-    struct io_uring_sqe *e = entry(u);
+    struct uring_io *u = io->state;
+    struct io_uring_sqe *e = entry(io);
 
-    if (!e)
+    if (!e) {
+        u->deaf = true;
         return;
+    }
     io_uring_prep_recvmsg_multishot(e, u->slot[slot].sock->fd, &u->shape, 0);
     use_fixed(u, e, u->slot[slot].sock);
     e->flags |= IOSQE_BUFFER_SELECT;
@@ -129,14 +170,25 @@ static void arm(struct uring_io *u, uint32_t slot)
     u->slot[slot].armed = true;
 }
 
-static void arm_all(struct uring_io *u)
+static void arm_one(struct udp_io *io, uint32_t slot)
 {
-    for (uint32_t i = 0; i < u->n_to_arm; i++) {
-        const struct slot *s = &u->slot[u->to_arm[i]];
-        if (s->sock && !s->armed)
-            arm(u, u->to_arm[i]);
-    }
+    const struct slot *s = &((struct uring_io *)io->state)->slot[slot];
+
+    if (s->sock && !s->armed)
+        arm(io, slot);
+}
+
+static void arm_all(struct udp_io *io)
+{
+    struct uring_io *u = io->state;
+    bool deaf = u->deaf;
+
+    u->deaf = false;
+    for (uint32_t i = 0; i < u->n_to_arm; i++)
+        arm_one(io, u->to_arm[i]);
     u->n_to_arm = 0;
+    for (uint32_t i = 0; deaf && i < u->n_slots; i++)
+        arm_one(io, i);
 }
 
 static void want_arm(struct udp_io *io, uint32_t slot)
@@ -144,7 +196,7 @@ static void want_arm(struct udp_io *io, uint32_t slot)
     struct uring_io *u = io->state;
 
     if (u->n_to_arm == u->n_slots) /* the same slots again and again, before the first turn */
-        arm_all(u);
+        arm_all(io);
     u->to_arm[u->n_to_arm++] = slot;
     worker_want_flush(io->worker, &io->flush);
 }
@@ -262,7 +314,7 @@ static void put_send(struct udp_io *io, unsigned i)
     struct uring_io *u = io->state;
     const struct udp_run *r = &io->queue.run[i];
     struct msghdr *h = udp_queue_describe(&io->queue, r, i);
-    struct io_uring_sqe *e = entry(u);
+    struct io_uring_sqe *e = entry(io);
 
     if (!e) {
         counter_add(&io->stats.full, r->pkts);
@@ -354,13 +406,13 @@ static void uring_push(struct udp_io *io)
     for (unsigned i = 0; i < io->queue.n; i++)
         put_send(io, i);
     if (io->queue.n > 0) {
-        io_uring_submit(&u->ring);
+        submit(io);
         look_for_failures(io);
     }
     give_back_lent(u);
-    if (u->n_to_arm > 0) {
-        arm_all(u);
-        io_uring_submit(&u->ring);
+    if (u->n_to_arm > 0 || u->deaf) {
+        arm_all(io);
+        submit(io);
     }
 }
 
@@ -461,13 +513,13 @@ static void uring_unwatch(struct udp_io *io, struct udp_sock *s)
 {
     struct uring_io *u = io->state;
     struct slot *slot = &u->slot[s->_slot];
-    struct io_uring_sqe *e = slot->armed && u->running ? entry(u) : NULL;
+    struct io_uring_sqe *e = slot->armed && u->running ? entry(io) : NULL;
 
     if (e) {
         io_uring_prep_cancel64(e, recv_tag(u, s->_slot), 0);
         e->flags |= IOSQE_CQE_SKIP_SUCCESS;
         e->user_data = KIND_CANCEL;
-        io_uring_submit(&u->ring); /* now: fd may be another socket's soon */
+        submit(io); /* now: fd may be another socket's soon */
     }
     unfix(u, slot);
     slot->sock = NULL;

@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "net/udp.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -705,6 +707,70 @@ static void test_oom_io_is_whole_or_not_there(void **state)
     worker_free(w);
 }
 
+/* In place of liburing's: a kernel without memory for requests takes none. */
+static bool no_requests;
+
+int io_uring_submit(struct io_uring *ring)
+{
+    static int (*real)(struct io_uring *);
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "io_uring_submit");
+    return no_requests ? -EAGAIN : real(ring);
+}
+
+/* What the kernel does not take in time it must not take later: the bytes are others' by then. */
+static void test_what_is_not_taken_in_time_is_not_sent_later(void **state)
+{
+    struct bench *b = open_bench(4, 2048);
+
+    (void)state;
+    turn(b);
+    if (backend == UDP_URING) {
+        no_requests = true;
+        udp_send_copy(&b->a.sock, &b->b.at, SLICE_LIT("first"));
+        udp_push(b->io);
+        no_requests = false;
+        assert_int_equal(counter_get(&udp_io_stats(b->io)->full), 1);
+        assert_int_equal(counter_get(&udp_io_stats(b->io)->sent_pkts), 0);
+    }
+    udp_send_copy(&b->a.sock, &b->b.at, SLICE_LIT("then"));
+    udp_send_copy(&b->a.sock, &b->b.at, SLICE_LIT("at last"));
+    udp_push(b->io);
+    wait_for(b, &b->b, 2);
+    assert_memory_equal(b->b.msg[0].p, "then", 4);
+    assert_memory_equal(b->b.msg[1].p, "at last", 7);
+    close_bench(b);
+}
+
+static void requests_again(void *arg, uint64_t now_us)
+{
+    (void)arg;
+    (void)now_us;
+    no_requests = false;
+}
+
+/* And a socket is heard in the end. */
+static void test_a_socket_is_watched_as_soon_as_it_can_be(void **state)
+{
+    struct bench *b = open_bench(4, 2048);
+    struct box late;
+    struct wtimer timer = {.fn = requests_again};
+
+    (void)state;
+    turn(b);
+    open_box(b, &late, false);
+    no_requests = true;
+    turn(b);
+    worker_timer(b->w, &timer, worker_now(b->w) + 20000);
+    while (no_requests)
+        turn(b);
+    udp_send_copy(&b->a.sock, &late.at, SLICE_LIT("heard"));
+    wait_for(b, &late, 1);
+    close_box(&late);
+    close_bench(b);
+}
+
 static int use_epoll(void **state)
 {
     (void)state;
@@ -748,6 +814,8 @@ int main(void)
         cmocka_unit_test(test_icmp_error_is_told_and_costs_no_datagram),
         cmocka_unit_test(test_socket_may_be_closed_by_anybody_at_any_time),
         cmocka_unit_test(test_more_at_once_than_there_are_slots),
+        cmocka_unit_test(test_what_is_not_taken_in_time_is_not_sent_later),
+        cmocka_unit_test(test_a_socket_is_watched_as_soon_as_it_can_be),
         cmocka_unit_test(test_marks_travel_and_part_runs),
         cmocka_unit_test(test_marks_travel_over_ipv6),
         cmocka_unit_test(test_overflows_are_counted_while_it_lives_and_at_its_end),
