@@ -10,9 +10,9 @@
 #include "base/mem.h"
 #include "net/udp_backend.h"
 
-#define SHARED_READS 64 /* of one loop turn, from a socket that many senders use */
-#define SINGLE_READS 16 /* from one that few use */
-#define CAUTION      8  /* reads of one datagram before two are asked for */
+#define SHARED_READS 256 /* of one loop turn, from a socket that many senders use */
+#define SINGLE_READS 16  /* from one that few use */
+#define CAUTION      8   /* reads of one datagram before two are asked for */
 
 struct epoll_io {
     unsigned used; /* the first so many slots are borrowed from */

@@ -18,19 +18,16 @@
  * unwatched meanwhile is dropped. SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <event2/event.h>
-#include <liburing.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "net/udp_backend.h"
+#include "net/uring_bufs.h"
 
 #define SQ_ENTRIES 1024
 #define CQ_ENTRIES 8192 /* what overflows is kept by the kernel */
-#define BUF_GROUP  0
 #define SLOTS_MIN  64   /* sockets; the table grows */
 #define READS      1024 /* completions of one turn */
 #define FIXED_MAX  128  /* sockets that the ring holds by itself: those that many senders use */
@@ -40,7 +37,10 @@
      IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED)
 
 /* What a completion is about: the low two bits of its user data. */
-enum kind { KIND_RECV, KIND_SEND, KIND_CANCEL };
+enum kind { KIND_RECV, KIND_RECV_SHARED, KIND_SEND, KIND_CANCEL };
+
+/* Sockets that many senders use have buffers of their own: the others, together, could take all. */
+enum group { GROUP_SINGLE, GROUP_SHARED, GROUPS };
 
 /* A watched socket. */
 struct slot {
@@ -49,27 +49,21 @@ struct slot {
     uint32_t next_free;
     bool armed;
     bool erring;   /* on that list */
+    uint8_t group; /* enum group */
     uint8_t fixed; /* 1 + its number among the ring's own, 0: none */
 };
 
 struct uring_io {
     struct io_uring ring;
-    bool made, running; /* running: enabled, by the worker's thread */
-    struct io_uring_buf_ring *bufs;
-    size_t bufs_bytes;
-    unsigned n_bufs;
-    size_t room, stride; /* of a buffer: what the kernel may fill, and with what keeps them apart */
-    uint8_t *buf;        /* n_bufs * stride */
-    uint16_t *lent;      /* buffers that the queue may borrow from */
-    unsigned n_lent;
-    struct udp_msg *msg; /* UDP_SLOT_PKTS */
-    struct msghdr shape; /* of each read: how long name and control may be */
+    bool made, running;             /* running: enabled, by the worker's thread */
+    struct uring_bufs bufs[GROUPS]; /* the queue borrows from them */
+    struct udp_msg *msg;            /* UDP_SLOT_PKTS */
+    struct msghdr shape;            /* of each read: how long name and control may be */
     struct slot *slot;
     uint32_t n_slots, first_free;
     uint32_t *to_arm; /* slots; as many as there are slots */
     uint32_t n_to_arm;
     bool deaf;        /* a receive was not taken: some slot must be armed and is not listed */
-    uint32_t *headed; /* by buffer: the push in which a head was written before its payload */
     uint32_t push;    /* number of the push at hand */
     uint64_t *erring; /* tags of sockets whose send failed: as many as runs, each at most once */
     unsigned n_erring;
@@ -81,7 +75,10 @@ struct uring_io {
 
 static uint64_t recv_tag(const struct uring_io *u, uint32_t slot)
 {
-    return (uint64_t)u->slot[slot].generation << 32 | (uint64_t)slot << 2 | KIND_RECV;
+    const struct slot *s = &u->slot[slot];
+
+    return (uint64_t)s->generation << 32 | (uint64_t)slot << 2 |
+           (s->group == GROUP_SHARED ? KIND_RECV_SHARED : KIND_RECV);
 }
 
 /* The socket that a completion is about, NULL when it has been unwatched meanwhile. */
@@ -104,7 +101,7 @@ static void call_off(struct udp_io *io, struct io_uring_sqe *e)
     io_uring_prep_nop(e);
     e->flags = IOSQE_CQE_SKIP_SUCCESS;
     e->user_data = KIND_CANCEL;
-    if ((tag & 3) == KIND_RECV) {
+    if ((tag & 3) <= KIND_RECV_SHARED) {
         u->slot[(uint32_t)tag >> 2].armed = false;
         u->deaf = true;
         worker_want_flush(io->worker, &io->flush);
@@ -164,7 +161,7 @@ static void arm(struct udp_io *io, uint32_t slot)
     io_uring_prep_recvmsg_multishot(e, u->slot[slot].sock->fd, &u->shape, 0);
     use_fixed(u, e, u->slot[slot].sock);
     e->flags |= IOSQE_BUFFER_SELECT;
-    e->buf_group = BUF_GROUP;
+    e->buf_group = u->slot[slot].group;
     e->ioprio |= IORING_RECVSEND_POLL_FIRST; /* not while sends still borrow from buffers */
     e->user_data = recv_tag(u, slot);
     u->slot[slot].armed = true;
@@ -201,25 +198,10 @@ static void want_arm(struct udp_io *io, uint32_t slot)
     worker_want_flush(io->worker, &io->flush);
 }
 
-static void give_buffer(struct uring_io *u, uint16_t id, unsigned at)
-{
-    io_uring_buf_ring_add(u->bufs, &u->buf[id * u->stride], (unsigned)u->room, id,
-                          (int)(u->n_bufs - 1), (int)at);
-}
-
-static void give_back_lent(struct uring_io *u)
-{
-    for (unsigned i = 0; i < u->n_lent; i++)
-        give_buffer(u, u->lent[i], i);
-    io_uring_buf_ring_advance(u->bufs, (int)u->n_lent);
-    u->n_lent = 0;
-}
-
-/* One read, in buffer id. */
-static void take_read(struct udp_io *io, struct udp_sock *s, uint16_t id, int len)
+/* One read, at p. */
+static void take_read(struct udp_io *io, struct udp_sock *s, uint8_t *p, int len)
 {
     struct uring_io *u = io->state;
-    uint8_t *p = &u->buf[id * u->stride];
     struct io_uring_recvmsg_out *out = io_uring_recvmsg_validate(p, len, &u->shape);
 
     if (!out)
@@ -247,9 +229,11 @@ static void take_recv(struct udp_io *io, const struct io_uring_cqe *c)
     }
     if (c->flags & IORING_CQE_F_BUFFER) {
         uint16_t id = (uint16_t)(c->flags >> IORING_CQE_BUFFER_SHIFT);
+        struct uring_bufs *bufs =
+            &u->bufs[(c->user_data & 3) == KIND_RECV_SHARED ? GROUP_SHARED : GROUP_SINGLE];
         if (s && c->res >= 0)
-            take_read(io, s, id, c->res);
-        u->lent[u->n_lent++] = id;
+            take_read(io, s, uring_bufs_at(bufs, id), c->res);
+        uring_bufs_lend(bufs, id); /* only now: the owner may have pushed */
     } else if (s && c->res < 0 && c->res != -ENOBUFS && c->res != -ECANCELED) {
         udp_tell_error(io, s);
     }
@@ -267,7 +251,7 @@ static void take_all(struct udp_io *io)
     for (unsigned i = 0; i < READS && io_uring_peek_cqe(&u->ring, &c) == 0; i++) {
         struct io_uring_cqe copy = *c;
         io_uring_cqe_seen(&u->ring, c);
-        if ((copy.user_data & 3) == KIND_RECV)
+        if ((copy.user_data & 3) <= KIND_RECV_SHARED)
             take_recv(io, &copy);
     }
 }
@@ -283,16 +267,13 @@ static size_t before_payload(const struct uring_io *u)
  * False when it is not like that, or when this push has written there already. */
 static bool make_whole(struct uring_io *u, const struct iovec *iov, struct slice *out)
 {
-    uint8_t *body = iov[1].iov_base;
-    size_t at = (size_t)((uintptr_t)body - (uintptr_t)u->buf);
+    uint8_t *front =
+        uring_bufs_front(&u->bufs[GROUP_SINGLE], iov[1].iov_base, iov[0].iov_len, u->push);
 
-    if ((uintptr_t)body < (uintptr_t)u->buf || at >= u->n_bufs * u->stride ||
-        at % u->stride != before_payload(u) || iov[0].iov_len > before_payload(u) ||
-        u->headed[at / u->stride] == u->push)
+    if (!front)
         return false;
-    u->headed[at / u->stride] = u->push;
-    memcpy(body - iov[0].iov_len, iov[0].iov_base, iov[0].iov_len);
-    *out = slice_of(body - iov[0].iov_len, iov[0].iov_len + iov[1].iov_len);
+    memcpy(front, iov[0].iov_base, iov[0].iov_len);
+    *out = slice_of(front, iov[0].iov_len + iov[1].iov_len);
     return true;
 }
 
@@ -409,7 +390,8 @@ static void uring_push(struct udp_io *io)
         submit(io);
         look_for_failures(io);
     }
-    give_back_lent(u);
+    uring_bufs_give_back(&u->bufs[GROUP_SINGLE]);
+    uring_bufs_give_back(&u->bufs[GROUP_SHARED]);
     if (u->n_to_arm > 0 || u->deaf) {
         arm_all(io);
         submit(io);
@@ -502,6 +484,7 @@ static int uring_watch(struct udp_io *io, struct udp_sock *s, bool shared)
     slot->sock = s;
     slot->armed = slot->erring = false;
     slot->fixed = 0;
+    slot->group = shared ? GROUP_SHARED : GROUP_SINGLE;
     s->_slot = at;
     if (shared)
         fix(u, slot);
@@ -540,11 +523,8 @@ static void uring_close(struct udp_io *io)
         io_uring_queue_exit(&u->ring);
     if (u->efd >= 0)
         close(u->efd);
-    if (u->bufs)
-        munmap(u->bufs, u->bufs_bytes);
-    mem_free(u->buf);
-    mem_free(u->headed);
-    mem_free(u->lent);
+    for (unsigned i = 0; i < GROUPS; i++)
+        uring_bufs_fini(&u->bufs[i]);
     mem_free(u->erring);
     mem_free(u->msg);
     mem_free(u->slot);
@@ -553,9 +533,26 @@ static void uring_close(struct udp_io *io)
     io->state = NULL;
 }
 
-static int make_ring(struct uring_io *u, char why[UDP_WHY_MAX])
+static int make_bufs(struct udp_io *io, char why[UDP_WHY_MAX])
+{
+    struct uring_io *u = io->state;
+
+    for (unsigned i = 0; i < GROUPS; i++) {
+        int err = uring_bufs_init(&u->bufs[i], &u->ring, i, io->conf.slots, before_payload(u),
+                                  io->conf.slot_bytes);
+        if (err) {
+            if (err != -ENOMEM)
+                snprintf(why, UDP_WHY_MAX, "no buffer ring: %s", strerror(-err));
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int make_ring(struct udp_io *io, char why[UDP_WHY_MAX])
 {
     struct io_uring_params p = {.flags = RING_FLAGS, .cq_entries = CQ_ENTRIES};
+    struct uring_io *u = io->state;
     int err = io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &p);
 
     if (err) {
@@ -563,16 +560,9 @@ static int make_ring(struct uring_io *u, char why[UDP_WHY_MAX])
         return err;
     }
     u->made = true;
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uint64_t)(uintptr_t)u->bufs,
-        .ring_entries = u->n_bufs,
-        .bgid = BUF_GROUP,
-    };
-    err = io_uring_register_buf_ring(&u->ring, &reg, 0);
-    if (err) {
-        snprintf(why, UDP_WHY_MAX, "no buffer ring: %s", strerror(-err));
+    err = make_bufs(io, why);
+    if (err)
         return err;
-    }
     err = io_uring_register_eventfd(&u->ring, u->efd);
     if (err) {
         snprintf(why, UDP_WHY_MAX, "no eventfd for the ring: %s", strerror(-err));
@@ -580,39 +570,21 @@ static int make_ring(struct uring_io *u, char why[UDP_WHY_MAX])
     }
     if (io_uring_register_files_sparse(&u->ring, FIXED_MAX) == 0)
         u->n_fixed = FIXED_MAX;
-    io_uring_buf_ring_init(u->bufs);
-    for (unsigned i = 0; i < u->n_bufs; i++)
-        give_buffer(u, (uint16_t)i, i);
-    io_uring_buf_ring_advance(u->bufs, (int)u->n_bufs);
     return 0;
 }
 
 static int allocate(struct udp_io *io, struct uring_io *u)
 {
-    u->n_bufs = io->conf.slots;
     /* Eight bytes alignment for what follows the name. */
     u->shape = (struct msghdr){.msg_namelen = (sizeof(struct sockaddr_in6) + 7) & ~7u,
                                .msg_controllen = sizeof(union udp_read_control)};
-    u->room = before_payload(u) + io->conf.slot_bytes;
-    u->stride = ((u->room + 63) & ~(size_t)63) + UDP_SLOT_SKEW;
     u->first_free = NO_SLOT;
-    u->efd = -1;
-    u->buf = mem_calloc(u->n_bufs, u->stride);
     for (unsigned i = 0; i < FIXED_MAX; i++)
         u->fixed[i] = -1;
-    u->headed = mem_calloc(u->n_bufs, sizeof(*u->headed));
-    u->lent = mem_calloc(u->n_bufs, sizeof(*u->lent));
     u->erring = mem_calloc(io->conf.slots, sizeof(*u->erring));
     u->msg = mem_calloc(UDP_SLOT_PKTS, sizeof(*u->msg));
-    u->bufs_bytes = u->n_bufs * sizeof(struct io_uring_buf);
-    u->bufs = mmap(NULL, u->bufs_bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
-    if (u->bufs == MAP_FAILED)
-        u->bufs = NULL;
     u->efd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return u->efd >= 0 && u->buf && u->headed && u->lent && u->erring && u->msg && u->bufs &&
-                   grow(u) == 0
-               ? 0
-               : -ENOMEM;
+    return u->efd >= 0 && u->erring && u->msg && grow(u) == 0 ? 0 : -ENOMEM;
 }
 
 static int uring_open(struct udp_io *io, char why[UDP_WHY_MAX])
@@ -625,7 +597,7 @@ static int uring_open(struct udp_io *io, char why[UDP_WHY_MAX])
     if (u)
         err = allocate(io, u);
     if (!err)
-        err = make_ring(u, why);
+        err = make_ring(io, why);
     if (!err) {
         u->signalled =
             event_new(worker_base(io->worker), u->efd, EV_READ | EV_PERSIST | EV_ET, on_ring, io);
