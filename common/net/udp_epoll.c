@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "net/udp_backend.h"
 
-#define SHARED_READS 256 /* of one loop turn, from a socket that many senders use */
+#define SHARED_READS 512 /* of one loop turn, from a socket that many senders use */
 #define SINGLE_READS 16  /* from one that few use */
 #define CAUTION      8   /* reads of one datagram before two are asked for */
 

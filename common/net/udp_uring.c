@@ -20,6 +20,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -27,10 +28,10 @@
 #include "net/uring_bufs.h"
 
 #define SQ_ENTRIES 1024
-#define CQ_ENTRIES 8192 /* what overflows is kept by the kernel */
-#define SLOTS_MIN  64   /* sockets; the table grows */
-#define READS      1024 /* completions of one turn */
-#define FIXED_MAX  128  /* sockets that the ring holds by itself: those that many senders use */
+#define CQ_ENTRIES 8192  /* what overflows is kept by the kernel */
+#define SLOTS_MIN  64    /* sockets; the table grows */
+#define READS      1024  /* completions of one turn */
+#define FIXED_MAX  65536 /* sockets that the ring holds by itself, 8 bytes each */
 #define NO_SLOT    UINT32_MAX
 #define RING_FLAGS                                                                \
     (IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | \
@@ -50,7 +51,7 @@ struct slot {
     bool armed;
     bool erring;   /* on that list */
     uint8_t group; /* enum group */
-    uint8_t fixed; /* 1 + its number among the ring's own, 0: none */
+    bool fixed;    /* its number is that of a file of the ring's own */
 };
 
 struct uring_io {
@@ -67,8 +68,7 @@ struct uring_io {
     uint32_t push;    /* number of the push at hand */
     uint64_t *erring; /* tags of sockets whose send failed: as many as runs, each at most once */
     unsigned n_erring;
-    int fixed[FIXED_MAX]; /* descriptors, -1: free */
-    unsigned n_fixed;     /* 0: the kernel would not take them */
+    unsigned n_fixed; /* room for such files */
     int efd;
     struct event *signalled;
 };
@@ -139,13 +139,11 @@ static struct io_uring_sqe *entry(struct udp_io *io)
 }
 
 /* Makes the entry use the ring's own file, which saves looking up and counting the descriptor. */
-static void use_fixed(const struct uring_io *u, struct io_uring_sqe *e, const struct udp_sock *s)
+static void use_fixed(const struct uring_io *u, struct io_uring_sqe *e, uint32_t slot)
 {
-    unsigned fixed = u->slot[s->_slot].fixed;
-
-    if (fixed == 0)
+    if (!u->slot[slot].fixed)
         return;
-    e->fd = (int)fixed - 1;
+    e->fd = (int)slot;
     e->flags |= IOSQE_FIXED_FILE;
 }
 
@@ -159,7 +157,7 @@ static void arm(struct udp_io *io, uint32_t slot)
         return;
     }
     io_uring_prep_recvmsg_multishot(e, u->slot[slot].sock->fd, &u->shape, 0);
-    use_fixed(u, e, u->slot[slot].sock);
+    use_fixed(u, e, slot);
     e->flags |= IOSQE_BUFFER_SELECT;
     e->buf_group = u->slot[slot].group;
     e->ioprio |= IORING_RECVSEND_POLL_FIRST; /* not while sends still borrow from buffers */
@@ -309,7 +307,7 @@ static void put_send(struct udp_io *io, unsigned i)
     } else {
         io_uring_prep_sendmsg(e, r->sock->fd, h, MSG_DONTWAIT);
     }
-    use_fixed(u, e, r->sock);
+    use_fixed(u, e, r->sock->_slot);
     e->flags |= IOSQE_CQE_SKIP_SUCCESS;
     e->user_data = (uint64_t)u->push << 32 | (uint64_t)i << 2 | KIND_SEND;
     counter_add(&io->stats.sent_pkts, r->pkts);
@@ -448,28 +446,21 @@ static int grow(struct uring_io *u)
 }
 
 /* Gives the socket to the ring, if it has room. */
-static void fix(struct uring_io *u, struct slot *slot)
+static void fix(struct uring_io *u, uint32_t at)
 {
-    for (unsigned i = 0; i < u->n_fixed; i++) {
-        if (u->fixed[i] != -1)
-            continue;
-        if (io_uring_register_files_update(&u->ring, i, &slot->sock->fd, 1) != 1)
-            return;
-        u->fixed[i] = slot->sock->fd;
-        slot->fixed = (uint8_t)(i + 1);
-        return;
-    }
+    struct slot *slot = &u->slot[at];
+
+    slot->fixed =
+        at < u->n_fixed && io_uring_register_files_update(&u->ring, at, &slot->sock->fd, 1) == 1;
 }
 
-static void unfix(struct uring_io *u, struct slot *slot)
+static void unfix(struct uring_io *u, uint32_t at)
 {
     const int none = -1;
 
-    if (slot->fixed == 0)
-        return;
-    u->fixed[slot->fixed - 1] = -1;
-    io_uring_register_files_update(&u->ring, slot->fixed - 1u, &none, 1);
-    slot->fixed = 0;
+    if (u->slot[at].fixed)
+        io_uring_register_files_update(&u->ring, at, &none, 1);
+    u->slot[at].fixed = false;
 }
 
 static int uring_watch(struct udp_io *io, struct udp_sock *s, bool shared)
@@ -483,11 +474,9 @@ static int uring_watch(struct udp_io *io, struct udp_sock *s, bool shared)
     u->first_free = slot->next_free;
     slot->sock = s;
     slot->armed = slot->erring = false;
-    slot->fixed = 0;
     slot->group = shared ? GROUP_SHARED : GROUP_SINGLE;
     s->_slot = at;
-    if (shared)
-        fix(u, slot);
+    fix(u, at);
     want_arm(io, at);
     return 0;
 }
@@ -504,7 +493,7 @@ static void uring_unwatch(struct udp_io *io, struct udp_sock *s)
         e->user_data = KIND_CANCEL;
         submit(io); /* now: fd may be another socket's soon */
     }
-    unfix(u, slot);
+    unfix(u, s->_slot);
     slot->sock = NULL;
     slot->generation++;
     slot->next_free = u->first_free;
@@ -549,6 +538,15 @@ static int make_bufs(struct udp_io *io, char why[UDP_WHY_MAX])
     return 0;
 }
 
+/* The kernel wants no more than there may be descriptors. */
+static unsigned files_max(void)
+{
+    struct rlimit l;
+
+    return getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < FIXED_MAX ? (unsigned)l.rlim_cur
+                                                                       : FIXED_MAX;
+}
+
 static int make_ring(struct udp_io *io, char why[UDP_WHY_MAX])
 {
     struct io_uring_params p = {.flags = RING_FLAGS, .cq_entries = CQ_ENTRIES};
@@ -568,8 +566,8 @@ static int make_ring(struct udp_io *io, char why[UDP_WHY_MAX])
         snprintf(why, UDP_WHY_MAX, "no eventfd for the ring: %s", strerror(-err));
         return err;
     }
-    if (io_uring_register_files_sparse(&u->ring, FIXED_MAX) == 0)
-        u->n_fixed = FIXED_MAX;
+    if (io_uring_register_files_sparse(&u->ring, files_max()) == 0)
+        u->n_fixed = files_max();
     return 0;
 }
 
@@ -579,8 +577,6 @@ static int allocate(struct udp_io *io, struct uring_io *u)
     u->shape = (struct msghdr){.msg_namelen = (sizeof(struct sockaddr_in6) + 7) & ~7u,
                                .msg_controllen = sizeof(union udp_read_control)};
     u->first_free = NO_SLOT;
-    for (unsigned i = 0; i < FIXED_MAX; i++)
-        u->fixed[i] = -1;
     u->erring = mem_calloc(io->conf.slots, sizeof(*u->erring));
     u->msg = mem_calloc(UDP_SLOT_PKTS, sizeof(*u->msg));
     u->efd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
