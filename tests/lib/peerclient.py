@@ -45,6 +45,20 @@ def relay(users, *, host="127.0.0.1", turn="", peers="allow_loopback_peers = yes
     return d
 
 
+@contextlib.contextmanager
+def media_address():
+    """An address that is not loopback's, for clients that do not look at loopback interfaces. Only in
+    a network namespace of the test's own."""
+    host = "10.77.0.1"
+    for words in ("link add media0 type veth peer name media1", f"addr add {host}/24 dev media0",
+                  "link set media0 up", "link set media1 up", "route add default dev media0"):
+        subprocess.run(["ip", *words.split()], check=True)
+    try:
+        yield host
+    finally:
+        subprocess.run(["ip", "link", "del", "media0"], check=True)
+
+
 def record(daemon, user):
     """The relay's record of an allocation of this user that ended, as {name: value}."""
     return dict(re.findall(r"(\w+)=(\S+)", daemon.wait_log(rf"allocation ended: user={user} ")))

@@ -52,6 +52,25 @@ def make_cert(folder, host="127.0.0.1"):
     return cert, key
 
 
+def make_signed_cert(folder, name):
+    """The same for a host name, signed by an authority of its own; gives the path of the authority's
+    certificate."""
+    cert, key = make_cert(folder)
+    ca, ca_key, request = (os.path.join(folder, n) for n in ("ca.pem", "ca.key", "request.pem"))
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+            "2", "-subj", "/CN=sori test authority", "-keyout", ca_key, "-out", ca)
+    openssl("req", "-new", "-key", key, "-subj", "/CN=sori test", "-addext",
+            f"subjectAltName=DNS:{name}", "-out", request)
+    openssl("x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-days",
+            "2", "-copy_extensions", "copy", "-out", cert)
+    return ca
+
+
 def metric(port, name):
     """The value of a counter or gauge (with its labels, as in the text) on the admin listener."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as r:
