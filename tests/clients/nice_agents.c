@@ -1,11 +1,12 @@
 /* Two ICE agents made of libnice (Debian's libnice-dev) that may use only their relayed candidates,
  * for tests/e2e/turn_libnice_test.py.
  *
- *     nice_agents udp|tcp|tls SERVER_HOST SERVER_PORT USER PASSWORD
+ *     nice_agents udp|tcp|tls SERVER_HOST SERVER_PORT USER PASSWORD [SECONDS]
  *
  * Both run in one GLib main loop. When each has found its way, the controlling one sends numbered
- * messages of many sizes one after the other, the other sends each back. Prints the types of both
- * ends of the selected pairs. Ends with 0 when every message came back unchanged.
+ * messages of many sizes one after the other, the other sends each back; then one every ten seconds
+ * for SECONDS more. Prints the types of both ends of the selected pairs. Ends with 0 when every
+ * message came back unchanged.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <nice/agent.h>
@@ -17,6 +18,7 @@ enum {
     COMPONENT = 1,
     MESSAGES = 200,
     STEP_BYTES = 6,
+    BEAT_S = 10,
     DEADLINE_S = 30,
 };
 
@@ -29,12 +31,12 @@ struct side {
 
 static struct side sides[2];
 static GMainLoop *loop;
-static guint sent;
+static guint sent, beats_left;
 static int result = 1;
 
 static gsize size_of(guint number)
 {
-    return 1 + number * STEP_BYTES;
+    return 1 + number % MESSAGES * STEP_BYTES;
 }
 
 static void send_next(void)
@@ -47,6 +49,13 @@ static void send_next(void)
         printf("message %u was not sent\n", sent);
         g_main_loop_quit(loop);
     }
+}
+
+static gboolean on_beat(gpointer arg)
+{
+    (void)arg;
+    send_next();
+    return G_SOURCE_REMOVE;
 }
 
 /* The controlling side gets an echo, the other what is to be echoed. */
@@ -67,6 +76,11 @@ static void on_data(NiceAgent *agent, guint stream, guint component, guint size,
     }
     if (++sent < MESSAGES) {
         send_next();
+        return;
+    }
+    if (beats_left > 0) {
+        beats_left--;
+        (void)g_timeout_add_seconds(BEAT_S, on_beat, NULL);
         return;
     }
     printf("%u messages came back\n", sent);
@@ -143,7 +157,7 @@ static gboolean start(struct side *side, NiceRelayType relay, char **argv)
 static gboolean on_deadline(gpointer arg)
 {
     (void)arg;
-    printf("not done in time: %u of %u messages\n", sent, MESSAGES);
+    printf("not done in time, after %u messages\n", sent);
     g_main_loop_quit(loop);
     return G_SOURCE_REMOVE;
 }
@@ -162,16 +176,19 @@ static void on_closed(GObject *agent, GAsyncResult *ended, gpointer arg)
 int main(int argc, char **argv)
 {
     NiceRelayType relay;
+    guint seconds;
     int left = 2;
 
-    if (argc != 6)
+    if (argc < 6)
         return 64;
+    seconds = argc > 6 ? (guint)strtoul(argv[6], NULL, 10) : 0;
+    beats_left = seconds / BEAT_S;
     relay = strcmp(argv[1], "udp") == 0   ? NICE_RELAY_TYPE_TURN_UDP
             : strcmp(argv[1], "tcp") == 0 ? NICE_RELAY_TYPE_TURN_TCP
                                           : NICE_RELAY_TYPE_TURN_TLS;
     setvbuf(stdout, NULL, _IOLBF, 0);
     loop = g_main_loop_new(NULL, FALSE);
-    (void)g_timeout_add_seconds(DEADLINE_S, on_deadline, NULL);
+    (void)g_timeout_add_seconds(DEADLINE_S + 2 * seconds, on_deadline, NULL);
     sides[0].other = &sides[1];
     sides[1].other = &sides[0];
     if (!start(&sides[0], relay, argv) || !start(&sides[1], relay, argv)) {
