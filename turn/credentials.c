@@ -271,6 +271,11 @@ struct slice credentials_server(const struct credentials *c)
     return c->server;
 }
 
+unsigned credentials_secrets(const struct credentials *c)
+{
+    return c->secrets;
+}
+
 struct slice credentials_realm(const struct credentials *c)
 {
     return c->realm;

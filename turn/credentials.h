@@ -54,6 +54,9 @@ bool credentials_judge(const struct credentials *c, struct slice username);
 /* True when nobody can be authenticated. */
 bool credentials_is_empty(const struct credentials *c);
 
+/* How many secrets there are: as many keys may have to be tried for one name. */
+unsigned credentials_secrets(const struct credentials *c);
+
 /* The realm of all its keys; lent. */
 struct slice credentials_realm(const struct credentials *c);
 

@@ -46,8 +46,9 @@ struct stun_auth_env {
  * USERNAME names and gives the key of the integrity. The session's token counts for requests
  * without one whose USERNAME is a kid.
  *
- * With a cache the nonce is checked before the user, whoever that is: only who has shown that he
- * receives at his address makes us ask, and nobody learns from the order who is known here.
+ * With a cache or more than two secrets the nonce is checked before the user, whoever that is: only
+ * who has shown that he receives at his address makes us ask, or try them all, and nobody learns
+ * from the order who is known here.
  *
  * Returns 0 and fills *out; or STUN_ERR_BAD_REQUEST, STUN_ERR_UNAUTHENTICATED, STUN_ERR_STALE_NONCE
  * for an answer without integrity (the latter two with stun_auth_challenge()); or STUN_AUTH_FAILED

@@ -476,6 +476,27 @@ static void test_nonce_is_for_one_client_and_a_while(void **state)
     assert_int_equal(fake_refresh(f, &c, 600), 0);
 }
 
+/* Each secret costs three digests: only who receives at his address makes us try many. */
+static void test_many_secrets_are_tried_for_fresh_nonces_only(void **state)
+{
+    const struct slice secrets[] = {SLICE_LIT("one"), SLICE_LIT("two"), SLICE_LIT("three")};
+    struct fake_relay *f = *state;
+
+    for (size_t n = 1; n <= ARRAY_LEN(secrets); n++) {
+        const struct credentials_spec spec = {
+            .realm = SLICE_LIT(FAKE_REALM), .secrets = secrets, .n_secrets = n};
+        struct fake_client c;
+        char err[CREDENTIALS_ERR_MAX];
+        turn_core_reload(&f->core, credentials_new(&spec, err));
+        fake_client_rest(&c, "203.0.113.7:1", "another",
+                         (f->now_us + f->core.wall_offset_us) / US_PER_S + 60, "call", "ann");
+        fake_challenge(f, &c);
+        c.nonce[NONCE_BYTES - 1] ^= 1;
+        assert_int_equal(fake_allocate(f, &c), n < 3 ? 401 : 438);
+        assert_int_equal(fake_allocate(f, &c), 401); /* with the nonce that the answer brought */
+    }
+}
+
 #define OAUTH_KEY    "HGkj32KJGiuy098sdfaqbNjOiaz71923"
 #define OAUTH_KEYS   "west:A256GCM:SEdrajMyS0pHaXV5MDk4c2RmYXFiTmpPaWF6NzE5MjM=:0:1700003000\n"
 #define OAUTH_SERVER "turn.example"
@@ -1153,6 +1174,7 @@ int main(void)
         T(test_wrong_credentials_get_401),
         T(test_expired_credential_fails_on_refresh_too),
         T(test_nonce_is_for_one_client_and_a_while),
+        T(test_many_secrets_are_tried_for_fresh_nonces_only),
         T(test_access_token_is_a_whole_session),
         T(test_accounts_of_tokens_are_their_sessions),
         T(test_key_taken_out_ends_its_sessions),
