@@ -85,6 +85,14 @@ struct slice alloc_user(const struct alloc *a)
     return slice_of(a->user, a->user_len);
 }
 
+void alloc_bytes(const struct alloc *a, uint64_t *up, uint64_t *down)
+{
+    *up = a->up_bytes;
+    *down = a->down_bytes;
+    if (a->meter)
+        tcp_meter_sums(a->meter, up, down);
+}
+
 static struct alloc *find_next(const struct alloc_table *t, const struct five_tuple *client)
 {
     struct hnode *n = htable_first(&t->_by_next, five_tuple_hash(client));

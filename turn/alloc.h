@@ -69,7 +69,7 @@ struct alloc {
     uint64_t start_us, account;
     uint64_t reported_us; /* when usage_due() gave it last, 0 = never */
     uint64_t serial;      /* 1, 2, .. in the order of alloc_add() */
-    uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer */
+    uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer; see alloc_bytes() */
     uint32_t lifetime_s;                               /* as granted last */
     bool tcp;                                          /* its relayed address is one of TCP */
     unsigned n_conns;                                  /* of conns */
@@ -115,6 +115,9 @@ void alloc_free(struct alloc *a);
 
 /* The USERNAME that made it; lent. */
 struct slice alloc_user(const struct alloc *a);
+
+/* Payload bytes so far, those of its TCP connections too. */
+void alloc_bytes(const struct alloc *a, uint64_t *up, uint64_t *down);
 
 /* The client's allocation (by the 5-tuple that it has or is moving to), or NULL. A lost one is not
  * found: who comes from there now is another client until his ticket says that he is not. */

@@ -489,10 +489,8 @@ int allocate_refresh(struct request *r, struct wr *w)
 
 void allocate_end(struct turn_core *c, struct alloc *a, const char *why, uint64_t now_us)
 {
-    if (a->meter) {
+    if (a->meter)
         tcp_meter_end(a->meter);
-        tcp_meter_sums(a->meter, &a->up_bytes, &a->down_bytes);
-    }
     if (c->ops->ended)
         c->ops->ended(c->ops_arg, a, why, now_us);
     mobility_end(c, a);

@@ -73,14 +73,14 @@ int control_decode(struct control_request *out, struct slice line, const char **
         return refuse(why, "unknown command");
     if (f[USER].kind != JSON_KIND_NONE) {
         if (!json_text(f[USER].value, &text, &scratch) || text.len > sizeof(r.user))
-            return refuse(why, "user: want a text of at most 508 bytes");
+            return refuse(why, "user: want a text of at most 763 bytes");
         r.has_user = true;
         wr_bytes(&user, text);
         r.user_len = user.len;
     }
     if (f[REALM].kind != JSON_KIND_NONE) {
         if (!json_text(f[REALM].value, &text, &scratch) || text.len > sizeof(r.realm))
-            return refuse(why, "realm: want a text of at most 128 bytes");
+            return refuse(why, "realm: want a text of at most 127 bytes");
         r.has_realm = true;
         wr_bytes(&realm, text);
         r.realm_len = realm.len;
@@ -119,8 +119,9 @@ static void put_alloc(struct wr *w, const struct turn_core *c, unsigned worker,
         [FIVE_TUPLE_DTLS] = "dtls",
     };
     struct addr shown = addr_with_port(c->shared->relays[a->pool].shown, a->relayed.port);
-    uint64_t end_us = a->timer.deadline_us;
+    uint64_t end_us = a->timer.deadline_us, up, down;
 
+    alloc_bytes(a, &up, &down);
     wr_fmt(w, "{\"allocation\":\"%u.%" PRIu64 "\",\"user\":", worker, a->serial);
     json_write_text(w, cred->user);
     wr_str(w, ",\"call\":");
@@ -138,7 +139,7 @@ static void put_alloc(struct wr *w, const struct turn_core *c, unsigned worker,
            ",\"seconds\":%" PRIu64 ",\"expires_in\":%" PRIu64 ",\"up_packets\":%" PRIu64
            ",\"up_bytes\":%" PRIu64 ",\"down_packets\":%" PRIu64 ",\"down_bytes\":%" PRIu64 "}\n",
            (now_us - a->start_us) / US_PER_S, end_us > now_us ? (end_us - now_us) / US_PER_S : 0,
-           a->up_pkts, a->up_bytes, a->down_pkts, a->down_bytes);
+           a->up_pkts, up, a->down_pkts, down);
 }
 
 void control_list(struct wr *w, const struct turn_core *c, unsigned worker,

@@ -38,7 +38,9 @@ void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum 
                   const char *why, uint64_t now_us)
 {
     struct turncred cred = {.user = alloc_user(a)};
+    uint64_t up, down;
 
+    alloc_bytes(a, &up, &down);
     turncred_parse(&cred, alloc_user(a)); /* a static name stays as it is */
     wr_str(w, why ? "allocation ended: user=" : "allocation alive: user=");
     put_user(w, cred.user, privacy);
@@ -47,8 +49,7 @@ void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum 
     wr_fmt(w,
            " transport=%s seconds=%" PRIu64 " up_packets=%" PRIu64 " up_bytes=%" PRIu64
            " down_packets=%" PRIu64 " down_bytes=%" PRIu64,
-           transport_of(a), (now_us - a->start_us) / US_PER_S, a->up_pkts, a->up_bytes,
-           a->down_pkts, a->down_bytes);
+           transport_of(a), (now_us - a->start_us) / US_PER_S, a->up_pkts, up, a->down_pkts, down);
     wr_str(w, " realm=");
     wr_bytes(w, realm);
     if (why)
@@ -66,7 +67,9 @@ void usage_json(struct wr *w, const struct alloc *a, struct slice realm, enum us
     struct turncred cred = {.user = alloc_user(a)};
     uint8_t buf[STUN_USERNAME_MAX];
     struct wr user = wr_init(buf, sizeof(buf));
+    uint64_t up, down;
 
+    alloc_bytes(a, &up, &down);
     turncred_parse(&cred, alloc_user(a)); /* a static name stays as it is */
     put_user(&user, cred.user, privacy);
     wr_fmt(w,
@@ -83,8 +86,7 @@ void usage_json(struct wr *w, const struct alloc *a, struct slice realm, enum us
            ",\"up_packets\":%" PRIu64 ",\"up_bytes\":%" PRIu64 ",\"down_packets\":%" PRIu64
            ",\"down_bytes\":%" PRIu64,
            transport_of(a), a->tcp ? "tcp" : "udp", families(a),
-           (stamp->now_us - a->start_us) / US_PER_S, a->up_pkts, a->up_bytes, a->down_pkts,
-           a->down_bytes);
+           (stamp->now_us - a->start_us) / US_PER_S, a->up_pkts, up, a->down_pkts, down);
     if (why)
         wr_fmt(w, ",\"why\":\"%s\"", why);
     wr_str(w, "}");

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "proto/json.h"
+#include "turn/tcp_meter.h"
 
 static const char *format(const char *username, enum usage_user privacy)
 {
@@ -116,6 +117,34 @@ static void test_worst_name_fits_json(void **state)
     alloc_free(a);
 }
 
+/* While it lives, too, not only at its end. */
+static void test_bytes_of_tcp_connections_count(void **state)
+{
+    static const struct throttle_rules rules;
+    struct five_tuple client = {.transport = FIVE_TUPLE_TCP};
+    struct alloc *a = alloc_new(&client, SLICE_LIT("ann"), 0);
+    const struct usage_stamp stamp = {0};
+    uint8_t text[USAGE_TEXT_MAX];
+
+    (void)state;
+    a->tcp = true;
+    a->meter = tcp_meter_new(&rules, NULL, NULL, 0);
+    tcp_meter_count(a->meter, 11, 0);
+    tcp_meter_count(a->meter, 0, 22);
+    for (unsigned i = 0; i < 2; i++) {
+        struct wr w = wr_init(text, sizeof(text));
+        char got[USAGE_TEXT_MAX];
+        if (i == 0)
+            usage_json(&w, a, SLICE_LIT("r"), USAGE_USER_PLAIN, NULL, &stamp);
+        else
+            usage_format(&w, a, SLICE_LIT("r"), USAGE_USER_PLAIN, NULL, 0);
+        slice_to_cstr(wr_done(&w), got, sizeof(got));
+        assert_non_null(strstr(got, i == 0 ? "\"up_bytes\":11," : "up_bytes=11 "));
+        assert_non_null(strstr(got, i == 0 ? "\"down_bytes\":22" : "down_bytes=22 "));
+    }
+    alloc_free(a);
+}
+
 static void count_due(void *arg, const struct alloc *a)
 {
     unsigned *times = arg;
@@ -172,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_record_has_call_user_and_amounts),
         cmocka_unit_test(test_privacy_hides_the_user),
         cmocka_unit_test(test_record_of_a_living_one_has_no_reason),
+        cmocka_unit_test(test_bytes_of_tcp_connections_count),
         cmocka_unit_test(test_each_living_one_is_due_once_an_interval),
         cmocka_unit_test(test_json_record_has_the_same_and_more),
         cmocka_unit_test(test_worst_name_fits_json),
