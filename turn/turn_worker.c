@@ -362,7 +362,9 @@ static void on_known(void *arg, uint64_t now_us)
     struct slice name = slice_of(k->name, k->len);
 
     turn_core_known(c, k->realm, name, k->failed, k->has_keys ? &k->keys : NULL, now_us);
-    for (struct held *h; (h = held_take(&c->held, k->realm, name));) {
+    struct held *h;
+    /* At most what waits now: one that must ask again waits for the next answer. */
+    for (unsigned n = c->held.n; n > 0 && (h = held_take(&c->held, k->realm, name)); n--) {
         turn_tcp_listener_again(h->link, held_message(h));
         held_free(h);
     }
