@@ -454,7 +454,7 @@ static void test_relay_credentials_are_granted_for_the_call_and_user(void **stat
     struct conf_secret was = w->conf.turn.secret;
 
     w->conf.turn.urls = (struct conf_list){turn_urls, 2};
-    w->conf.turn.secret = (struct conf_secret){secret, sizeof(secret) - 1};
+    w->conf.turn.secret = (struct conf_secret){.p = secret, .len = sizeof(secret) - 1};
     struct fake *a = join(w, "alice", "d"), *b = join(w, "bob", "d");
     dial(a, "1", CALL, "bob");
     const char *m = fake_next(a);
