@@ -15,6 +15,9 @@
 #include "turn/relay_sock.h"
 #include "turn/tcp_data_sock.h"
 
+/* Per client and turn. A message may be as short as 4 bytes: more would keep the others waiting. */
+#define READ_BYTES 16384
+
 struct turn_tcp_listener {
     struct turn_worker *w;
     struct stream_listener *sl;
@@ -194,6 +197,7 @@ int turn_tcp_listener_new(struct turn_tcp_listener **out, struct turn_worker *w,
         .tls_optional = transport == FIVE_TUPLE_TCP,
         .max_pending = FRAMING_MAX,
         .max_queue = (size_t)w->conf->client_queue_bytes,
+        .max_read = READ_BYTES,
         .handshake_us = w->conf->handshake_s * US_PER_S,
         .max_streams = (unsigned)w->conf->max_connections,
         .admit = on_admit,

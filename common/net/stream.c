@@ -289,8 +289,9 @@ static void read_input(struct stream *s)
 {
     uint8_t *buf = s->l->buf;
     size_t kept = s->in ? s->in->len : 0, got;
-    enum fill fill = s->tls ? fill_tls(s, buf + kept, STREAM_READ_BYTES, &got)
-                            : fill_tcp(s, buf + kept, STREAM_READ_BYTES, &got);
+    size_t max = s->l->conf.max_read > 0 ? s->l->conf.max_read : STREAM_READ_BYTES;
+    enum fill fill =
+        s->tls ? fill_tls(s, buf + kept, max, &got) : fill_tcp(s, buf + kept, max, &got);
     if (got > 0) {
         if (kept > 0)
             memcpy(buf, s->in->bytes, kept);

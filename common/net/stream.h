@@ -38,6 +38,8 @@ struct stream_ops {
     void (*end)(void *user, enum stream_end why);
 };
 
+#define STREAM_READ_BYTES 65536 /* a read takes no more */
+
 struct stream_conf {
     const struct stream_ops *ops;
     void *arg;             /* listener_arg */
@@ -45,6 +47,7 @@ struct stream_conf {
     bool tls_optional;     /* with tls: who does not begin with a TLS handshake is clear text */
     size_t max_pending;    /* unconsumed input kept, bytes */
     size_t max_queue;      /* unsent output kept, bytes */
+    size_t max_read;       /* input taken per stream and turn, at most the above; 0: that */
     uint64_t handshake_us; /* time for what comes before open(): TLS handshake, first byte */
     unsigned max_streams;  /* accept pauses at this many on the listener; 0 = no limit */
     /* Asked before anything is spent on a new connection; false closes it at once. May be NULL. */

@@ -7,7 +7,6 @@
 
 #include <event2/event_struct.h>
 
-#define STREAM_READ_BYTES 65536 /* per stream and turn */
 
 enum stream_state {
     STREAM_PREFACE,

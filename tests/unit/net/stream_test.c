@@ -746,6 +746,38 @@ static void test_tls_input_over_the_turn_budget_arrives_whole(void **state)
     assert_int_equal(t->got, BIG);
 }
 
+static bool is_portioned(struct server *t)
+{
+    return t->got == 5000;
+}
+
+/* Others get their turn between two portions. */
+static void test_input_is_taken_in_portions(void **state)
+{
+    static const uint8_t bytes[5000];
+    struct server *t = *state;
+    t->conf.max_read = 1000;
+    start(t);
+    t->fd = dial(t);
+    run(t, is_open);
+    assert_int_equal(send(t->fd, bytes, sizeof bytes, 0), sizeof bytes);
+    run(t, is_portioned);
+    assert_in_range(t->data_calls, 5, 6);
+}
+
+static void test_tls_input_is_taken_in_portions(void **state)
+{
+    static const uint8_t bytes[5000];
+    struct server *t = *state;
+    t->conf.max_read = 1000;
+    start(t);
+    dial_tls(t);
+    run(t, client_shakes_hands);
+    assert_int_equal(SSL_write(t->ssl, bytes, sizeof bytes), sizeof bytes);
+    run(t, is_portioned);
+    assert_in_range(t->data_calls, 5, 6);
+}
+
 static void test_tls_garbage_fails_the_handshake(void **state)
 {
     struct server *t = *state;
@@ -1067,6 +1099,7 @@ int main(void)
         PLAIN(test_unconsumed_bytes_come_back_in_front),
         PLAIN(test_more_rest_than_allowed_ends_it),
         PLAIN(test_new_ops_see_the_rest_at_once),
+        PLAIN(test_input_is_taken_in_portions),
         PLAIN(test_full_queue_refuses_and_keeps_what_it_has),
         PLAIN(test_queue_larger_than_the_socket_arrives_whole),
         PLAIN(test_last_words_survive_unread_input),
@@ -1085,6 +1118,7 @@ int main(void)
         SECURE(test_tls_goes_both_ways_and_closes_cleanly),
         SECURE(test_tls_big_queue_arrives_whole),
         SECURE(test_tls_input_over_the_turn_budget_arrives_whole),
+        SECURE(test_tls_input_is_taken_in_portions),
         SECURE(test_tls_garbage_fails_the_handshake),
         SECURE(test_tls_handshake_has_a_deadline),
         SECURE(test_tls_context_can_be_replaced_under_a_connection),
