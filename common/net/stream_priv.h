@@ -7,7 +7,6 @@
 
 #include <event2/event_struct.h>
 
-
 enum stream_state {
     STREAM_PREFACE,
     STREAM_HANDSHAKE,
