@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from soridaemon import BUILD, ROOT, Daemon, free_port, make_cert
+from soridaemon import BUILD, ROOT, Daemon, free_port, make_cert, wait_udp
 
 SOURCES = os.path.join(ROOT, "tests", "clients")
 PASSWORD = "of green gables"
@@ -117,6 +117,7 @@ def echoing_peer(*hosts):
     p = subprocess.Popen(["turnutils_peer", *listen, "-p", str(port)],
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        wait_udp(port)
         yield port
     finally:
         p.kill()

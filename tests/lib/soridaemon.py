@@ -40,6 +40,18 @@ def free_port(kind=socket.SOCK_STREAM, host="127.0.0.1"):
     raise RuntimeError("no free port")
 
 
+def wait_udp(port, timeout_s=5):
+    """Waits until somebody of this network namespace has bound this UDP port."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        for table in ("/proc/net/udp", "/proc/net/udp6"):
+            with open(table, encoding="ascii") as f:
+                if any(line.split()[1].endswith(f":{port:04X}") for line in f.readlines()[1:]):
+                    return
+        time.sleep(0.01)
+    raise AssertionError(f"nobody has bound UDP port {port}")
+
+
 def make_cert(folder, host="127.0.0.1"):
     """A self-signed ECDSA P-256 certificate; gives (certificate, key) paths."""
     cert, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
