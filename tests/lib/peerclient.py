@@ -104,7 +104,7 @@ def build_c(source, *, packages=(), libraries=()):
 def build_go(source):
     """From Debian's packages only: nothing is fetched. The cache is kept beside the other objects."""
     return _build(source, lambda src, out: ["go", "build", "-o", out, src],
-                  {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off",
+                  {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off", "GOFLAGS": "",
                    "GOCACHE": os.path.join(BUILD, "go-cache")})
 
 
