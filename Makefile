@@ -30,6 +30,17 @@ PKG_C    = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_L    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih -lunistring
 ALLL    := -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
 
+# The relay's program for the kernel is built where clang and libbpf are; elsewhere sori-turn does
+# without ([turn] offload is refused then).
+BPF_CC  := clang
+HAVE_BPF := $(shell command -v $(BPF_CC) >/dev/null && pkg-config --exists libbpf 2>/dev/null && echo yes)
+ifeq ($(HAVE_BPF),yes)
+BPF_OBJ := $(BUILD)/turn/bpf/relay.bpf.o
+PKG_L   += -Wl,--as-needed -lbpf -Wl,--no-as-needed
+$(BUILD)/turn/offload_sock.o: ALLC += -DSORI_OFFLOAD=\"$(BPF_OBJ)\"
+$(BUILD)/turn/offload_sock.o: $(BPF_OBJ)
+endif
+
 SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)
 SRC_server := $(filter-out server/main.c,$(wildcard server/*.c))
 SRC_turn   := $(filter-out turn/main.c turn/turnctl_main.c,$(wildcard turn/*.c))
@@ -61,6 +72,12 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(ALLC) $(PKG_C) -c -o $@ $<
+
+$(BUILD)/%.bpf.o: %.bpf.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  BPF $<")
+	$(Q)$(BPF_CC) -target bpf -mcpu=v2 -O2 -g -ffreestanding -Wall -Wextra -Werror -MMD -MP \
+	  -idirafter /usr/include/$(shell $(BPF_CC) -print-multiarch) -Iturn/bpf -c -o $@ $<
 
 $(LIB_common): $(call obj,$(SRC_common))
 $(LIB_server): $(call obj,$(SRC_server))
@@ -142,7 +159,7 @@ check: ## the gate: format, layers, banned calls, option tables, gcc and clang, 
 	$(Q)$(MAKE) --no-print-directory CC=gcc -j$$(nproc) all
 	@BUILD=build/gcc $(PY) tests/check.py --options
 	$(Q)cppcheck -q -j2 --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
-	  --suppress=missingIncludeSystem -I. -Icommon common server turn
+	  --suppress=missingIncludeSystem -i turn/bpf -I. -Icommon common server turn
 
 bench-signal: $(BUILD)/sori-server $(call bin,$(filter bench/load/sig%,$(BENCH))) ## signaling server against npm ws
 	@deploy/deps.sh build bench

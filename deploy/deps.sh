@@ -3,10 +3,10 @@
 # Asks for root only when something is missing. SPDX-License-Identifier: BSD-3-Clause
 set -eu
 build="gcc make pkg-config libevent-dev libssl-dev libjansson-dev libmicrohttpd-dev libinih-dev libunistring-dev liburing-dev libhiredis-dev openssl python3"
-test="libcmocka-dev python3-pytest python3-aioice python3-websockets coturn libnice-dev libre-dev golang-go golang-github-pion-dtls.v2-dev golang-github-pion-ice.v2-dev golang-github-pion-turn.v2-dev faketime haproxy redis-server chromium firefox-esr libnss3-tools nodejs iproute2 util-linux procps systemd libseccomp2"
-check="clang clang-format cppcheck git"
+test="libcmocka-dev python3-pytest python3-aioice python3-websockets coturn libnice-dev libre-dev golang-go golang-github-pion-dtls.v2-dev golang-github-pion-ice.v2-dev golang-github-pion-turn.v2-dev clang libbpf-dev faketime haproxy redis-server chromium firefox-esr libnss3-tools nodejs iproute2 util-linux procps systemd libseccomp2 ethtool bpftool"
+check="clang libbpf-dev clang-format cppcheck git"
 fuzz="clang libclang-rt-14-dev"
-bench="coturn nodejs python3-matplotlib util-linux"
+bench="clang libbpf-dev coturn nodejs python3-matplotlib util-linux"
 
 want=""
 for purpose in "$@"; do

@@ -14,6 +14,7 @@
 #include "turn/perm.h"
 #include "turn/throttle.h"
 
+struct offload_flow;
 struct tcp_meter;
 
 /* The second relayed address of a dual allocation (RFC 8656 §7.1): the same members as the first's,
@@ -61,17 +62,18 @@ struct alloc {
     struct alloc_mobile *mobile; /* owned; NULL: it has no tickets */
     uint16_t at;  /* the worker where its client's packets come in: another one after a move */
     bool moving;  /* mobile->next is where it will be; in the table by that tuple, too */
+    bool tcp;     /* its relayed address is one of TCP */
     uint32_t seq; /* of the last message passed on from there: struct guest */
     struct perm_table perms;
     struct chan_table chans;
     struct throttle throttle;
+    struct offload_flow *flows; /* the shell's: channels of it that the kernel relays */
     struct access_token *grant; /* that it is held by, owned; NULL: by other credentials */
     uint64_t start_us, account;
     uint64_t reported_us; /* when usage_due() gave it last, 0 = never */
     uint64_t serial;      /* 1, 2, .. in the order of alloc_add() */
     uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer; see alloc_bytes() */
     uint32_t lifetime_s;                               /* as granted last */
-    bool tcp;                                          /* its relayed address is one of TCP */
     unsigned n_conns;                                  /* of conns */
     struct list conns;       /* peer data connections of a TCP allocation: peer_conn.h */
     struct tcp_meter *meter; /* of a TCP allocation; a reference */

@@ -435,12 +435,20 @@ static int refresh_family(const struct request *r, uint8_t *out)
     return 0;
 }
 
+/* Ends one of two relayed addresses while the allocation lives on. */
+static void end_family(struct turn_core *c, struct alloc *a, uint8_t family)
+{
+    *(a->relayed.family == family ? &a->until_us : &a->second.until_us) = 0;
+    turn_core_offload(c, a, true);
+    release_family(c, a, family);
+    alloc_rearm(&c->allocs, a);
+}
+
 /* Ends the allocation, or one relayed address of two. */
 static void refresh_zero(struct request *r, uint8_t family)
 {
     if (family != ADDR_NONE && alloc_addresses(r->alloc) > 1) {
-        release_family(r->core, r->alloc, family);
-        alloc_rearm(&r->core->allocs, r->alloc);
+        end_family(r->core, r->alloc, family);
         return;
     }
     allocate_end(r->core, r->alloc, "released", r->now_us);
@@ -491,6 +499,7 @@ void allocate_end(struct turn_core *c, struct alloc *a, const char *why, uint64_
 {
     if (a->meter)
         tcp_meter_end(a->meter);
+    turn_core_offload(c, a, false);
     if (c->ops->ended)
         c->ops->ended(c->ops_arg, a, why, now_us);
     mobility_end(c, a);
@@ -510,6 +519,5 @@ void allocate_expire(struct turn_core *c, struct alloc *a, uint64_t now_us)
         allocate_end(c, a, "expired", now_us);
         return;
     }
-    release_family(c, a, first ? a->relayed.family : a->second.relayed.family);
-    alloc_rearm(&c->allocs, a);
+    end_family(c, a, first ? a->relayed.family : a->second.relayed.family);
 }

@@ -96,6 +96,11 @@ void chan_permit(struct chan_table *t, const struct addr *peer, uint64_t until_u
     }
 }
 
+const struct chan *chan_at(const struct chan_table *t, unsigned i)
+{
+    return i < t->_n ? &t->_v[i] : NULL;
+}
+
 const struct chan *chan_by_number(struct chan_table *t, uint16_t number, uint64_t now_us)
 {
     for (unsigned k = 0, i = t->_hit_number; k < t->_n; k++, i++) {

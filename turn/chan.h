@@ -46,6 +46,9 @@ int chan_bind(struct chan_table *t, uint16_t number, const struct addr *peer,
 /* Tells the table that peer's address (any port) has a permission until until_us. */
 void chan_permit(struct chan_table *t, const struct addr *peer, uint64_t until_us);
 
+/* The i-th binding, in no order, expired ones among them; NULL when there are not so many. */
+const struct chan *chan_at(const struct chan_table *t, unsigned i);
+
 /* The open channel of this number or to this peer: bound, and its permission alive. NULL when there
  * is none. The pointer is good until the next chan_bind() or chan_fini(). */
 const struct chan *chan_by_number(struct chan_table *t, uint16_t number, uint64_t now_us);

@@ -380,6 +380,8 @@ static enum dispatch_verdict authenticated(struct request *r, struct wr *w)
         put_error(r, code, w);
     else
         keep_route(r);
+    if (r->alloc)
+        turn_core_offload(c, r->alloc, true);
     put_counter(r, w);
     put_software(r, w);
     stun_auth_sign(w, &r->id);

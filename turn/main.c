@@ -133,6 +133,8 @@ static void log_io(const struct turn_node *n)
     const char *why, *io = turn_node_io(n, &why);
 
     log_info("turn", "datagrams move by %s%s%s%s", io, why[0] ? " (" : "", why, why[0] ? ")" : "");
+    if (turn_node_offload(n))
+        log_info("turn", "the kernel relays open channels on %s", turn_node_offload(n));
 }
 
 /* As the signal of that meaning would: only the main thread knows what to do. */

@@ -62,6 +62,7 @@ static void settle(struct turn_core *c, struct alloc *a)
 {
     leave(c, a->at, &a->tuple, a->seq);
     alloc_move_end(&c->allocs, a);
+    turn_core_offload(c, a, true);
 }
 
 /* The message is for another worker, whose guest the client is here from now on. */
@@ -139,6 +140,7 @@ bool mobility_gone(struct turn_core *c, struct alloc *a, const struct five_tuple
 {
     if (a->moving && five_tuple_eq(&a->mobile->next.tuple, gone)) {
         cancel(c, a);
+        turn_core_offload(c, a, true);
         return true;
     }
     if (a->moving) {

@@ -44,6 +44,12 @@ void portpool_open(struct portpool *p, uint16_t port, unsigned worker, bool tcp)
  * is of this moment. Any thread. */
 int portpool_worker(const struct portpool *p, uint16_t port, bool tcp);
 
+/* True when port is in the range. */
+static inline bool portpool_covers(const struct portpool *p, uint16_t port)
+{
+    return port >= p->_min && port <= p->_max;
+}
+
 /* How many are taken. Any thread; exact while no other changes the pool. */
 unsigned portpool_in_use(const struct portpool *p);
 

@@ -26,6 +26,21 @@ static bool drop(struct turn_core *c, enum turn_drop why)
     return false;
 }
 
+void relay_count(struct turn_core *c, struct alloc *a, bool up, uint64_t pkts, uint64_t bytes)
+{
+    if (up) {
+        a->up_pkts += pkts;
+        a->up_bytes += bytes;
+        counter_add(&c->metrics.up_pkts, pkts);
+        counter_add(&c->metrics.up_bytes, bytes);
+    } else {
+        a->down_pkts += pkts;
+        a->down_bytes += bytes;
+        counter_add(&c->metrics.down_pkts, pkts);
+        counter_add(&c->metrics.down_bytes, bytes);
+    }
+}
+
 bool relay_hop(struct turn_core *c, struct udp_mark in, struct udp_mark *out)
 {
     if (in.ttl == 0)
@@ -58,10 +73,7 @@ static bool to_peer(struct turn_core *c, struct alloc *a, const struct addr *pee
         return drop(c, TURN_DROP_NO_PERMISSION);
     if (!within_limits(c, a, payload.len, now_us))
         return false;
-    a->up_pkts++;
-    a->up_bytes += payload.len;
-    counter_inc(&c->metrics.up_pkts);
-    counter_add(&c->metrics.up_bytes, payload.len);
+    relay_count(c, a, true, 1, payload.len);
     *out = (struct relay_to_peer){a,    turn_shared_to_wire(c->shared, *peer), payload, false, {0},
                                   false};
     return true;
@@ -171,10 +183,7 @@ bool relay_from_peer(struct turn_core *c, struct alloc *a, const struct addr *pe
     out->payload = payload;
     out->mark = (struct udp_mark){0};
     out->copy = false;
-    a->down_pkts++;
-    a->down_bytes += payload.len;
-    counter_inc(&c->metrics.down_pkts);
-    counter_add(&c->metrics.down_bytes, payload.len);
+    relay_count(c, a, false, 1, payload.len);
     return true;
 }
 

@@ -27,6 +27,9 @@ struct relay_to_client {
     bool copy; /* as above */
 };
 
+/* Counts what has been relayed for a: up = to peers, else to its client. */
+void relay_count(struct turn_core *c, struct alloc *a, bool up, uint64_t pkts, uint64_t bytes);
+
 /* Gives what a datagram that came with mark `in` goes on with: DSCP and ECN as they were, one hop
  * less (RFC 8656 §14); the system's defaults when `in` is not known. The functions below leave it
  * at those: call it when they have said true. False: it has no hop left, dropped and counted. */

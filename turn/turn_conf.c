@@ -94,6 +94,12 @@ static const struct conf_opt table[] = {
     OPT("turn", "io", CONF_ENUM, io, "auto", 0, 0, NULL, "auto|epoll|io_uring",
         "How datagrams move: io_uring (Linux 6.1 or newer, where containers allow it), or epoll "
         "with recvmmsg and sendmmsg. auto = io_uring where it can be had; the log says which."),
+    OPT("turn", "offload", CONF_ENUM, offload, "off", 0, 0, NULL, "off|tc",
+        "tc = a program in the kernel relays the open channels of IPv4 clients over UDP, without "
+        "this process; the rest goes as before. Needs CAP_BPF and CAP_NET_ADMIN, is not started "
+        "without, and goes past the machine's packet filter: read docs/OPERATIONS.md first."),
+    OPT("turn", "offload_channels", CONF_UINT, offload_channels, "65536", 1, 4194304, NULL, NULL,
+        "Channels that the kernel relays at once, some 250 bytes each; further ones go as before."),
     OPT("turn", "ip_headers", CONF_ENUM, ip_headers, "default", 0, 0, NULL, "default|copy",
         "IP headers of what is relayed between UDP and UDP (RFC 8656 §14): default = DSCP 0, no "
         "ECN, "

@@ -14,6 +14,7 @@
 /* Where records of use go in Redis: nowhere, to a channel, to a stream. */
 enum turn_redis_usage { TURN_REDIS_USAGE_OFF, TURN_REDIS_USAGE_PUBLISH, TURN_REDIS_USAGE_STREAM };
 
+enum turn_offload { TURN_OFFLOAD_OFF, TURN_OFFLOAD_TC };
 enum turn_ip_headers { TURN_IP_HEADERS_DEFAULT, TURN_IP_HEADERS_COPY };
 enum turn_channel_range { TURN_CHANNELS_LENIENT, TURN_CHANNELS_STRICT };
 
@@ -51,7 +52,8 @@ struct turn_conf {
     uint64_t min_port, max_port, threads;
     unsigned channel_range;
     uint64_t default_lifetime_s, max_lifetime_s, udp_buffer_bytes, coalesce_us;
-    unsigned io, ip_headers;
+    unsigned io, ip_headers, offload;
+    uint64_t offload_channels;
     struct conf_secret secret, previous_secret, users, access_keys;
     char *server;
     struct conf_secrets more_secrets;

@@ -95,6 +95,12 @@ void turn_core_known(struct turn_core *c, unsigned realm, struct slice name, boo
         key_cache_answer(c->keys, realm, name, keys, now_us);
 }
 
+void turn_core_offload(const struct turn_core *c, struct alloc *a, bool alive)
+{
+    if (c->ops->offload)
+        c->ops->offload(c->ops_arg, a, alive);
+}
+
 void turn_core_client_gone(struct turn_core *c, const struct five_tuple *client, uint64_t now_us)
 {
     struct alloc *a = alloc_find(&c->allocs, client);

@@ -33,6 +33,9 @@ struct relay_ops {
     void (*left)(void *arg, unsigned worker, const struct five_tuple *tuple, uint32_t seq);
     /* Told when an allocation ends, before it is gone: usage records. May be NULL. */
     void (*ended)(void *arg, const struct alloc *a, const char *why, uint64_t now_us);
+    /* Told when what a's channels may carry has changed, by a request, a move or time, and when it
+     * ends (alive: false), before its record is written. May be NULL. */
+    void (*offload)(void *arg, struct alloc *a, bool alive);
     /* Asks elsewhere for a user's keys: turn_core_known() is called with the answer later. Returns
      * 0, or -EAGAIN when nobody can be asked now. NULL: there is nobody. */
     int (*look_up)(void *arg, unsigned realm, struct slice name);
@@ -88,6 +91,9 @@ int turn_core_expect_users(struct turn_core *c, const struct key_cache_conf *con
  * be asked. The requests of streams that waited for it are taken by held_take() afterwards. */
 void turn_core_known(struct turn_core *c, unsigned realm, struct slice name, bool failed,
                      const struct known_keys *keys, uint64_t now_us);
+
+/* Calls relay_ops.offload. */
+void turn_core_offload(const struct turn_core *c, struct alloc *a, bool alive);
 
 /* The client's connection is gone: ends its allocation, unless it may come by another (mobility.h).
  */

@@ -28,6 +28,7 @@ struct turn_node {
     unsigned n_workers, n_started;
     struct counter draining; /* 0 or 1; main thread */
     struct turn_redis_link *redis;
+    struct offload *offload; /* NULL: off */
 };
 
 static bool is_wildcard(const struct addr *a)
@@ -352,13 +353,13 @@ static int make_worker(struct turn_node *n, const struct turn_conf *c, struct me
 
     if (!creds)
         return -EINVAL;
-    w = turn_worker_new(n->n_workers, c, &n->shared, creds, n->redis, err);
+    w = turn_worker_new(n->n_workers, c, &n->shared, creds, n->redis, n->offload, err);
     if (!w)
         return -EINVAL;
     w->all = n->workers;
     n->workers[n->n_workers++] = w;
     if (turn_metrics_register(m, &w->core.metrics) == 0 &&
-        register_udp(m, udp_io_stats(w->io)) == 0 &&
+        register_udp(m, udp_io_stats(w->io)) == 0 && offload_register(m, &w->offload) == 0 &&
         metrics_add_histogram(m, "sori_turn_loop_busy_seconds", "",
                               "Time that a turn of a worker's loop took", &w->busy) == 0)
         return 0;
@@ -381,6 +382,8 @@ struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m,
     n->redis = redis;
     n->workers = mem_calloc(threads, sizeof(struct turn_worker *));
     if (!n->workers || make_shared(n, conf, err) != 0)
+        goto fail;
+    if (conf->offload == TURN_OFFLOAD_TC && !(n->offload = offload_new(conf, err)))
         goto fail;
     for (unsigned i = 0; i < threads; i++) {
         if (make_worker(n, conf, m, err) != 0)
@@ -489,6 +492,7 @@ void turn_node_free(struct turn_node *n)
     settle(n);
     for (unsigned i = 0; i < n->n_workers; i++)
         turn_worker_free(n->workers[i]);
+    offload_free(n->offload);
     mem_free(n->workers);
     quota_free(n->shared.quota);
     reserve_free(n->shared.reserve);
@@ -521,6 +525,11 @@ const char *turn_node_io(const struct turn_node *n, const char **why)
 {
     *why = n->workers[0]->io_why;
     return udp_io_backend(n->workers[0]->io);
+}
+
+const char *turn_node_offload(const struct turn_node *n)
+{
+    return n->offload ? offload_devices(n->offload) : NULL;
 }
 
 struct turn_worker *turn_node_worker(const struct turn_node *n, unsigned i)

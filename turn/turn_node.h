@@ -35,6 +35,9 @@ void turn_node_free(struct turn_node *n);
  * wished for or left open, and is empty else. Lent. */
 const char *turn_node_io(const struct turn_node *n, const char **why);
 
+/* The devices on which the kernel relays open channels, NULL when it does not. Lent. */
+const char *turn_node_offload(const struct turn_node *n);
+
 /* How many workers it has, each of them, and what they share; lent. */
 unsigned turn_node_threads(const struct turn_node *n);
 struct turn_worker *turn_node_worker(const struct turn_node *n, unsigned i);

@@ -144,6 +144,13 @@ static void on_left(void *arg, unsigned worker, const struct five_tuple *tuple, 
     forward_left(arg, worker, tuple, seq);
 }
 
+static void on_offload(void *arg, struct alloc *a, bool alive)
+{
+    struct turn_worker *w = arg;
+
+    offload_update(&w->offload, a, alive);
+}
+
 static const struct relay_ops ops = {
     .open = on_open,
     .close = on_close,
@@ -152,6 +159,7 @@ static const struct relay_ops ops = {
     .tell = on_tell,
     .left = on_left,
     .ended = on_ended,
+    .offload = on_offload,
     .look_up = on_look_up,
 };
 
@@ -253,7 +261,8 @@ static int open_io(struct turn_worker *w, char err[CONF_ERR_MAX])
 
 struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
                                     struct turn_shared *shared, struct credentials *creds,
-                                    struct turn_redis_link *redis, char err[CONF_ERR_MAX])
+                                    struct turn_redis_link *redis, struct offload *offload,
+                                    char err[CONF_ERR_MAX])
 {
     struct turn_worker *w = mem_zalloc(sizeof(*w));
 
@@ -272,6 +281,8 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
     if (turn_core_init(&w->core, shared, creds, &ops, w, worker_now(w->loop)) != 0)
         goto fail;
     w->core.worker = index;
+    if (offload_worker_init(&w->offload, offload, w) != 0)
+        goto fail;
     if (htable_init(&w->data_conns, 1) != 0)
         goto fail;
     if (conf->tcp_allocations) {
@@ -305,6 +316,7 @@ void turn_worker_free(struct turn_worker *w)
     tcp_data_sock_end_all(w);
     if (w->loop)
         turn_core_fini(&w->core, worker_now(w->loop));
+    offload_worker_fini(&w->offload);
     for (size_t i = 0; i < w->n_udp; i++)
         turn_udp_listener_free(w->udp[i]);
     tls_ctx_free(w->tls);

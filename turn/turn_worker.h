@@ -5,6 +5,7 @@
 
 #include "net/udp.h"
 #include "net/worker.h"
+#include "turn/offload.h"
 #include "turn/relay.h"
 #include "turn/turn_conf.h"
 #include "turn/usage.h"
@@ -38,17 +39,20 @@ struct turn_worker {
     struct turn_redis_link *redis; /* lent; NULL: none */
     uint64_t boot, records;        /* see struct usage_stamp; records of this worker so far */
     struct wtimer tick, report;
+    struct offload_worker offload;
     /* By listener number: UDP first, then TCP, then TLS. */
     struct turn_udp_listener *udp[TURN_LISTEN_MAX];
     struct turn_tcp_listener *tcp[2 * TURN_LISTEN_MAX];
     size_t n_udp, n_tcp;
 };
 
-/* Makes a worker with all its listeners open, not running yet. conf and shared outlive it; takes
- * creds in any case. NULL with err (CONF_ERR_MAX bytes) saying what could not be opened. */
+/* Makes a worker with all its listeners open, not running yet. conf, shared and offload (NULL: off)
+ * outlive it; takes creds in any case. NULL with err (CONF_ERR_MAX bytes) saying what could not be
+ * opened. */
 struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
                                     struct turn_shared *shared, struct credentials *creds,
-                                    struct turn_redis_link *redis, char err[CONF_ERR_MAX]);
+                                    struct turn_redis_link *redis, struct offload *offload,
+                                    char err[CONF_ERR_MAX]);
 
 /* Ends everything. The thread must have been joined. NULL is allowed. */
 void turn_worker_free(struct turn_worker *w);
