@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """make bench-turn: what relayed packets and requests cost sori-turn, and Debian's coturn beside it.
 
-    bench/turn.py [--quick] [audio100 audio500 audio2000 burst8 burst16 tcp tls requests: only these]
+    bench/turn.py [--quick] [audio100 audio500 audio2000 burst8 burst16 tcp tls requests offload: only these]
 
 The servers run in one network namespace of their own, with one relay thread each, pinned to one
 core, and take the same load from bench/load/turn_* on another core, in turn; so do the bare
@@ -30,9 +30,10 @@ LOAD_CORE, SERVER_CORE = CORES[0], CORES[-1]
 ROUNDS, SECONDS = (1, 2) if QUICK else (5, int(os.environ.get("BENCH_SECONDS", "6")))
 REQUEST_ROUNDS, IDLE_ALLOCATIONS, IDLE_S = (1, 500, 2) if QUICK else (3, 10000, 10)
 USER, PASSWORD, REALM = "bench", "bench", "bench"
+SORI_TC = "sori tc"
 SORI, SORI_EPOLL, OTHER, COTURN = "sori-turn", "sori epoll", "other", "coturn"
 BARE, BARE_URING, BARE_GRO = "bare mmsg", "bare uring", "bare gro"
-PORTS = {SORI: 13478, SORI_EPOLL: 13478, OTHER: 13478, COTURN: 13480, BARE: 13479, BARE_URING: 13479,
+PORTS = {SORI: 13478, SORI_TC: 13478, SORI_EPOLL: 13478, OTHER: 13478, COTURN: 13480, BARE: 13479, BARE_URING: 13479,
          BARE_GRO: 13479}
 AUDIO = SORI, SORI_EPOLL, COTURN, BARE, BARE_URING
 RELAY_PORTS = 14000, 32767  # below those that the kernel gives to clients and peers
@@ -48,7 +49,7 @@ def certificate(folder):
          "-out", f"{folder}/cert.pem"], check=True, stderr=subprocess.DEVNULL)
 
 
-def sori_command(folder, io="auto", binary=None):
+def sori_command(folder, io="auto", binary=None, offload="off"):
     certificate(folder)
     for name, text in (("users", f"{USER}:{PASSWORD}\n"), ("turn.ini", f"""[turn]
 listen_udp = 127.0.0.1:{PORTS[SORI]}
@@ -60,6 +61,7 @@ max_port = {RELAY_PORTS[1]}
 threads = 1
 drain_timeout = 0
 io = {io}
+{f"offload = {offload}" if offload != "off" else ""}
 [tls]
 cert_file = {folder}/cert.pem
 key_file = {folder}/key.pem
@@ -101,6 +103,7 @@ COMMANDS = {
     SORI: sori_command,
     COTURN: coturn_command,
     SORI_EPOLL: lambda folder: sori_command(folder, "epoll"),
+    SORI_TC: lambda folder: sori_command(folder, offload="tc"),
     BARE: lambda folder: bare_command("turn_bare", "mmsg"),
     BARE_GRO: lambda folder: bare_command("turn_bare", "gro"),
     BARE_URING: lambda folder: bare_command("turn_bare_uring"),
@@ -215,6 +218,34 @@ def requests():
     return {k: statistics.median(n[k] for n in rounds[SORI]) for k in rounds[SORI][0]}
 
 
+def offload():
+    """The kernel's relay against the sockets', and both against no relay at all. Softirq is billed to
+    whoever sends: so CPU of the server, of it and the generator together, and of the whole machine
+    (which is the truth only where nothing else runs)."""
+    flows, pps, size = 500, 30000, 160
+    print(f"offload: {flows} flows, {pps} packets/s of {size} B, {SECONDS} s a round", flush=True)
+    ways = {"direct": (SORI, "direct"), SORI: (SORI, "udp"), SORI_TC: (SORI_TC, "udp")}
+    rounds = []
+    for i in range(ROUNDS):
+        r = {}
+        for way, (server, transport) in ways.items():
+            n = fresh(server, lambda s: generator("turn_load", s, flows, pps, SECONDS, size, 1,
+                                                  transport))
+            r[way] = [ns / 1000 / max(n["received"], 1) for ns in (
+                n["server_ns"], n["server_ns"] + n["own_ns"], n["machine_ns"])]
+            print(f"  round {i + 1}: {way:10} {r[way][0]:6.2f} us CPU a packet in the server, "
+                  f"{r[way][1]:6.2f} with the generator, {r[way][2]:6.2f} in the whole machine, "
+                  f"lost {n['lost']} of {n['sent']}", flush=True)
+        rounds.append(r)
+    for way in ways:
+        server, both, machine = ([r[way][k] for r in rounds] for k in range(3))
+        more = statistics.median(r[way][1] - r["direct"][1] for r in rounds)
+        print(f"  {way:10} median {statistics.median(server):.2f} us in the server, "
+              f"{statistics.median(both):.2f} (min {min(both):.2f}) with the generator, {more:+.2f} "
+              f"over direct; {statistics.median(machine):.2f} (min {min(machine):.2f}) in the whole "
+              "machine")
+
+
 def commit():
     p = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"],
                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
@@ -307,10 +338,27 @@ def main():
 
 
 
+def in_namespace(flags, args, mark):
+    """Runs this file again, where there is only loopback; gives the exit status."""
+    inner = shlex.join([sys.executable, os.path.abspath(__file__), *args])
+    return subprocess.run(["unshare", flags, "sh", "-c", f"ip link set lo up && exec {inner}"],
+                          env=dict(os.environ, BENCH_TURN_NETNS=mark), check=False).returncode
+
+
 if __name__ == "__main__":
-    if os.environ.get("BENCH_TURN_NETNS"):
+    mode = os.environ.get("BENCH_TURN_NETNS")
+    if mode == "root":
+        offload()
+    elif mode:
         main()
     else:
-        inner = shlex.join([sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-        os.execvpe("unshare", ["unshare", "-rn", "sh", "-c", f"ip link set lo up && exec {inner}"],
-                   dict(os.environ, BENCH_TURN_NETNS="1"))
+        code = 0
+        if not ONLY or "offload" in ONLY:
+            # bpf() is not for user namespaces: only root can measure it.
+            if os.geteuid() != 0:
+                print("offload: skipped, it needs root")
+            elif in_namespace("-n", sys.argv[1:], "root"):
+                print("offload: skipped, it does not run here")
+        if ONLY != ["offload"]:
+            code = in_namespace("-rn", sys.argv[1:], "user")
+        sys.exit(code)

@@ -2,7 +2,7 @@
  * own allocation and channel; half of the packets go up, half down.
  *
  *     turn_load SERVER_IP:PORT USER PASSWORD PID FLOWS PACKETS_PER_S SECONDS BYTES BURST
- *               udp|tcp|tls
+ *               udp|tcp|tls|direct
  *
  * BURST 1 is audio: one packet of each flow per turn, so many turns a second that the packets come
  * to the pace. BURST n is video: one flow after the other, at an even pace, sends n packets as one
@@ -11,10 +11,13 @@
  *
  * Clients over TCP and TLS write one message a time, as a browser does; they have BURST 1.
  *
+ * "direct" makes the same sockets and allocations, but clients and peers send to each other without
+ * the server: what the packets cost without a relay.
+ *
  * Prints one line: sent, received and lost packets, CPU nanoseconds of the server process (all its
- * threads, /proc/PID/task/.../schedstat) and of this generator, and the time, of the paced phase.
- * Counts are the sockets' own, not the server's. Peers are on 127.0.0.2, so the server must allow
- * loopback. SPDX-License-Identifier: BSD-3-Clause */
+ * threads, /proc/PID/task/.../schedstat) of this generator and of the whole machine (/proc/stat:
+ * ticks), and the time, of the paced phase. Counts are the sockets' own, not the server's. Peers
+ * are on 127.0.0.2, so the server must allow loopback. SPDX-License-Identifier: BSD-3-Clause */
 #include "turn_client.h"
 
 #include <netinet/in.h>
@@ -42,6 +45,9 @@ struct load {
     size_t bytes;
     struct flow *flow;
     struct end *end; /* two a flow */
+    bool direct;
+    struct sockaddr_storage *far; /* with direct, two a flow: the peer, the client */
+    socklen_t far_len;
     int epoll;
     uint64_t sent, received, late;
 };
@@ -85,7 +91,9 @@ static void send_flow(struct load *l, unsigned i, bool up)
     struct flow *f = &l->flow[i];
     struct wr w = wr_init(buf, sizeof(buf));
 
-    if (up) {
+    if (l->direct) {
+        send_burst(l, up ? f->client : f->peer, buf, l->bytes, &l->far[2 * i + !up], l->far_len);
+    } else if (up) {
         chandata_put_header(&w, CHANNEL, l->bytes);
         if (l->server.transport != OVER_UDP) {
             w.len += l->bytes;
@@ -139,6 +147,21 @@ static uint64_t own_cpu_ns(void)
            (uint64_t)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) * 1000u;
 }
 
+/* Of all cores together: everything but idling and waiting for discs. */
+static uint64_t machine_cpu_ns(void)
+{
+    enum { IDLE = 3, IOWAIT, STEAL = 7, FIELDS };
+    unsigned long long v, ticks = 0;
+    FILE *f = fopen("/proc/stat", "re");
+
+    if (!f || fscanf(f, "cpu") == EOF)
+        die("no /proc/stat");
+    for (int i = 0; i < FIELDS && fscanf(f, "%llu", &v) == 1; i++)
+        ticks += i == IDLE || i == IOWAIT || i == STEAL ? 0 : v;
+    fclose(f);
+    return ticks * 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
+}
+
 /* Sleeps by the clock, not on the sockets: on loopback whoever sends is billed for waking up who
  * waits, which is work of no server whose clients are behind a network. */
 static void nap(uint64_t us)
@@ -183,7 +206,7 @@ static void parse(struct load *l, int argc, char **argv)
 {
     if (argc != 11)
         die("want SERVER_IP:PORT USER PASSWORD PID FLOWS PACKETS_PER_S SECONDS BYTES BURST "
-            "udp|tcp|tls");
+            "udp|tcp|tls|direct");
     server_init(&l->server, argv[1], argv[2], argv[3], argv[4]);
     l->flows = (unsigned)strtoul(argv[5], NULL, 10);
     l->pps = (unsigned)strtoul(argv[6], NULL, 10);
@@ -193,6 +216,7 @@ static void parse(struct load *l, int argc, char **argv)
     l->server.transport = strcmp(argv[10], "tls") == 0   ? OVER_TLS
                           : strcmp(argv[10], "tcp") == 0 ? OVER_TCP
                                                          : OVER_UDP;
+    l->direct = strcmp(argv[10], "direct") == 0;
     bool stream = l->server.transport != OVER_UDP;
     if (stream && (l->burst != 1 || chandata_pad(l->bytes) != 0))
         die("streams carry one packet of a multiple of 4 bytes a time");
@@ -209,25 +233,32 @@ int main(int argc, char **argv)
     l.epoll = epoll_create1(EPOLL_CLOEXEC);
     l.flow = mem_calloc(l.flows, sizeof(*l.flow));
     l.end = mem_calloc(2 * (size_t)l.flows, sizeof(*l.end));
-    if (l.epoll == -1 || !l.flow || !l.end)
+    l.far = mem_calloc(2 * (size_t)l.flows, sizeof(*l.far));
+    if (l.epoll == -1 || !l.flow || !l.end || !l.far)
         die("out of memory");
     for (unsigned i = 0; i < l.flows; i++) {
         struct flow *f = &l.flow[i];
         open_flow(&l.server, f);
-        l.end[2 * i] = (struct end){.fd = f->client,
-                                    .stream = l.server.transport != OVER_UDP,
-                                    .tls = f->tls,
-                                    .packet_bytes = l.bytes + CHANDATA_HEADER_BYTES};
+        l.end[2 * i] =
+            (struct end){.fd = f->client,
+                         .stream = l.server.transport != OVER_UDP,
+                         .tls = f->tls,
+                         .packet_bytes = l.bytes + (l.direct ? 0 : CHANDATA_HEADER_BYTES)};
+        struct addr peer = udp_local(f->peer), client = udp_local(f->client);
+        l.far_len = addr_to_sockaddr(&peer, &l.far[2 * i]);
+        addr_to_sockaddr(&client, &l.far[2 * i + 1]);
         l.end[2 * i + 1] = (struct end){.fd = f->peer, .packet_bytes = l.bytes};
         watch(&l, &l.end[2 * i]);
         watch(&l, &l.end[2 * i + 1]);
     }
     uint64_t server = server_cpu_ns(&l.server), own = own_cpu_ns();
+    uint64_t machine = machine_cpu_ns();
     uint64_t took = run(&l);
     server = server_cpu_ns(&l.server) - server;
     own = own_cpu_ns() - own;
+    machine = machine_cpu_ns() - machine;
     printf("sent=%" PRIu64 " received=%" PRIu64 " lost=%" PRIu64 " server_ns=%" PRIu64
-           " own_ns=%" PRIu64 " late=%" PRIu64 " took_us=%" PRIu64 "\n",
-           l.sent, l.received, l.sent - l.received, server, own, l.late, took);
+           " own_ns=%" PRIu64 " machine_ns=%" PRIu64 " late=%" PRIu64 " took_us=%" PRIu64 "\n",
+           l.sent, l.received, l.sent - l.received, server, own, machine, l.late, took);
     return 0;
 }
