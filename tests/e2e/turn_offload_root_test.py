@@ -4,6 +4,7 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -546,31 +547,86 @@ while True:
 """
 
 
+def run_all(commands, prefix=()):
+    for command in commands:
+        subprocess.run([*prefix, *command.split()], check=True)
+
+
+def other_namespace(stack):
+    """Another network namespace; gives its process and the words that run a command there."""
+    other = stack.enter_context(subprocess.Popen(["unshare", "-n", "sleep", "60"]))
+    stack.callback(other.kill)
+    mine = os.readlink("/proc/self/ns/net")
+    wait_until(lambda: os.readlink(f"/proc/{other.pid}/ns/net") != mine)
+    inside = ["nsenter", f"--net=/proc/{other.pid}/ns/net"]
+    run_all(["ip link set lo up"], inside)
+    return other, inside
+
+
+def add_veth(stack, other, inside, name, net):
+    """A pair of devices, name0 here and name1 there, with .1 and .2 of net."""
+    run_all([f"ip link add {name}0 type veth peer name {name}1 netns {other.pid}",
+             f"ip addr add {net}.1/24 dev {name}0", f"ip link set {name}0 up"])
+    stack.callback(lambda: subprocess.run(["ip", "link", "del", f"{name}0"], check=False))
+    run_all([f"ip addr add {net}.2/24 dev {name}1", f"ip link set {name}1 up"], inside)
+
+
+def add_echo(stack, inside, host, port):
+    echo = stack.enter_context(subprocess.Popen(
+        [*inside, sys.executable, "-c", ECHO, host, str(port)], stdout=subprocess.PIPE))
+    stack.callback(echo.kill)
+    assert echo.stdout.readline() == b"ready\n"
+
+
+def sent_by(device):
+    shown = subprocess.run(["ip", "-j", "-s", "link", "show"], check=True,
+                           stdout=subprocess.PIPE).stdout
+    return next(d for d in json.loads(shown) if d["ifname"] == device)["stats64"]["tx"]["packets"]
+
+
+def test_routes_are_followed():
+    """The way to the peer changes to another device: the channel's packets take it, too."""
+    with contextlib.ExitStack() as stack:
+        other, inside = other_namespace(stack)
+        add_veth(stack, other, inside, "v", "10.9.0")
+        add_veth(stack, other, inside, "w", "10.8.0")
+        run_all(["ip addr add 10.7.0.1/32 dev lo"], inside)
+        run_all(["ip route add 10.7.0.1 via 10.9.0.2"])
+        add_echo(stack, inside, "10.7.0.1", 7777)
+        d = stack.enter_context(relay(extra="relay_addresses = 10.9.0.1",
+                                      limits="[peers]\nallow_private_peers = yes"))
+        c = stack.enter_context(client(d))
+        assert c.bind_channel(CHANNEL, "10.7.0.1", 7777) == 0
+
+        def echoes(n):
+            for _ in range(n):
+                c.send_channel(CHANNEL, b"abc")
+                assert c.sock.recv(2048)[4:] == b"cba"
+
+        echoes(1)
+        before, by_v = received(d), sent_by("v0")
+        echoes(20)
+        assert sent_by("v0") >= by_v + 20
+        run_all(["ip route replace 10.7.0.1 via 10.8.0.2"])
+        by_w = sent_by("w0")
+        wait_until(lambda: echoes(1) or sent_by("w0") >= by_w + 10)
+        by_v, by_w = sent_by("v0"), sent_by("w0")
+        echoes(20)
+        assert sent_by("w0") >= by_w + 20 and sent_by("v0") < by_v + 20
+        assert received(d) == before
+
+
 @pytest.mark.parametrize("offload_checksums", [True, False])
 def test_between_devices(offload_checksums):
     """Client here, peer in another namespace behind a veth: in by lo, out by the veth, and back;
     with checksums that the sender leaves to the device, and without."""
     with contextlib.ExitStack() as stack:
-        other = stack.enter_context(subprocess.Popen(["unshare", "-n", "sleep", "60"]))
-        stack.callback(other.kill)
-        mine = subprocess.run(["readlink", "/proc/self/ns/net"], stdout=subprocess.PIPE, check=True)
-        wait_until(lambda: subprocess.run(["readlink", f"/proc/{other.pid}/ns/net"], check=False,
-                                          stdout=subprocess.PIPE).stdout not in (mine.stdout, b""))
-        inside = ["nsenter", f"--net=/proc/{other.pid}/ns/net"]
-        for command in (f"ip link add v0 type veth peer name v1 netns {other.pid}",
-                        "ip addr add 10.9.0.1/24 dev v0", "ip link set v0 up"):
-            subprocess.run(command.split(), check=True)
-        stack.callback(lambda: subprocess.run(["ip", "link", "del", "v0"], check=False))
-        for command in ("ip addr add 10.9.0.2/24 dev v1", "ip link set v1 up",
-                        "ip link set lo up"):
-            subprocess.run(inside + command.split(), check=True)
+        other, inside = other_namespace(stack)
+        add_veth(stack, other, inside, "v", "10.9.0")
         if not offload_checksums:
-            subprocess.run(["ethtool", "-K", "v0", "tx", "off"], check=False)
-            subprocess.run(inside + ["ethtool", "-K", "v1", "tx", "off"], check=False)
-        echo = stack.enter_context(subprocess.Popen(
-            [*inside, sys.executable, "-c", ECHO, "10.9.0.2", "7777"], stdout=subprocess.PIPE))
-        stack.callback(echo.kill)
-        assert echo.stdout.readline() == b"ready\n"
+            run_all(["ethtool -K v0 tx off"])
+            run_all(["ethtool -K v1 tx off"], inside)
+        add_echo(stack, inside, "10.9.0.2", 7777)
         d = stack.enter_context(relay(extra="relay_addresses = 10.9.0.1",
                                       limits="[peers]\nallow_private_peers = yes"))
         c = stack.enter_context(client(d))
