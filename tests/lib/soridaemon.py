@@ -8,6 +8,7 @@ SORI_BUILD names the folder of the binaries (build/gcc). A daemon that does not 
 itself, does not stop in time, exits with an error or prints a sanitizer's report fails the test.
 SPDX-License-Identifier: BSD-3-Clause
 """
+import itertools
 import os
 import re
 import shutil
@@ -24,19 +25,26 @@ BUILD = os.path.join(ROOT, os.environ.get("SORI_BUILD", "build/gcc"))
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:)")
 
 
+# Below what the kernel gives to clients (32768 and up) and what relays use: a port that was handed
+# out is nobody else's until its daemon has it. Each is handed out once.
+_ports = itertools.cycle(range(20000, 32000))
+for _ in range(os.getpid() * 7 % 12000):
+    next(_ports)
+
+
 def free_port(kind=socket.SOCK_STREAM, host="127.0.0.1"):
     """A port that nobody uses now, for both UDP and TCP."""
-    for _ in range(100):
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as a:
-            a.bind((host, 0))
-            port = a.getsockname()[1]
-            other = socket.SOCK_DGRAM if kind == socket.SOCK_STREAM else socket.SOCK_STREAM
-            try:
-                with socket.socket(a.family, other) as b:
-                    b.bind((host, port))
-                return port
-            except OSError:
-                continue
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for _ in range(1000):
+        port = next(_ports)
+        try:
+            with socket.socket(family, kind) as a, socket.socket(
+                    family, socket.SOCK_DGRAM if kind == socket.SOCK_STREAM else socket.SOCK_STREAM) as b:
+                a.bind((host, port))
+                b.bind((host, port))
+            return port
+        except OSError:
+            continue
     raise RuntimeError("no free port")
 
 
