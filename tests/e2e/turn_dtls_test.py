@@ -12,6 +12,7 @@ import pytest
 
 from soridaemon import Daemon, free_port, make_cert, metric
 from turnclient import REALM, parse
+from udp_peer import peer  # noqa: F401 (a fixture)
 
 USER, PASSWORD = "ann", "of green gables"
 
@@ -161,16 +162,6 @@ def begin(s, **more):
 def relay():
     with Relay() as r:
         yield r
-
-
-@pytest.fixture(scope="module")
-def peer():
-    port = free_port()
-    p = subprocess.Popen(["turnutils_peer", "-L", "127.0.0.1", "-p", str(port)],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield port
-    p.kill()
-    p.wait()
 
 
 MODES = {"channels": [], "one_port": ["-c"], "send_data": ["-c", "-s"], "large": ["-c", "-l", "1400"],

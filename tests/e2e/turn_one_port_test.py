@@ -11,6 +11,7 @@ import pytest
 
 from soridaemon import Daemon, free_port, make_cert, run_to_exit
 from turnclient import TurnClient
+from udp_peer import peer  # noqa: F401 (a fixture)
 
 SECRET = "a secret of the test"
 USER, PASSWORD = "ann", "of green gables"
@@ -48,16 +49,6 @@ def port():
     make_cert(d.folder)
     with d:
         yield port
-
-
-@pytest.fixture(scope="module")
-def peer():
-    port = free_port()
-    p = subprocess.Popen(["turnutils_peer", "-L", "127.0.0.1", "-p", str(port)],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield port
-    p.kill()
-    p.wait()
 
 
 def binding(tid):

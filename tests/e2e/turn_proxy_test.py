@@ -13,6 +13,7 @@ import pytest
 
 from soridaemon import Daemon, free_port, make_cert, metric
 from turnclient import TurnClient, parse, unxor
+from udp_peer import peer  # noqa: F401 (a fixture)
 
 USER, PASSWORD = "ann", "of green gables"
 PROXY = "127.0.0.77"
@@ -94,16 +95,6 @@ def relay():
         yield r
         p.terminate()
         p.wait()
-
-
-@pytest.fixture(scope="module")
-def peer():
-    port = free_port()
-    p = subprocess.Popen(["turnutils_peer", "-L", "127.0.0.1", "-p", str(port)],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield port
-    p.kill()
-    p.wait()
 
 
 def wait_for_port(port):
