@@ -44,6 +44,7 @@ endif
 SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)
 SRC_server := $(filter-out server/main.c,$(wildcard server/*.c))
 SRC_turn   := $(filter-out turn/main.c turn/turnctl_main.c,$(wildcard turn/*.c))
+SRC_sfu    := $(filter-out sfu/main.c sfu/sfuctl_main.c,$(wildcard sfu/*.c))
 TESTS      := $(wildcard tests/unit/*/*_test.c)
 FUZZ       := $(wildcard tests/fuzz/fuzz_*.c)
 BENCH      := $(wildcard bench/micro/*.c bench/load/*.c)
@@ -53,7 +54,10 @@ bin         = $(patsubst %.c,$(BUILD)/%,$(1))
 LIB_common := $(BUILD)/libcommon.a
 LIB_server := $(BUILD)/libserver.a
 LIB_turn   := $(BUILD)/libturn.a
-DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-turn $(BUILD)/sori-turnctl
+LIB_sfu    := $(BUILD)/libsfu.a
+DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
+              $(patsubst sfu/main.c,$(BUILD)/sori-sfu,$(wildcard sfu/main.c)) \
+              $(patsubst sfu/sfuctl_main.c,$(BUILD)/sori-sfuctl,$(wildcard sfu/sfuctl_main.c))
 WEB        := $(wildcard server/web/*)
 
 .DELETE_ON_ERROR:
@@ -82,7 +86,8 @@ $(BUILD)/%.bpf.o: %.bpf.c
 $(LIB_common): $(call obj,$(SRC_common))
 $(LIB_server): $(call obj,$(SRC_server))
 $(LIB_turn):   $(call obj,$(SRC_turn))
-$(LIB_common) $(LIB_server) $(LIB_turn):
+$(LIB_sfu):    $(call obj,$(SRC_sfu))
+$(LIB_common) $(LIB_server) $(LIB_turn) $(LIB_sfu):
 	$(Q)rm -f $@ && ar rcs $@ $^
 
 # The page is compiled into sori-server with .incbin.
@@ -92,6 +97,13 @@ $(BUILD)/sori-turnctl: $(BUILD)/turn/turnctl_main.o $(LIB_turn) $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
 
+$(BUILD)/sori-sfuctl: $(BUILD)/sfu/sfuctl_main.o $(LIB_sfu) $(LIB_common)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+
+# Data channels (usrsctp) and the second SRTP back end (libsrtp2) are the SFU's only.
+SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null) -lm
+$(BUILD)/sori-sfu: PKG_L += $(SFU_L)
 $(BUILD)/sori-%: $(BUILD)/%/main.o $(BUILD)/lib%.a $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
@@ -100,15 +112,17 @@ $(BUILD)/tests/unit/server/%: $(BUILD)/tests/unit/server/%.o $(LIB_server) $(LIB
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
 $(BUILD)/tests/unit/turn/%: $(BUILD)/tests/unit/turn/%.o $(LIB_turn) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
+$(BUILD)/tests/unit/sfu/%: $(BUILD)/tests/unit/sfu/%.o $(LIB_sfu) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) -lcmocka
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
-$(BUILD)/tests/sim/%: $(BUILD)/tests/sim/%.o $(LIB_server) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
-$(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_server) $(LIB_turn) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+$(BUILD)/tests/sim/%: $(BUILD)/tests/sim/%.o $(LIB_server) $(LIB_sfu) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
 # Fuzz targets with the replay driver: run the corpus under any compiler and sanitizer.
-$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
 
 TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS))
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
@@ -145,8 +159,8 @@ fuzz-smoke: ## coverage-guided fuzzing with libFuzzer: make fuzz-smoke FUZZ_SECO
 	@BUILD=build/fuzz tests/fuzz/smoke.sh $(FUZZ_SECONDS)
 .PHONY: fuzz-bins
 fuzz-bins: $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/lf_%,$(FUZZ))
-$(BUILD)/tests/fuzz/lf_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB_server) $(LIB_turn) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -fsanitize=fuzzer -o $@ $^ $(PKG_L)
+$(BUILD)/tests/fuzz/lf_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -fsanitize=fuzzer -o $@ $^ $(PKG_L) $(SFU_L)
 
 C_FILES := $(wildcard */*.[ch] */*/*.[ch] */*/*/*.[ch])
 format: ## lay out all C files with clang-format
@@ -159,7 +173,7 @@ check: ## the gate: format, layers, banned calls, option tables, gcc and clang, 
 	$(Q)$(MAKE) --no-print-directory CC=gcc -j$$(nproc) all
 	@BUILD=build/gcc $(PY) tests/check.py --options
 	$(Q)cppcheck -q -j2 --std=c11 --error-exitcode=1 --enable=warning,portability --inline-suppr \
-	  --suppress=missingIncludeSystem -i turn/bpf -I. -Icommon common server turn
+	  --suppress=missingIncludeSystem -i turn/bpf -I. -Icommon common server turn sfu
 
 bench-signal: $(BUILD)/sori-server $(call bin,$(filter bench/load/sig%,$(BENCH))) ## signaling server against npm ws
 	@deploy/deps.sh build bench
