@@ -16,12 +16,14 @@
 EMBED(web_index_html, "index.html");
 EMBED(web_style_css, "style.css");
 EMBED(web_sori_js, "sori.js");
+EMBED(web_sori_base_js, "sori_base.js");
+EMBED(web_sori_quality_js, "sori_quality.js");
 EMBED(web_app_js, "app.js");
 
 const struct web_file *web_file_find(struct slice path)
 {
     static const char js[] = "text/javascript; charset=utf-8";
-    static struct web_file found[4];
+    static struct web_file found[6];
     const struct {
         const char *path, *type;
         const uint8_t *begin, *end;
@@ -29,6 +31,8 @@ const struct web_file *web_file_find(struct slice path)
         {"/", "text/html; charset=utf-8", web_index_html_begin, web_index_html_end},
         {"/style.css", "text/css; charset=utf-8", web_style_css_begin, web_style_css_end},
         {"/sori.js", js, web_sori_js_begin, web_sori_js_end},
+        {"/sori_base.js", js, web_sori_base_js_begin, web_sori_base_js_end},
+        {"/sori_quality.js", js, web_sori_quality_js_begin, web_sori_quality_js_end},
         {"/app.js", js, web_app_js_begin, web_app_js_end},
     };
 

@@ -10,11 +10,18 @@
  *
  * The wire protocol is docs/SIGNALING.md. Three parts, from the bottom: Link is one session over
  * many sockets (seq, ack, resume, §2, §3, §6); Call is one call and its RTCPeerConnection (§5);
- * Sori joins them and listens to the browser. No dependencies; Chromium, Firefox and Safari. In
+ * Sori joins them and listens to the browser. sori_base.js and sori_quality.js lie beside this file;
+ * otherwise no dependencies; Chromium, Firefox and Safari. In
  * Node.js 20 it does signaling only: pass WebSocket, and whatever else is missing, in `env`.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+import {
+  SoriError, SoriEvent, Timers, defaultStorage, hex, loadJson, saveJson, surroundings, tabDeviceId, uuid,
+} from './sori_base.js';
+import { estimateMos, readStats } from './sori_quality.js';
+
+export { SoriError, estimateMos, tabDeviceId };
 
 const SUBPROTOCOL = 'sori.v1';
 
@@ -57,156 +64,6 @@ const AFTER_CLOSE = {
 const BACKOFF_ATTEMPT = 3; // where 'backoff' enters the doubling: up to 1 s
 const MISSED = new Set(['cancelled', 'timeout', 'unreachable', 'busy']); // by the callee
 const WORTH_REPEATING = new Set(['rate_limited', 'overloaded', 'internal']);
-
-/* ---- small things ------------------------------------------------------------------------- */
-
-/** An error of the server (`code`, `status`, `details` as in docs/SIGNALING.md §7) or of this
- * library: `closed` (stopped before the answer came), `offline` (no connection in time), `busy_link`
- * (too much is unacknowledged), `bad_state` (not now). */
-export class SoriError extends Error {
-  constructor(code, message, data = {}) {
-    super(message || code);
-    this.name = 'SoriError';
-    this.code = code;
-    this.status = data.status ?? 0;
-    this.retryable = data.retryable ?? false;
-    this.retryAfterMs = data.retryAfterMs ?? 0;
-    this.details = data.details ?? {};
-  }
-}
-
-/** Event whose fields are plain properties: `event.call`, `event.users`. */
-class SoriEvent extends Event {
-  constructor(type, fields) {
-    super(type);
-    Object.assign(this, fields);
-  }
-}
-
-/** Named one-shot timers of one owner: setting a name again replaces it. */
-class Timers {
-  #env;
-  #ids = new Map();
-
-  constructor(env) {
-    this.#env = env;
-  }
-
-  set(name, ms, fn) {
-    this.clear(name);
-    this.#ids.set(name, this.#env.setTimeout(() => {
-      this.#ids.delete(name);
-      fn();
-    }, ms));
-  }
-
-  has(name) {
-    return this.#ids.has(name);
-  }
-
-  clear(name) {
-    if (!this.#ids.has(name)) return;
-    this.#env.clearTimeout(this.#ids.get(name));
-    this.#ids.delete(name);
-  }
-
-  clearAll() {
-    for (const name of [...this.#ids.keys()]) this.clear(name);
-  }
-}
-
-/** What the library takes from its surroundings; tests and Node.js override parts of it. */
-function surroundings(over = {}) {
-  const g = globalThis;
-  return {
-    WebSocket: g.WebSocket,
-    RTCPeerConnection: g.RTCPeerConnection,
-    MediaStream: g.MediaStream,
-    mediaDevices: g.navigator?.mediaDevices,
-    connection: g.navigator?.connection,
-    locks: g.navigator?.locks,
-    window: typeof g.document === 'undefined' ? undefined : g,
-    document: g.document,
-    setTimeout: (fn, ms) => g.setTimeout(fn, ms),
-    clearTimeout: (id) => g.clearTimeout(id),
-    now: () => Date.now(),
-    random: () => Math.random(),
-    randomBytes: (n) => g.crypto.getRandomValues(new Uint8Array(n)),
-    ...over,
-  };
-}
-
-const hex = (bytes) => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
-
-/** RFC 9562 version 4. crypto.randomUUID() would need a secure context. */
-function uuid(env) {
-  const b = env.randomBytes(16);
-  b[6] = (b[6] & 0x0f) | 0x40;
-  b[8] = (b[8] & 0x3f) | 0x80;
-  const h = hex(b);
-  return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`;
-}
-
-function defaultStorage() {
-  try {
-    return globalThis.sessionStorage ?? null; // throws where cookies are blocked
-  } catch {
-    return null;
-  }
-}
-
-function loadJson(storage, key) {
-  try {
-    return JSON.parse(storage?.getItem(key) ?? 'null');
-  } catch {
-    return null;
-  }
-}
-
-function saveJson(storage, key, value) {
-  try {
-    if (value === null) storage?.removeItem(key);
-    else storage?.setItem(key, JSON.stringify(value));
-  } catch { /* full or forbidden: a reload then starts a new session */ }
-}
-
-/**
- * Gives this tab a device id that a reload keeps and a duplicated tab does not share.
- *
- * A duplicate starts with a copy of sessionStorage, and one socket per device is the rule: the two
- * would take the connection from each other for ever. So the id is held by a Web Lock for the life
- * of the page; who can't get the lock is the duplicate and takes a new id. (The lock of a page that
- * is being reloaded goes a moment after the new page starts, so it is waited for a little.)
- *
- * @param {Storage|null} [storage] where the id is kept; sessionStorage by default
- * @param {object} [env] `locks`, `setTimeout`, `clearTimeout`, `randomBytes` for tests
- * @returns {Promise<string>} 1 to 64 of A-Z a-z 0-9 . _ -
- */
-export async function tabDeviceId(storage = defaultStorage(), env = {}) {
-  const e = surroundings(env);
-  const key = 'sori.device';
-  const kept = loadJson(storage, key);
-
-  if (typeof kept === 'string' && await holdLock(e, `${key}.${kept}`)) return kept;
-  const fresh = `web-${hex(e.randomBytes(8))}`;
-  await holdLock(e, `${key}.${fresh}`);
-  saveJson(storage, key, fresh);
-  return fresh;
-}
-
-/** True when the lock is ours until the page goes; also where there are no locks at all. */
-function holdLock(env, name) {
-  if (!env.locks) return Promise.resolve(true);
-  return new Promise((resolve) => {
-    const patience = new AbortController();
-    const timer = env.setTimeout(() => patience.abort(), 500);
-    env.locks.request(name, { signal: patience.signal }, () => {
-      env.clearTimeout(timer);
-      resolve(true);
-      return new Promise(() => {});
-    }).catch(() => resolve(false));
-  });
-}
 
 /* ---- Link: one session over many sockets --------------------------------------------------- */
 
@@ -601,122 +458,6 @@ class Link {
       this.renew();
     });
   }
-}
-
-/* ---- quality -------------------------------------------------------------------------------- */
-
-/**
- * Estimates listening and conversational quality with the E-model, simplified (ITU-T G.107):
- *
- *     R = 93.2 - Id - Ie,eff          MOS = 1 + 0.035 R + R (R - 60) (100 - R) 7e-6
- *
- * Id is G.107's delay term for one-way delay Ta = RTT/2 + jitter buffer + 26.5 ms (Opus frame and
- * look-ahead), without echo. Ie,eff = 95 P / (P + 10) for P percent of packets lost at random: an
- * Opus-like codec without impairment of its own that conceals losses (Bpl 10). An estimate for
- * comparing connections; never below 1 nor above 4.5.
- *
- * @param {{rttMs?: number, lossPct?: number, jitterBufferMs?: number}} q missing or bad values: 0
- * @returns {{r: number, mos: number}}
- */
-export function estimateMos({ rttMs, lossPct, jitterBufferMs } = {}) {
-  const sane = (x, max) => (Number.isFinite(x) ? Math.min(Math.max(x, 0), max) : 0);
-  const ta = sane(rttMs, 60_000) / 2 + sane(jitterBufferMs, 60_000) + 26.5;
-  const p = sane(lossPct, 100);
-  const x = Math.log2(ta / 100);
-  const id = ta <= 100 ? 0
-    : 25 * ((1 + x ** 6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2);
-  const r = 93.2 - id - (95 * p) / (p + 10);
-
-  if (r <= 0) return { r, mos: 1 };
-  return { r, mos: Math.min(4.5, Math.max(1, 1 + 0.035 * r + r * (r - 60) * (100 - r) * 7e-6)) };
-}
-
-/**
- * @typedef {object} CallStats one second of a call
- * @property {{type: string, local: string, remote: string, protocol: string}|null} path candidate
- *     types of the selected pair, `host`, `srflx`, `prflx` or `relay`; `type` is the farthest of both
- * @property {number|null} rttMs round trip on that pair, ms
- * @property {number|null} lossPct audio packets that did not arrive in the last second, percent
- * @property {number|null} lossTotalPct the same since the call began
- * @property {number|null} jitterMs interarrival jitter of the audio (RFC 3550), ms
- * @property {number|null} jitterBufferMs mean time in the jitter buffer, last second, ms
- * @property {number|null} mos estimateMos() of the above, 1 to 4.5; null while nothing arrives
- * @property {{kbps: number, packets: number, level: number|null, energy: number|null}} in all that
- *     arrives; level 0 to 1 and energy are of the audio
- * @property {{kbps: number, packets: number, level: number|null}} out all that is sent
- */
-
-const FARTHER = ['host', 'prflx', 'srflx', 'relay'];
-
-function selectedPair(stats) {
-  for (const s of stats)
-    if (s.type === 'transport' && s.selectedCandidatePairId)
-      return stats.find((p) => p.id === s.selectedCandidatePairId) ?? null;
-  return stats.find((s) => s.type === 'candidate-pair'
-    && (s.selected ?? (s.nominated && s.state === 'succeeded'))) ?? null; // Firefox has no such id
-}
-
-function pathOf(stats, pair) {
-  const local = stats.find((s) => s.id === pair?.localCandidateId);
-  const remote = stats.find((s) => s.id === pair?.remoteCandidateId);
-
-  if (!local || !remote) return null;
-  const type = FARTHER[Math.max(FARTHER.indexOf(local.candidateType),
-    FARTHER.indexOf(remote.candidateType))] ?? 'host';
-  return {
-    type,
-    local: local.candidateType,
-    remote: remote.candidateType,
-    protocol: local.relayProtocol || local.protocol || 'udp',
-  };
-}
-
-/** Boils an RTCStatsReport down to CallStats. `before` is the `raw` of the last result, or null. */
-function readStats(report, before) {
-  const stats = [...report.values()];
-  const sum = (type, field) => stats.reduce((n, s) => n + (s.type === type ? s[field] ?? 0 : 0), 0);
-  const audio = (type) => stats.find((s) => s.type === type && (s.kind ?? s.mediaType) === 'audio');
-  const heard = audio('inbound-rtp');
-  const pair = selectedPair(stats);
-  const rtt = pair?.currentRoundTripTime ?? audio('remote-inbound-rtp')?.roundTripTime;
-  const raw = {
-    at: pair?.timestamp ?? heard?.timestamp ?? 0,
-    bytesIn: sum('inbound-rtp', 'bytesReceived'),
-    bytesOut: sum('outbound-rtp', 'bytesSent'),
-    got: heard?.packetsReceived ?? 0,
-    lost: heard?.packetsLost ?? 0,
-    bufferS: heard?.jitterBufferDelay ?? 0,
-    emitted: heard?.jitterBufferEmittedCount ?? 0,
-  };
-  // A new connection (reload of the peer) starts its counters over.
-  const last = before && raw.got >= before.got && raw.at > before.at ? before : { ...raw };
-  const got = raw.got - last.got;
-  const lost = Math.max(0, raw.lost - last.lost);
-  const emitted = raw.emitted - last.emitted;
-  const ms = (s) => (Number.isFinite(s) ? s * 1000 : null);
-  const kbps = (bytes) => (raw.at > last.at ? (Math.max(0, bytes) * 8) / (raw.at - last.at) : 0);
-  const pct = (part, whole) => (whole > 0 ? (100 * part) / whole : null);
-  const sample = {
-    path: pathOf(stats, pair),
-    rttMs: ms(rtt),
-    lossPct: pct(lost, got + lost),
-    lossTotalPct: pct(Math.max(0, raw.lost), raw.got + Math.max(0, raw.lost)),
-    jitterMs: ms(heard?.jitter),
-    jitterBufferMs: emitted > 0 ? ((raw.bufferS - last.bufferS) / emitted) * 1000 : null,
-    in: {
-      kbps: kbps(raw.bytesIn - last.bytesIn),
-      packets: sum('inbound-rtp', 'packetsReceived'),
-      level: heard?.audioLevel ?? null,
-      energy: heard?.totalAudioEnergy ?? null,
-    },
-    out: {
-      kbps: kbps(raw.bytesOut - last.bytesOut),
-      packets: sum('outbound-rtp', 'packetsSent'),
-      level: audio('media-source')?.audioLevel ?? null,
-    },
-  };
-  sample.mos = got > 0 ? estimateMos(sample).mos : null;
-  return { sample, raw };
 }
 
 /* ---- Call ------------------------------------------------------------------------------------- */
