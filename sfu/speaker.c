@@ -10,16 +10,16 @@
 
 #include <math.h>
 
-#define SILENCE        127
-#define FLOOR_MAX      80.0f /* what is louder than -47 dBov is never taken for noise */
-#define FLOOR_RISE     6.0f  /* dB a second */
-#define OVER_FLOOR     9.0f
-#define VOICED_OVER    3.0f /* when the sender takes it for voice */
-#define ATTACK_US      80000.0f
-#define RELEASE_US     500000.0f
-#define STEP_MAX_US    100000 /* after a longer silence a packet counts like this */
-#define GAP_US         120000 /* pauses up to here do not end an utterance */
-#define OUTDO_DB       8.0f
+#define SILENCE     127
+#define FLOOR_MAX   80.0f /* what is louder than -47 dBov is never taken for noise */
+#define FLOOR_RISE  6.0f  /* dB a second */
+#define OVER_FLOOR  9.0f
+#define VOICED_OVER 3.0f /* when the sender takes it for voice */
+#define ATTACK_US   80000.0f
+#define RELEASE_US  500000.0f
+#define STEP_MAX_US 100000 /* after a longer silence a packet counts like this */
+#define GAP_US      120000 /* pauses up to here do not end an utterance */
+#define OUTDO_DB    8.0f
 
 static float decay(float v, uint64_t us, float tau)
 {
@@ -28,8 +28,8 @@ static float decay(float v, uint64_t us, float tau)
 
 bool speaker_hear(struct speaker *s, uint8_t level, bool voice, uint8_t threshold, uint64_t now_us)
 {
-    uint64_t step = s->heard_us == 0 || now_us - s->heard_us > STEP_MAX_US ? STEP_MAX_US
-                                                                           : now_us - s->heard_us;
+    uint64_t step =
+        s->heard_us == 0 || now_us - s->heard_us > STEP_MAX_US ? STEP_MAX_US : now_us - s->heard_us;
     float db = level > SILENCE ? 0.0f : (float)(SILENCE - level);
     float over = voice ? VOICED_OVER : OVER_FLOOR;
 

@@ -13,11 +13,11 @@
 #define SPEAKER_LEVEL_UNKNOWN 255
 
 enum {
-    SPEAKER_ACTIVE_US = 300000,  /* after its last loud packet a source still counts as speaking */
-    SPEAKER_ONSET_US = 60000,    /* so long it must have spoken to become dominant of a silent room */
+    SPEAKER_ACTIVE_US = 300000, /* after its last loud packet a source still counts as speaking */
+    SPEAKER_ONSET_US = 60000, /* so long it must have spoken to become dominant of a silent room */
     SPEAKER_TAKEOVER_US = 80000, /* … when the dominant one has fallen silent */
     SPEAKER_PAUSE_US = 100000,   /* silent: no loud packet for so long */
-    SPEAKER_OUTDO_US = 600000,   /* … against one who goes on speaking: clearly louder for so long */
+    SPEAKER_OUTDO_US = 600000, /* … against one who goes on speaking: clearly louder for so long */
 };
 
 /* One source. Zeroed: has never been heard. */
