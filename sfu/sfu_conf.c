@@ -10,7 +10,10 @@
 
 static int fail(char err[CONF_ERR_MAX], const char *what, struct slice value)
 {
-    snprintf(err, CONF_ERR_MAX, "%s (%.*s)", what, SLICE_FMT(slice_sub(value, 0, 128)));
+    if (value.len == 0)
+        snprintf(err, CONF_ERR_MAX, "%s", what);
+    else
+        snprintf(err, CONF_ERR_MAX, "%s (%.*s)", what, SLICE_FMT(slice_sub(value, 0, 128)));
     return -EINVAL;
 }
 
