@@ -38,7 +38,8 @@ bool speaker_hear(struct speaker *s, uint8_t level, bool voice, uint8_t threshol
     bool loud = level <= threshold && (db >= s->floor + over || db >= FLOOR_MAX + OVER_FLOOR);
     s->floor += FLOOR_RISE * (float)step / (float)US_PER_S;
     s->floor = db < s->floor ? db : s->floor > FLOOR_MAX ? FLOOR_MAX : s->floor;
-    s->presence = decay(s->presence, s->heard_us ? now_us - s->heard_us : 0, RELEASE_US);
+    if (!loud || now_us - s->heard_us > STEP_MAX_US)
+        s->presence = decay(s->presence, s->heard_us ? now_us - s->heard_us : 0, RELEASE_US);
     s->heard_us = now_us;
     if (!loud)
         return false;
