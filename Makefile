@@ -120,11 +120,15 @@ $(BUILD)/tests/sim/%: $(BUILD)/tests/sim/%.o $(LIB_server) $(LIB_sfu) $(LIB_comm
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
+# The impairer of tests and benches: a bad network in user space.
+IMPAIR := $(BUILD)/tests/lib/impair/impair
+$(IMPAIR): $(call obj,$(wildcard tests/lib/impair/*.c)) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
 # Fuzz targets with the replay driver: run the corpus under any compiler and sanitizer.
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
 
-TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS))
+TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR)
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 
 deps: ## install Debian and npm packages that build, tests and gate need and are missing
