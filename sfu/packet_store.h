@@ -15,7 +15,11 @@
 struct media_packet;
 struct packet_store;
 
-#define PACKET_STORE_LEN_MAX 2048 /* no packet is longer */
+#define PACKET_STORE_LEN_MAX   2048     /* no packet is longer */
+#define PACKET_STORE_PKTS_MAX  8192     /* what a caller may ask for; more is cut down to it */
+#define PACKET_STORE_BYTES_MIN 4096     /* less is raised to it: two packets of any length */
+#define PACKET_STORE_BPS_MAX   20000000 /* of packet_store_bytes_for() */
+#define PACKET_STORE_S_MAX     4
 
 /* Sizes that hold what a receiver may still ask for: half a second of Opus (32 packets of 20 ms;
  * with RED and stereo the bytes are what limits), one second of a video layer of up to 4 Mbit/s. */
@@ -23,8 +27,8 @@ struct packet_store;
 #define PACKET_STORE_AUDIO_BYTES 4096
 #define PACKET_STORE_VIDEO_PKTS  512
 
-/* A store of at most pkts packets (a power of two, else the next one) and bytes bytes (at least
- * 2 * PACKET_STORE_LEN_MAX). Returns NULL when memory is out. */
+/* A store of at most pkts packets (a power of two, else the next one) and bytes bytes (at
+ * least PACKET_STORE_BYTES_MIN). Returns NULL when memory is out. */
 struct packet_store *packet_store_new(unsigned pkts, size_t bytes);
 
 /* NULL is allowed. Every packet and pointer that the store gave is gone. */
