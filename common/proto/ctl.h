@@ -35,7 +35,12 @@ enum {
     CTL_SPEAKERS_MAX = 16,       /* in one `speakers` */
     CTL_QUALITY_MAX = 64,        /* in one `quality`; a bigger room takes several */
     CTL_PARTICIPANTS_MAX = 1024, /* of one room */
-    CTL_TEXT_MAX = 512,          /* an error's message, a reason */
+    CTL_TEMPORAL_MAX = 3,        /* biggest temporal layer */
+    CTL_LEVEL_MAX = 127,         /* RFC 6464 */
+    CTL_SCORE_MAX = 5,
+    CTL_MOS_MAX = 500, /* hundredths */
+    CTL_LOAD_MAX = 1000,
+    CTL_TEXT_MAX = 512, /* an error's message, a reason */
     CTL_NONCE_BYTES = 32,
     CTL_MAC_BYTES = CRYPTO_SHA256_BYTES,
     CTL_INFLIGHT_MAX = 512, /* requests without an answer that a server may have open */
@@ -404,7 +409,8 @@ void ctl_ids_add(struct wr *w, bool first, struct slice id);
 void ctl_states_add(struct wr *w, bool first, struct slice id, enum ctl_media media);
 
 /* The proof of one side for this connection: HMAC-SHA256 over the side, both nonces, names and
- * epochs. Server's: sfu_epoch and node are not known yet (0, empty). Returns 0 or -EIO. Compare
+ * epochs. The server's is made before it knows the
+ * SFU's name and epoch: node empty, sfu_epoch 0. Returns 0 or -EIO. Compare
  * with crypto_equal(). */
 struct ctl_proof {
     bool by_sfu;
