@@ -56,7 +56,7 @@ enum ctl_type {
     CTL_HELLO,     /* request and reply */
     /* either way, neither counted nor kept */
     CTL_PING, /* request and empty reply */
-    CTL_ACK,  /* server → sfu: events up to seq were handled */
+    CTL_ACK,  /* server → sfu: events up to `upto` were handled */
     /* requests server → sfu */
     CTL_JOIN,
     CTL_OFFER,
