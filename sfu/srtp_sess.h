@@ -30,9 +30,6 @@ enum {
     SRTP_SESS_SALT_MAX = 14,
     SRTP_SESS_TAG_MAX = 16,       /* a protected RTP packet is at most so much longer */
     SRTP_SESS_RTCP_TAIL_MAX = 20, /* and an RTCP packet: index and tag */
-    SRTP_SESS_WINDOW = 1024,      /* packets of one SSRC that may come late */
-    SRTP_SESS_RTCP_WINDOW = 128,
-    SRTP_SESS_SSRCS_MAX = 256, /* inbound */
 };
 
 struct srtp_sess;
@@ -65,7 +62,7 @@ size_t srtp_sess_protect(struct srtp_sess *s, uint64_t index, struct slice head,
  * room for packet.len bytes; may be packet.p, else it must not overlap. Gets header and payload.
  *
  * Returns 0 with *len and *index written; -EACCES forged; -EALREADY replayed, or older than the
- * window; -ENOSPC more than SRTP_SESS_SSRCS_MAX SSRCs (or no memory for another); -EBADMSG too
+ * window; -ENOSPC more than SRTP_INDEX_SSRCS_MAX SSRCs (or no memory for another); -EBADMSG too
  * short. Drop and count; out may hold anything. Inbound sessions only. */
 int srtp_sess_unprotect(struct srtp_sess *s, struct slice packet, size_t header_len, uint32_t ssrc,
                         uint8_t *out, size_t *len, uint64_t *index);

@@ -52,4 +52,11 @@ bool packet_cipher_open(struct packet_cipher *c, const uint8_t iv[PACKET_CIPHER_
                         struct slice head, struct slice trail, struct slice text,
                         const uint8_t *tag, uint8_t *out);
 
+/* len bytes (at most PACKET_CIPHER_KEYSTREAM_MAX) of what AES-CTR makes of a key of 16 or 32 bytes,
+ * from iv on: SRTP derives its keys so (RFC 3711 §4.3.3, RFC 6188 §3). Returns false for another
+ * length, or without memory. Not for packets: it makes a context each time. */
+bool packet_cipher_keystream(struct slice key, const uint8_t iv[PACKET_CIPHER_IV_BYTES],
+                             uint8_t *out, size_t len);
+#define PACKET_CIPHER_KEYSTREAM_MAX 1024
+
 #endif
