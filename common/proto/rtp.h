@@ -51,9 +51,24 @@ int rtp_decode(struct rtp_header *out, struct slice packet);
  * that is all padding is fine: *pad is payload.len then. */
 int rtp_padding(struct slice payload, bool padded, size_t *pad);
 
-/* Writes a header with the CSRCs of h, without an extension; the X bit is set when extended: the
- * caller writes it next (rtp_ext.h). header_len and ext are not looked at. */
+/* Writes a header with h->csrc (at most RTP_CSRC_MAX × 4 bytes) and without an extension; the X bit
+ * is set when extended: the caller writes it next (rtp_ext.h). header_len, n_csrc and ext are not
+ * looked at. */
 void rtp_put_header(struct wr *w, const struct rtp_header *h, bool extended);
+
+/* Takes a retransmission (RFC 4588 §4) apart: the number that the packet had first, and its
+ * payload. False when the payload is too short (an empty one is padding that probes). */
+static inline bool rtp_rtx_decode(struct slice payload, uint16_t *seq, struct slice *original)
+{
+    struct rd r = rd_init(payload);
+    uint16_t osn = rd_be16(&r);
+
+    if (r.bad)
+        return false;
+    *seq = osn;
+    *original = rd_rest(&r);
+    return true;
+}
 
 /* The sequence number (RTP's, or any other of 16 bits) extended to 64 bits that is nearest to last
  * (RFC 3711 §3.3.1); never below 0. */
