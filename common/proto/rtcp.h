@@ -18,8 +18,9 @@ enum {
 };
 
 #define RTCP_HEADER_BYTES 4
-#define RTCP_COUNT_MAX    31  /* of the 5 bit count: report blocks, sources, chunks */
-#define RTCP_CNAME_MAX    255 /* RFC 3550 §6.5 */
+#define RTCP_PADDED       0x20 /* the P bit in the first byte */
+#define RTCP_COUNT_MAX    31   /* of the 5 bit count: report blocks, sources, chunks */
+#define RTCP_CNAME_MAX    255  /* RFC 3550 §6.5 */
 
 /* One packet of a compound. */
 struct rtcp_packet {
