@@ -147,7 +147,8 @@ static bool next_item(struct ctl_walk *it, struct slice array, struct slice *ite
 /* The inside of a string that has no escapes. */
 static bool plain_text(struct slice raw, struct slice *out)
 {
-    struct wr none = {0};
+    uint8_t nothing[1];
+    struct wr none = wr_init(nothing, 0);
 
     return json_text(raw, out, &none);
 }

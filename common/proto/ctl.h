@@ -246,7 +246,7 @@ struct ctl_msg {
             uint64_t version;
             struct slice server;
             uint64_t epoch;     /* random at the server's start, not 0 */
-            uint64_t sfu_epoch; /* the SFU's that this server has rooms on; 0 = none */
+            uint64_t sfu_epoch; /* of the SFU when it was last seen; 0 = never */
             uint64_t last_seq;  /* highest event of it that was handled */
             uint8_t nonce[CTL_NONCE_BYTES];
             uint8_t mac[CTL_MAC_BYTES];

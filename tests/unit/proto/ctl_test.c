@@ -182,6 +182,7 @@ static void test_required_members_are_missed(void **state)
          -EPROTO},
         {"{\"t\":\"sync\",\"id\":1,\"room\":\"r\",\"participants\":[1]}", -EPROTO},
         {"{\"t\":\"sync\",\"id\":1,\"room\":\"r\",\"participants\":[\"a\\u0062\"]}", -EPROTO},
+        {"{\"t\":\"sync\",\"id\":1,\"room\":\"r\",\"participants\":[\"\\\\4\"]}", -EPROTO},
         {"{\"t\":\"sync\",\"re\":1,\"participants\":[{\"id\":\"a\",\"state\":\"gone\"}]}",
          -EBADMSG},
         {"{\"t\":\"layers\",\"seq\":1," AT "}", -EBADMSG},
