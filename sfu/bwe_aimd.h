@@ -1,0 +1,43 @@
+/* Rate control on delay: additive or multiplicative increase, decrease to what came through
+ * (draft-ietf-rmcat-gcc-02 §5.5), and draining of the queue that is left. Part of bwe. Pure.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SFU_BWE_AIMD_H
+#define SORI_SFU_BWE_AIMD_H
+
+#include "sfu/bwe.h"
+
+struct bwe_aimd {
+    double bps;     /* the estimate */
+    double cap_bps; /* what the path took when its queue grew; 0: not known */
+    enum bwe_state state;
+    uint64_t _at_us;       /* of the last update */
+    uint64_t _cut_us;      /* of the last decrease */
+    double _resume_bps;    /* goes on with this once the queue is drained */
+    int64_t _cut_queue_us; /* the queue at the last decrease */
+    unsigned _cuts;        /* decreases in a row that did not drain it */
+    double before_bps;     /* the estimate before the last deep fall, for a probe; 0: none */
+    uint64_t fell_us;      /* when that was */
+};
+
+struct aimd_in {
+    enum bwe_usage usage; /* of the trend */
+    int64_t queue_us;     /* standing */
+    double spread_us;     /* jitter */
+    double
+        acked_bps; /* came through lately, made good for loss that is no congestion; 0: unknown */
+    double fresh_bps; /* the same over a shorter time: what the bottleneck gives now */
+    uint64_t rtt_us;
+    double max_bps; /* no increase beyond this: nobody wants more */
+};
+
+/* Starts at bps. */
+void bwe_aimd_init(struct bwe_aimd *a, double bps, uint64_t now_us);
+
+/* One feedback's worth. Returns true when the queue turned out to be somebody else's: the caller
+ * calls bwe_path_accept_queue(). */
+bool bwe_aimd_update(struct bwe_aimd *a, const struct aimd_in *in, uint64_t now_us);
+
+/* A probe showed that bps come through; saturated: and no more. */
+void bwe_aimd_probed(struct bwe_aimd *a, double bps, bool saturated, uint64_t now_us);
+
+#endif
