@@ -33,6 +33,8 @@ struct codec_policy {
     uint32_t opus_bps; /* maxaveragebitrate, 6000 to 510000 */
     uint16_t ptime_ms, minptime_ms, maxptime_ms;
 
+    uint32_t video_max_bps; /* b= of sections in which a client sends video; 0: none */
+
     uint32_t exts; /* bits 1 << enum rtp_ext: extensions that we agree to */
 };
 
@@ -43,11 +45,13 @@ void codec_policy_default(struct codec_policy *p);
 /* The voice profile on top of a policy: mono, FEC, DTX, CODEC_VOICE_BPS. */
 void codec_policy_voice(struct codec_policy *p);
 
-/* Sets p's audio or video list from text such as "opus, pcmu" (names of rtpmap, any case).
+/* Sets p's audio or video codecs from names of rtpmap (any case), the preferred first. Those of
+ * audio may name "red" (in front of "opus": CODEC_RED_PREFER, behind it: CODEC_RED_ACCEPT), "cn"
+ * and "telephone-event"; what is not named is off.
  *
- * Returns 0, or -EINVAL for an unknown name, one of the other kind, one given twice, or none at
+ * Returns 0, or -EINVAL for an unknown name, one of the other kind, one given twice, or no codec at
  * all; p is then as it was and the caller refuses the configuration. */
-int codec_policy_parse(struct codec_policy *p, enum rtp_kind kind, struct slice text);
+int codec_policy_set(struct codec_policy *p, enum rtp_kind kind, char *const *names, size_t n);
 
 /* The name in an rtpmap ("opus", "VP8", …), NULL for RTP_CODEC_NONE; and back, any case,
  * RTP_CODEC_NONE when it is not known. */

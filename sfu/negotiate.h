@@ -29,7 +29,9 @@ enum {
     NEG_SECTIONS_MAX = 128, /* m= lines of one description; struct neg_limits may say less */
     NEG_CODECS_MAX = 24,    /* media formats of one section that we agree to; more are left out */
     NEG_MSID_MAX = 64,      /* bytes of a stream or track id that are kept; longer: left empty */
-    NEG_UFRAG_MAX = 256,    /* RFC 8839 §5.4 */
+    NEG_UFRAG_MIN = 4,      /* RFC 8839 §5.4 */
+    NEG_UFRAG_MAX = 256,
+    NEG_PWD_MIN = 22,
     NEG_PWD_MAX = 256,
     NEG_FINGERPRINTS_MAX = 4,
     NEG_FINGERPRINT_BYTES_MAX = 64, /* sha-512 */
@@ -148,6 +150,7 @@ struct neg_section {
     bool send;            /* we send: it is a slot (data: in use) */
     bool rejected;        /* port 0 in the offer: gone; may come back with another mid and kind */
     bool audio_level_vad; /* RFC 6464 §4: the V bit is used */
+    bool xr_rtt;          /* RRTR blocks are to be answered with DLRR (RFC 3611 §4.4) */
     bool rsize;           /* reduced-size RTCP is allowed */
     uint8_t refused;      /* enum neg_refusal */
     uint8_t changed;      /* NEG_CHANGED_…, by the last negotiate_offer() or negotiate_answer() */
@@ -157,8 +160,9 @@ struct neg_section {
                                  * 0: none. Ids over 14 need the two-byte form */
     bool ext_mixed;             /* one- and two-byte forms may be mixed in this connection */
 
-    /* The client's, when recv. Layers are in the order of the client's simulcast line, or of its
-     * SIM group; by convention (docs/SIGNALING.md) the lowest first. Without simulcast: 1 layer. */
+    /* The client's, when recv (else empty). Layers are in the order of the client's simulcast line,
+     * or of its SIM group; by convention (docs/SIGNALING.md) the lowest first. Without simulcast: 1
+     * layer. */
     struct neg_layer layer[RTP_LAYERS_MAX];
     char stream[NEG_MSID_MAX + 1], track[NEG_MSID_MAX + 1]; /* a=msid; "" : none */
     char cname[NEG_CNAME_MAX + 1];                          /* "" : not told */
@@ -194,7 +198,7 @@ struct neg_remote {
 struct neg_change {
     bool first;               /* nothing was in force before */
     bool ice_restart;         /* new ufrag and pwd: make new local ones for the answer */
-    bool fingerprint_changed; /* a new certificate: a new DTLS association */
+    bool fingerprint_changed; /* another certificate or DTLS role: a new DTLS association */
     bool data_started;        /* the data section came into use */
 };
 
@@ -249,9 +253,9 @@ int negotiate_offer(struct negotiation *n, struct slice sdp, struct neg_change *
 void negotiate_refuse(struct negotiation *n, unsigned i, bool recv, bool send);
 
 /* Writes our description of what is in force: the answer to the last offer. w->bad when it does not
- * fit; NEG_ANSWER_BYTES_MAX always do. */
+ * fit; NEG_ANSWER_BYTES_MAX(sections) always do. */
 void negotiate_write(const struct negotiation *n, const struct neg_local *local, struct wr *w);
-#define NEG_ANSWER_BYTES_MAX (256 * 1024)
+#define NEG_ANSWER_BYTES_MAX(sections) (4096 + 10240 * (size_t)(sections))
 
 /* --- We offer. */
 
