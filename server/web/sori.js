@@ -1,5 +1,5 @@
 /**
- * Sori for the web: calls, presence and a connection that comes back by itself.
+ * Sori for the web: calls, rooms, presence and a connection that comes back by itself.
  *
  *     import { Sori } from './sori.js';
  *     const sori = new Sori({ url: 'wss://host:8443/ws', token: ({ deviceId }) => getToken(deviceId) });
@@ -7,11 +7,12 @@
  *     await sori.connect();
  *     const call = await sori.call('bob', { video: false });
  *     call.addEventListener('media', () => { audio.srcObject = call.remoteStream; });
+ *     const room = await sori.joinRoom('team', { video: true });  // sori_room.js
  *
  * The wire protocol is docs/SIGNALING.md. Three parts, from the bottom: Link is one session over
  * many sockets (seq, ack, resume, §2, §3, §6); Call is one call and its RTCPeerConnection (§5);
- * Sori joins them and listens to the browser. sori_base.js and sori_quality.js lie beside this file;
- * otherwise no dependencies; Chromium, Firefox and Safari. In
+ * Sori joins them, opens rooms (sori_room.js) and listens to the browser. The other sori_*.js files lie
+ * beside this one; otherwise no dependencies; Chromium, Firefox and Safari. In
  * Node.js 20 it does signaling only: pass WebSocket, and whatever else is missing, in `env`.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -20,8 +21,9 @@ import {
   SoriError, SoriEvent, Timers, defaultStorage, hex, loadJson, saveJson, surroundings, tabDeviceId, uuid,
 } from './sori_base.js';
 import { estimateMos, readStats } from './sori_quality.js';
+import { LocalTrack, Participant, RemoteTrack, Room } from './sori_room.js';
 
-export { SoriError, estimateMos, tabDeviceId };
+export { LocalTrack, Participant, RemoteTrack, Room, SoriError, estimateMos, tabDeviceId };
 
 const SUBPROTOCOL = 'sori.v1';
 
@@ -473,14 +475,15 @@ class Link {
  *
  * Events: `state` (state changed), `ended` (`reason`, `by`, `missed`, `durationMs`, once and last),
  * `media` (a stream or a track of it came or went), `info` (the other side muted, held …), `stats`
- * (`stats`: CallStats, each second).
+ * (`stats`: CallStats, each second), `upgrade` (`roomId`: the other side moves the call to a room; call
+ * upgrade() to come along).
  *
  * `state`: `dialing` (the server has not answered yet), `inviting` (it looks for the callee's
  * devices), `ringing` (the other side rings), `incoming` (we ring), `connecting`, `active`,
  * `reconnecting`, `ended`.
  */
 export class Call extends EventTarget {
-  #s; // what Sori lends: env, link, userId(), relayOnly(), gone(), rekey(), remember()
+  #s; // what Sori lends: env, link, userId(), relayOnly(), gone(), rekey(), remember(), joinRoom()
   #timers;
   #chain = Promise.resolve();
   #pc = null;
@@ -503,6 +506,7 @@ export class Call extends EventTarget {
   #ownTracks = new Set();
   #raw = null;
   #reported = '';
+  #upgrading = null;
 
   /** @type {string} UUID; a merged call (glare) takes over the other side's */
   id;
@@ -521,6 +525,9 @@ export class Call extends EventTarget {
   state;
   /** @type {object|null} the caller's `metadata.custom` */
   custom = null;
+  /** An invitation into a room: after accept() use Sori.joinRoom(call.room.roomId).
+   * @type {{roomId: string, participants: {user: string, name?: string}[], count: number}|null} */
+  room = null;
   /** @type {number|null} ms since 1970 when we stop ringing */
   expiresAt = null;
   /** @type {number|null} ms since 1970 when media first connected */
@@ -583,6 +590,10 @@ export class Call extends EventTarget {
    */
   async accept({ video = false, stream } = {}) {
     if (this.state !== 'incoming') throw new SoriError('bad_state', `it is ${this.state}`);
+    if (this.room) {
+      await this.#acceptInvitation();
+      return;
+    }
     await this.#openMedia({ video, stream });
     if (this.state !== 'incoming') {
       this.#stopMedia();
@@ -665,6 +676,25 @@ export class Call extends EventTarget {
     return this.#emit('media');
   }
 
+  /**
+   * Moves the call to a room, where others can be invited. The call goes on until both sides have
+   * media there, and then ends with `room_migrated`; play the room's sound from then on. Asking again
+   * gives the same room.
+   *
+   * @param {object} [o] as of Sori.joinRoom(); by default with copies of our tracks here
+   * @returns {Promise<Room>}
+   * @throws {SoriError} `bad_state`; `call.invalid_state`: the other side knows no rooms;
+   *     `sfu.unavailable`
+   */
+  upgrade(o = {}) {
+    this.#mustBeAnswered();
+    this.#upgrading ??= this.#moveToRoom(o).catch((error) => {
+      this.#upgrading = null;
+      throw error;
+    });
+    return this.#upgrading;
+  }
+
   /** Looks for a new way through the network (ICE restart). The library does it by itself when the
    * network moves or the media stops; while there is no connection to the server it waits for it. */
   restartIce() {
@@ -732,8 +762,9 @@ export class Call extends EventTarget {
   }
 
   /** Rings: from call.incoming, or from a call view after a reload. */
-  _ring({ offer, iceServers, expiresInMs, metadata, callWaiting }) {
+  _ring({ offer, room, iceServers, expiresInMs, metadata, callWaiting }) {
     this.#known = true;
+    this.room = room ?? null;
     this.#offer = offer;
     this.#iceServers = iceServers ?? null;
     this.waiting = callWaiting === true;
@@ -756,6 +787,7 @@ export class Call extends EventTarget {
       case 'call.ended': this.#finish(data); break;
       case 'call.candidates': this.#takeCandidates(data.candidates); break;
       case 'call.negotiate': this.#run(() => this.#negotiate(data)); break;
+      case 'call.upgrade': this.#emit('upgrade', { roomId: data.roomId }); break;
       case 'call.info':
         Object.assign(this.remote, data);
         this.#emit('info');
@@ -914,6 +946,32 @@ export class Call extends EventTarget {
   }
 
   /* -- setting up -- */
+
+  async #moveToRoom(o) {
+    const { data } = await this.#s.link.request('call.upgrade', { callId: this.id });
+    const copy = (track) => track?.clone() ?? false;
+
+    return this.#s.joinRoom(data.roomId, {
+      audio: copy(this.localStream?.getAudioTracks()[0]),
+      video: copy(this.localStream?.getVideoTracks()[0]),
+      muted: this.muted,
+      ownTracks: true,
+      ...o,
+    });
+  }
+
+  /** An invitation into a room is a call only as long as it rings. */
+  async #acceptInvitation() {
+    this.#timers.clear('ring');
+    this.#setState('connecting');
+    try {
+      await this.#s.link.request('call.answer', { callId: this.id, data: {} });
+    } catch (error) {
+      this.#overBecause(error);
+      throw error;
+    }
+    this.#finish({ reason: 'room_migrated', missed: false });
+  }
 
   /** The callee's first answer. */
   async #answer() {
@@ -1354,6 +1412,7 @@ export class Sori extends EventTarget {
   #link = null;
   #storage;
   #calls = new Map();
+  #rooms = new Map();
   #held = new Map(); // call.incoming that waits for our own invite's answer: callId -> messages
   #ended = new Map(); // callId -> true, the last few
   #watched = new Set(); // presence
@@ -1385,14 +1444,15 @@ export class Sori extends EventTarget {
    * @param {string} [o.deviceId] of this installation; by default one of this tab (tabDeviceId())
    * @param {Storage|null} [o.storage] where the session survives a reload: sessionStorage; null: nowhere
    * @param {string} [o.platform] `web`
-   * @param {string[]} [o.capabilities] `['video']`; add `call-waiting` to get calls during a call
+   * @param {string[]} [o.capabilities] `['video', 'rooms']`; add `call-waiting` to get calls during a
+   *     call; leave `rooms` out when invitations into rooms should not ring here
    * @param {boolean} [o.relayOnly] false
    * @param {object} [o.env] replaces what is taken from the browser, by name: see surroundings()
    */
   constructor(o) {
     super();
     this.#env = surroundings(o.env);
-    this.#o = { platform: 'web', capabilities: ['video'], ...o };
+    this.#o = { platform: 'web', capabilities: ['video', 'rooms'], ...o };
     this.#storage = o.storage === undefined ? defaultStorage() : o.storage;
     this.relayOnly = o.relayOnly === true;
     this.#networkType = this.#env.connection?.type;
@@ -1406,6 +1466,11 @@ export class Sori extends EventTarget {
   /** @returns {Call[]} those that are not over */
   get calls() {
     return [...this.#calls.values()];
+  }
+
+  /** @returns {Room[]} those that we are in */
+  get rooms() {
+    return [...this.#rooms.values()];
   }
 
   /**
@@ -1439,9 +1504,11 @@ export class Sori extends EventTarget {
     await online;
   }
 
-  /** Leaves: the session ends on the server, calls are cancelled or hung up, nothing is kept. */
+  /** Leaves: the session ends on the server, calls are cancelled or hung up, rooms left, nothing is
+   * kept. */
   close() {
     for (const call of this.calls) call._drop('hangup');
+    for (const room of this.rooms) room._drop('left');
     this.#link?.close();
     saveJson(this.#storage, this.#callsKey(), null);
   }
@@ -1473,6 +1540,50 @@ export class Sori extends EventTarget {
     }
     call._dial({ custom, ringTimeoutMs }).finally(() => this.#release());
     return call;
+  }
+
+  /**
+   * Joins a room; who comes first makes it. Resolves when we are in it; media may need a moment more
+   * (`state`). A room survives lost connections until leave(), or until it says `closed`.
+   *
+   * @param {string} roomId 1 to 128 of A-Z a-z 0-9 . _ @ + -
+   * @param {object} [o]
+   * @param {boolean|MediaTrackConstraints|MediaStreamTrack} [o.audio] our microphone: true (default),
+   *     false (listen only), how, or a track of your own
+   * @param {boolean|MediaTrackConstraints|MediaStreamTrack} [o.video] our camera: false by default
+   * @param {boolean} [o.muted] begin silent
+   * @param {object} [o.metadata] for the others: Participant.metadata
+   * @param {{audio?: 'auto'|'none', video?: 'auto'|'none'}} [o.subscribe] `auto` (default): the server
+   *     chooses until setLayer() says otherwise; `none`: only what setLayer() asked for
+   * @param {{audio?: number, video?: number}} [o.slots] how many streams at once, to begin with: 6 and 6
+   * @param {'vp8'|'h264'|'vp9'|'av1'} [o.videoCodec] ours: vp8
+   * @param {boolean} [o.simulcast] true: a camera in three layers
+   * @param {boolean} [o.data] true: with data channels
+   * @param {RTCConfiguration} [o.rtcConfiguration] goes over what the library takes
+   * @returns {Promise<Room>}
+   * @throws {DOMException} what getUserMedia threw
+   * @throws {SoriError} `offline`, `closed`, `bad_state` (we are in it), or the server's (§10)
+   */
+  async joinRoom(roomId, o = {}) {
+    if (!this.#link) throw new SoriError('offline', 'connect() first');
+    if (this.#rooms.has(roomId)) throw new SoriError('bad_state', 'already in this room');
+    const room = new Room({
+      env: this.#env,
+      link: this.#link,
+      userId: () => this.userId,
+      userName: () => this.name,
+      relayOnly: () => this.relayOnly,
+      gone: (r) => { if (this.#rooms.get(roomId) === r) this.#rooms.delete(roomId); },
+    }, roomId, o);
+    this.#rooms.set(roomId, room);
+    try {
+      await Promise.all([room._open(), this.#whenOnline(CALL_ONLINE_MS)]);
+      await room._join();
+    } catch (error) {
+      room._drop(error.code ?? 'media_failed');
+      throw error;
+    }
+    return room;
   }
 
   /**
@@ -1515,6 +1626,7 @@ export class Sori extends EventTarget {
   #stateChanged(state, info) {
     if (state === 'stopped') {
       for (const call of this.calls) call._drop('connection_lost');
+      for (const room of this.rooms) room._drop('connection_lost');
       this.#unlisten();
     }
     this.#emit('state', { state, ...info });
@@ -1547,6 +1659,7 @@ export class Sori extends EventTarget {
     if (this.#watched.size > this.#subscribed.size) this.#watch().catch(() => {});
     if (!resumed && this.#presence !== 'online') this.setPresence(this.#presence).catch(() => {});
     for (const call of this.calls) call._welcomed(views.get(call.id));
+    for (const room of this.rooms) room._welcomed(resumed);
     for (const [id, view] of views)
       if (!this.#calls.has(id) && !this.#ended.has(id)) this.#pickUp(view);
   }
@@ -1580,7 +1693,7 @@ export class Sori extends EventTarget {
     const rings = view.state === 'inviting' || view.state === 'ringing';
 
     if (view.state === 'ended' || (callee && !rings && !view.selected)) return;
-    if (callee && rings && !view.offer) return;
+    if (callee && rings && !view.offer && !view.room) return;
     const call = this.#newCall({
       id: view.callId,
       peer: view.peer,
@@ -1606,6 +1719,7 @@ export class Sori extends EventTarget {
       gone: (c) => this.#gone(c),
       rekey: (c, id) => this.#rekey(c, id),
       remember: (id, value) => this.#remember(id, value),
+      joinRoom: (roomId, o) => this.joinRoom(roomId, o),
     }, fields);
 
     this.#calls.set(call.id, call);
@@ -1646,7 +1760,9 @@ export class Sori extends EventTarget {
     if (msg.type === 'error') {
       return this.#emit('error', { error: new SoriError(msg.data.code, msg.data.message, msg.data) });
     }
+    if (msg.roomId) return this.#rooms.get(msg.roomId)?._receive(msg);
     if (!msg.callId) return undefined;
+    if (this.rooms.some((room) => room._inviteCame(msg))) return undefined;
     if (this.#held.has(msg.callId)) return this.#held.get(msg.callId).push(msg);
     if (msg.type === 'call.incoming') return this.#incoming(msg);
     return this.#calls.get(msg.callId)?._receive(msg);
@@ -1726,6 +1842,7 @@ export class Sori extends EventTarget {
       if (event.state !== 'online') return;
       this.removeEventListener('state', moved);
       for (const call of this.calls) call._moved();
+      for (const room of this.rooms) room._moved();
     };
     this.addEventListener('state', moved);
   }

@@ -66,6 +66,7 @@ export function surroundings(over = {}) {
   return {
     WebSocket: g.WebSocket,
     RTCPeerConnection: g.RTCPeerConnection,
+    RTCRtpReceiver: g.RTCRtpReceiver,
     MediaStream: g.MediaStream,
     mediaDevices: g.navigator?.mediaDevices,
     connection: g.navigator?.connection,

@@ -117,3 +117,88 @@ export function readStats(report, before) {
   sample.mos = got > 0 ? estimateMos(sample).mos : null;
   return { sample, raw };
 }
+
+/**
+ * @typedef {object} RoomStats two seconds of a room
+ * @property {CallStats['path']} path
+ * @property {number|null} rttMs
+ * @property {number|null} availableOutKbps what the browser thinks that it may send
+ * @property {{kbps: number}} in
+ * @property {{kbps: number}} out
+ * @property {Map<string, object>} received by mid: {kind, kbps, lossPct, jitterMs, jitterBufferMs,
+ *     concealedPct, level, energy, packets, width, height, fps, frames, freezes, codec}
+ * @property {{mid: string, rid: string, kind: string, kbps: number, width: number|null,
+ *     height: number|null, fps: number|null, limit: string, codec: string, packets: number}[]} sent
+ *     one per layer; limit: `none`, `cpu`, `bandwidth`
+ */
+
+/** Boils an RTCStatsReport down to RoomStats. `before` is the `raw` of the last result, or null. */
+export function readRoomStats(report, before) {
+  const stats = [...report.values()];
+  const byId = new Map(stats.map((s) => [s.id, s]));
+  const pair = selectedPair(stats);
+  const raw = new Map();
+  const received = new Map();
+  const sent = [];
+  const codecOf = (s) => byId.get(s.codecId)?.mimeType?.split('/')[1].toLowerCase() ?? '';
+  const pct = (part, whole) => (whole > 0 ? (100 * Math.max(0, part)) / whole : null);
+  const since = (s) => { // growth of a counter since the last time
+    const last = before?.get(s.id);
+    raw.set(s.id, s);
+    return (field) => (last ? Math.max(0, (s[field] ?? 0) - (last[field] ?? 0)) : 0);
+  };
+  const kbps = (s, bytes) => {
+    const ms = before?.has(s.id) ? s.timestamp - before.get(s.id).timestamp : 0;
+    return ms > 0 ? (bytes * 8) / ms : 0;
+  };
+
+  for (const s of stats) {
+    if (s.type === 'inbound-rtp') {
+      const grown = since(s);
+      const emitted = grown('jitterBufferEmittedCount');
+      received.set(s.mid ?? s.id, {
+        kind: s.kind,
+        kbps: kbps(s, grown('bytesReceived')),
+        packets: s.packetsReceived ?? 0,
+        lossPct: pct(grown('packetsLost'), grown('packetsReceived') + grown('packetsLost')),
+        jitterMs: Number.isFinite(s.jitter) ? s.jitter * 1000 : null,
+        jitterBufferMs: emitted > 0 ? (grown('jitterBufferDelay') / emitted) * 1000 : null,
+        concealedPct: pct(grown('concealedSamples') - grown('silentConcealedSamples'), grown('totalSamplesReceived')),
+        level: s.audioLevel ?? null,
+        energy: s.totalAudioEnergy ?? null,
+        width: s.frameWidth ?? null,
+        height: s.frameHeight ?? null,
+        fps: s.framesPerSecond ?? null,
+        frames: s.framesDecoded ?? 0,
+        freezes: s.freezeCount ?? 0,
+        codec: codecOf(s),
+      });
+    } else if (s.type === 'outbound-rtp') {
+      const grown = since(s);
+      sent.push({
+        mid: s.mid ?? '',
+        rid: s.rid ?? '',
+        kind: s.kind,
+        kbps: kbps(s, grown('bytesSent')),
+        packets: s.packetsSent ?? 0,
+        width: s.frameWidth ?? null,
+        height: s.frameHeight ?? null,
+        fps: s.framesPerSecond ?? null,
+        limit: s.qualityLimitationReason ?? 'none',
+        codec: codecOf(s),
+      });
+    }
+  }
+  const sum = (list) => ({ kbps: list.reduce((n, x) => n + x.kbps, 0) });
+  const rtt = pair?.currentRoundTripTime;
+  const sample = {
+    path: pathOf(stats, pair),
+    rttMs: Number.isFinite(rtt) ? rtt * 1000 : null,
+    availableOutKbps: pair?.availableOutgoingBitrate ? pair.availableOutgoingBitrate / 1000 : null,
+    in: sum([...received.values()]),
+    out: sum(sent),
+    received,
+    sent,
+  };
+  return { sample, raw };
+}

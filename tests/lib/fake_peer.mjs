@@ -1,6 +1,7 @@
 /**
  * RTCPeerConnection without media: the signaling state machine of W3C WebRTC 1.0 §4.4, enough of
- * transceivers for addTrack, hold and ICE restart, and descriptions that say who made them.
+ * transceivers for addTrack, hold, ICE restart and the sections of a room, data channels, and
+ * descriptions that say who made them and, after addTransceiver, which sections they have.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -16,6 +17,10 @@ export class FakeTrack {
 
   stop() {
     this.readyState = 'ended';
+  }
+
+  clone() {
+    return new FakeTrack(this.kind);
   }
 }
 
@@ -56,17 +61,34 @@ export const fakeMediaDevices = () => ({
     this.opened.push(...tracks);
     return new FakeStream(tracks);
   },
+  getDisplayMedia(constraints) {
+    return this.getUserMedia(constraints);
+  },
 });
 
 class FakeTransceiver {
   #pc;
-  #direction = 'sendrecv';
+  #direction;
+  #parameters;
 
-  constructor(pc, kind, track) {
+  constructor(pc, kind, track, { direction = 'sendrecv', sendEncodings = [{}] } = {}) {
     this.#pc = pc;
+    this.#direction = direction;
+    this.#parameters = { encodings: sendEncodings.map((e) => ({ active: true, ...e })) };
+    this.kind = kind;
+    this.mid = null;
     this.stopped = false;
     this.receiver = { track: new FakeTrack(kind) };
-    this.sender = { track, replaceTrack: async (t) => { this.sender.track = t; } };
+    this.sender = {
+      track,
+      replaceTrack: async (t) => { this.sender.track = t; },
+      getParameters: () => structuredClone(this.#parameters),
+      setParameters: async (p) => { this.#parameters = p; },
+    };
+  }
+
+  setCodecPreferences(codecs) {
+    this.codecs = codecs;
   }
 
   get direction() {
@@ -91,7 +113,9 @@ export function fakePeers() {
     candidates = [];
     closed = false;
     restarts = 0;
+    channels = [];
     #transceivers = [];
+    #sections = false;
     #needed = false;
     #rolledBack = false;
     #told = false;
@@ -112,6 +136,25 @@ export function fakePeers() {
       this._need();
     }
 
+    addTransceiver(what, init) {
+      const track = typeof what === 'string' ? null : what;
+      const transceiver = new FakeTransceiver(this, track?.kind ?? what, track, init);
+
+      this.#sections = true;
+      this.#transceivers.push(transceiver);
+      this._need();
+      return transceiver;
+    }
+
+    createDataChannel(label, options) {
+      const channel = {
+        label, options, readyState: 'connecting', bufferedAmount: 0, sent: [], send(m) { this.sent.push(m); },
+      };
+
+      this.channels.push(channel);
+      return channel;
+    }
+
     getTransceivers() {
       return this.#transceivers;
     }
@@ -125,8 +168,16 @@ export function fakePeers() {
       this._need();
     }
 
-    async createOffer() {
-      return { type: 'offer', sdp: `offer of ${this.name}` };
+    async createOffer({ iceRestart } = {}) {
+      if (iceRestart) this.restarts++;
+      return { type: 'offer', sdp: `offer of ${this.name}${this.#media()}` };
+    }
+
+    /** Sections in the order of the transceivers, mids as a browser would give them. */
+    #media() {
+      if (!this.#sections) return '';
+      return ['', ...this.#transceivers.map((t, i) => `m=${t.kind} 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:${i}\r\n`
+        + `a=${t.direction}\r\n${t.kind === 'audio' ? 'a=rtpmap:111 opus/48000/2\r\n' : ''}`)].join('\r\n');
     }
 
     async setLocalDescription(description) {
@@ -135,6 +186,7 @@ export function fakePeers() {
       if (this.closed) throw new Error('closed');
       if (type === 'rollback') return this.#rollback();
       this.localDescription = { type, sdp: description?.sdp ?? `${type} of ${this.name}` };
+      if (this.#sections) this.#transceivers.forEach((t, i) => { t.mid = String(i); });
       this.#move(type === 'offer' ? 'have-local-offer' : 'stable');
       return undefined;
     }

@@ -43,6 +43,7 @@ export class WebClient {
         WebSocket: FakeWebSocket,
         RTCPeerConnection: FakePeer,
         MediaStream: FakeStream,
+        RTCRtpReceiver: undefined,
         mediaDevices: this.media,
         connection: this.connection,
         window: this.window,

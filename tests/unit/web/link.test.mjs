@@ -22,7 +22,7 @@ describe('hello', () => {
     assert.equal(hello.seq, undefined);
     assert.match(hello.id, /^[A-Za-z0-9._-]{1,64}$/);
     assert.deepEqual(hello.data, {
-      token: 'token-1', deviceId: 'laptop', platform: 'web', capabilities: ['video'], appState: 'foreground',
+      token: 'token-1', deviceId: 'laptop', platform: 'web', capabilities: ['video', 'rooms'], appState: 'foreground',
     });
     assert.equal(c.sori.userId, 'alice');
     assert.equal(c.sori.state, 'online');
