@@ -15,25 +15,33 @@
 
 EMBED(web_index_html, "index.html");
 EMBED(web_style_css, "style.css");
+EMBED(web_room_css, "room.css");
 EMBED(web_sori_js, "sori.js");
 EMBED(web_sori_base_js, "sori_base.js");
 EMBED(web_sori_quality_js, "sori_quality.js");
+EMBED(web_sori_room_js, "sori_room.js");
 EMBED(web_app_js, "app.js");
+EMBED(web_page_parts_js, "page_parts.js");
+EMBED(web_room_page_js, "room_page.js");
 
 const struct web_file *web_file_find(struct slice path)
 {
-    static const char js[] = "text/javascript; charset=utf-8";
-    static struct web_file found[6];
+    static const char js[] = "text/javascript; charset=utf-8", css[] = "text/css; charset=utf-8";
+    static struct web_file found[10];
     const struct {
         const char *path, *type;
         const uint8_t *begin, *end;
     } files[] = {
         {"/", "text/html; charset=utf-8", web_index_html_begin, web_index_html_end},
-        {"/style.css", "text/css; charset=utf-8", web_style_css_begin, web_style_css_end},
+        {"/style.css", css, web_style_css_begin, web_style_css_end},
+        {"/room.css", css, web_room_css_begin, web_room_css_end},
         {"/sori.js", js, web_sori_js_begin, web_sori_js_end},
         {"/sori_base.js", js, web_sori_base_js_begin, web_sori_base_js_end},
         {"/sori_quality.js", js, web_sori_quality_js_begin, web_sori_quality_js_end},
+        {"/sori_room.js", js, web_sori_room_js_begin, web_sori_room_js_end},
         {"/app.js", js, web_app_js_begin, web_app_js_end},
+        {"/page_parts.js", js, web_page_parts_js_begin, web_page_parts_js_end},
+        {"/room_page.js", js, web_room_page_js_begin, web_room_page_js_end},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {

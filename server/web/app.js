@@ -1,18 +1,19 @@
 /**
- * The demonstration page: pick a name, see who is there, call, and watch how good the call is.
+ * The demonstration page: pick a name, see who is there, call, watch how good the call is, and meet in
+ * a room (room_page.js).
  *
  * Everything about calling is in sori.js; here is only what a page does with it. The token comes
  * from GET /dev/token, which exists in development mode only; an application asks its own backend.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+import { $, clock, icon, load, make, paintAvatar, save } from './page_parts.js';
+import { RoomPage, roomErrorWords } from './room_page.js';
 import { Sori, tabDeviceId } from './sori.js';
 
 const NAMES = ['alice', 'bob', 'carol', 'dave'];
 const HISTORY_MAX = 50;
 const SPARK_SECONDS = 60;
-
-const $ = (id) => document.getElementById(id);
 
 const page = {
   name: null,
@@ -20,6 +21,8 @@ const page = {
   sori: null,
   call: null, // the one on the stage
   ringing: null, // the one in the dialog
+  room: null, // RoomPage
+  asked: null, // room of the link by which the page was opened
   presence: 'online',
   people: [],
   history: [],
@@ -64,6 +67,7 @@ function endWords({ peer, direction, end }) {
     max_duration: 'The call reached the longest allowed time.',
     admin: 'The call was ended by the operator.',
     server_error: 'The server could not place the call. Try again in a moment.',
+    room_migrated: '',
   };
   return words[end.reason] ?? `Call ended (${end.reason}).`;
 }
@@ -76,61 +80,11 @@ function mediaWords(error) {
   return `That did not work: ${error.message}`;
 }
 
-const clock = (ms) => {
-  const s = Math.max(0, Math.floor(ms / 1000));
-  const two = (n) => String(n).padStart(2, '0');
-  const h = Math.floor(s / 3600);
-  return h > 0 ? `${h}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
-};
-
-/* ---- small parts ------------------------------------------------------------------------------ */
-
-function make(tag, fields = {}, ...children) {
-  const { data = {}, ...props } = fields;
-  const el = Object.assign(document.createElement(tag), props);
-  Object.assign(el.dataset, data);
-  el.append(...children);
-  return el;
-}
-
-function icon(name) {
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-  const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
-  use.setAttribute('href', `#i-${name}`);
-  svg.setAttribute('aria-hidden', 'true');
-  svg.append(use);
-  return svg;
-}
-
-/** A letter on the name's own colour. */
-function paintAvatar(el, name) {
-  let hue = 0;
-  for (const c of name) hue = (hue * 31 + c.codePointAt(0)) % 360;
-  el.replaceChildren(name ? [...name][0].toUpperCase() : icon('wave'));
-  el.style.setProperty('--hue', hue);
-  el.classList.toggle('nobody', !name);
-  return el;
-}
-
 function say(text, kind = '') {
   const el = $('message');
   el.textContent = text;
   el.className = `note ${kind}`;
   el.hidden = !text;
-}
-
-function load(storage, key, otherwise) {
-  try {
-    return JSON.parse(storage.getItem(key)) ?? otherwise;
-  } catch {
-    return otherwise;
-  }
-}
-
-function save(storage, key, value) {
-  try {
-    storage.setItem(key, JSON.stringify(value));
-  } catch { /* the list is then of this visit only */ }
 }
 
 /** Two soft tones while it rings. Stays silent where the browser wants a click first. */
@@ -166,6 +120,7 @@ const ringer = {
 /* ---- who am I ---------------------------------------------------------------------------------- */
 
 function showWelcome() {
+  $('welcome-title').textContent = page.asked ? `Join “${page.asked}” as…` : 'Who is in this tab?';
   $('welcome').hidden = false;
   $('desk').hidden = true;
   $('picks').replaceChildren(...NAMES.map((name) => make('button', {
@@ -210,11 +165,13 @@ async function enter(name) {
     say('Picking up your call after the reload…');
     show(event.call);
   });
+  sori.addEventListener('state', joinAsked);
   sori.subscribe(others()).catch((error) => say(`Presence: ${error.message}`, 'warn'));
   sori.connect().catch(() => {}); // showConnection() tells
 }
 
 function leave() {
+  page.room?.leave();
   page.ringing?.reject({ scope: 'device' });
   page.call?.hangup?.();
   page.sori?.close();
@@ -301,13 +258,17 @@ async function dial(name, video) {
 }
 
 function ring(call) {
+  if (page.room && !call.room) {
+    call.reject({ reason: 'busy', scope: 'device' });
+    return;
+  }
   if (page.ringing) page.ringing.reject({ reason: 'busy', scope: 'device' });
   page.ringing = call;
   paintAvatar($('incoming-avatar'), call.peer);
   $('incoming-from').textContent = call.peerName;
-  $('incoming-kind').textContent = call.video ? 'Video call…' : 'Voice call…';
+  $('incoming-kind').textContent = call.room ? invitationWords(call.room) : call.video ? 'Video call…' : 'Voice call…';
   $('accept-video').hidden = !call.video;
-  $('accept').querySelector('span').textContent = call.video ? 'Voice only' : 'Accept';
+  $('accept').querySelector('span').textContent = call.room ? 'Join' : call.video ? 'Voice only' : 'Accept';
   if (!$('incoming').open) $('incoming').showModal();
   $('accept').focus();
   ringer.start();
@@ -318,6 +279,12 @@ function ring(call) {
   });
 }
 
+function invitationWords({ roomId, participants = [], count = 0 }) {
+  const names = participants.map((p) => p.name || p.user).slice(0, 3).join(', ');
+  const more = count > 3 ? ` and ${count - 3} more` : '';
+  return `invites you into “${roomId}”${names ? `: ${names}${more}` : ''}`;
+}
+
 function stopRinging() {
   page.ringing = null;
   ringer.stop();
@@ -326,6 +293,10 @@ function stopRinging() {
 
 async function accept(video) {
   const call = page.ringing;
+  if (call.room) {
+    acceptInvitation(call, video);
+    return;
+  }
   const taken = () => {
     if (call.state !== 'connecting') return;
     call.removeEventListener('state', taken);
@@ -348,6 +319,83 @@ async function accept(video) {
   for (const id of ['accept', 'accept-video']) $(id).disabled = false;
 }
 
+async function acceptInvitation(call, video) {
+  stopRinging();
+  try {
+    await call.accept();
+    page.call?.hangup?.();
+    page.room?.leave();
+    await enterRoom(call.room.roomId, { video });
+  } catch (error) {
+    say(mediaWords(error), 'warn');
+  }
+}
+
+/* ---- rooms --------------------------------------------------------------------------------------- */
+
+function newRoomPage(roomId, call = null) {
+  const roomPage = new RoomPage({
+    sori: page.sori,
+    roomId,
+    call,
+    over: (words) => {
+      if (page.room !== roomPage) return;
+      page.room = null;
+      history.replaceState(null, '', location.pathname);
+      say(words, words ? 'warn' : '');
+      showBusy();
+    },
+  });
+  return roomPage;
+}
+
+async function enterRoom(roomId, options) {
+  if (page.room) return;
+  const roomPage = newRoomPage(roomId);
+  page.room = roomPage;
+  say('');
+  history.replaceState(null, '', `?room=${encodeURIComponent(roomId)}`);
+  try {
+    await roomPage.join(options);
+  } catch (error) {
+    page.room = null;
+    history.replaceState(null, '', location.pathname);
+    say(roomErrorWords(error), 'warn');
+  }
+  showBusy();
+}
+
+/** The page was opened by a link to a room, or reloaded in one. */
+function joinAsked({ state }) {
+  if (state !== 'online' || !page.asked) return;
+  const roomId = page.asked;
+  const before = load(sessionStorage, 'sori.page.room', { muted: false, camera: false });
+
+  page.asked = null;
+  enterRoom(roomId, { video: before.camera, muted: before.muted });
+}
+
+/** The call on the stage moves to a room: shown when the media is there. */
+async function upgrade() {
+  const call = page.call;
+
+  $('upgrade').disabled = true;
+  try {
+    const room = await call.upgrade();
+    const shown = () => {
+      const roomPage = newRoomPage(room.id, call);
+      page.room = roomPage;
+      history.replaceState(null, '', `?room=${encodeURIComponent(room.id)}`);
+      roomPage.attach(room);
+    };
+    if (call.state === 'ended') shown();
+    else call.addEventListener('ended', () => { if (call.end.reason === 'room_migrated') shown(); else room.leave(); });
+  } catch (error) {
+    if (call.state !== 'ended') say(roomErrorWords(error), 'warn');
+  }
+  showCall();
+}
+
 /** Puts a call on the stage and follows it until it ends. */
 function show(call) {
   if (page.call && page.call !== call && !page.call.placeholder) page.call.hangup();
@@ -357,6 +405,7 @@ function show(call) {
   call.addEventListener('state', showBusy);
   call.addEventListener('media', showMedia);
   call.addEventListener('info', showCall);
+  call.addEventListener('upgrade', upgrade);
   call.addEventListener('stats', showStats);
   call.addEventListener('ended', () => ended(call));
   clearInterval(page.tick);
@@ -370,7 +419,7 @@ function show(call) {
 
 /** Others see in their list that we are talking. */
 function showBusy() {
-  const presence = TALKING.includes(page.call?.state) ? 'busy' : 'online';
+  const presence = page.room || TALKING.includes(page.call?.state) ? 'busy' : 'online';
   if (presence === page.presence) return;
   page.presence = presence;
   page.sori?.setPresence(presence).catch(() => {}); // the next change tells it
@@ -382,6 +431,10 @@ function ended(call) {
     clearInterval(page.tick);
   }
   showBusy();
+  if (call.room) {
+    if (call.end.missed) say(`${call.peerName} wanted you in the room “${call.room.roomId}”.`, 'warn');
+    return;
+  }
   remember(call);
   say(endWords(call), call.end.missed ? 'warn' : '');
   showMedia();
@@ -399,7 +452,7 @@ function showCall() {
   $('avatar').classList.toggle('pulse', ['dialing', 'inviting', 'ringing'].includes(call?.state));
   $('controls').hidden = !call || call.placeholder === true;
   $('hangup-label').textContent = talking ? 'Hang up' : 'Cancel';
-  for (const id of ['hold', 'camera']) $(id).disabled = !talking;
+  for (const id of ['hold', 'camera', 'upgrade']) $(id).disabled = !talking;
   press('mute', call?.muted, 'Mute', 'Unmute');
   press('hold', call?.onHold, 'Hold', 'Resume');
   press('camera', call?.cameraOn, 'Camera', 'Camera off');
@@ -570,6 +623,11 @@ $('add-form').addEventListener('submit', (event) => {
   addPerson($('add-input').value.trim());
   $('add-input').value = '';
 });
+$('room-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (!page.call) enterRoom($('room-input').value.trim(), { video: $('room-video').checked });
+});
+$('upgrade').addEventListener('click', upgrade);
 $('relay-only').addEventListener('change', () => {
   save(sessionStorage, 'sori.page.relay', $('relay-only').checked);
   if (page.sori) page.sori.relayOnly = $('relay-only').checked;
@@ -599,8 +657,9 @@ $('camera').addEventListener('click', async () => {
 
 $('insecure').hidden = isSecureContext;
 $('relay-only').checked = load(sessionStorage, 'sori.page.relay', false);
-const asked = new URLSearchParams(location.search).get('name');
-if (asked) history.replaceState(null, '', location.pathname);
-const name = load(sessionStorage, 'sori.page.name', null) ?? asked;
+const query = new URLSearchParams(location.search);
+page.asked = query.get('room');
+if (query.has('name')) history.replaceState(null, '', page.asked ? `?room=${encodeURIComponent(page.asked)}` : location.pathname);
+const name = load(sessionStorage, 'sori.page.name', null) ?? query.get('name');
 if (name) enter(name);
 else showWelcome();

@@ -55,8 +55,16 @@ static void test_health_is_told_to_anybody(void **state)
 
 static void test_the_page_is_served_only_when_switched_on(void **state)
 {
-    static const char *const paths[] = {"/",       "/sori.js",  "/sori_base.js", "/sori_quality.js",
-                                        "/app.js", "/style.css"};
+    static const char *const paths[] = {"/",
+                                        "/style.css",
+                                        "/room.css",
+                                        "/sori.js",
+                                        "/sori_base.js",
+                                        "/sori_quality.js",
+                                        "/sori_room.js",
+                                        "/app.js",
+                                        "/page_parts.js",
+                                        "/room_page.js"};
     const struct server_conf off = conf_of(false, false), on = conf_of(true, false);
 
     (void)state;
