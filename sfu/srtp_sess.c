@@ -145,6 +145,11 @@ void srtp_sess_free(struct srtp_sess *s)
     mem_free(s);
 }
 
+size_t srtp_sess_tag_bytes(const struct srtp_sess *s)
+{
+    return s->tag_len;
+}
+
 unsigned srtp_sess_ssrcs(const struct srtp_sess *s)
 {
     return s->ssrcs._n;

@@ -72,6 +72,9 @@ int srtp_sess_unprotect(struct srtp_sess *s, struct slice packet, size_t header_
 size_t srtp_sess_protect_rtcp(struct srtp_sess *s, struct slice compound, uint8_t *out);
 int srtp_sess_unprotect_rtcp(struct srtp_sess *s, struct slice packet, uint8_t *out, size_t *len);
 
+/* Bytes that protecting adds to an RTP packet. */
+size_t srtp_sess_tag_bytes(const struct srtp_sess *s);
+
 /* Inbound SSRCs known. */
 unsigned srtp_sess_ssrcs(const struct srtp_sess *s);
 

@@ -4,8 +4,8 @@
  * handshake begins, and a certificate that matches none ends it. The DTLS server chooses the SRTP
  * profile: as server we take GCM128, else GCM256, else CM_SHA1_80.
  *
- * Retransmission is ours, not OpenSSL's: flights are kept as they were sent and sent again at a
- * deadline (first after DTLS_SRTP_RETRY_US, then doubling), so that time is an argument here, too.
+ * Flights that get no answer are sent again after DTLS_SRTP_RETRY_US, then at doubling intervals.
+ * OpenSSL reads its own clock for that: the times given here must run as fast as it does.
  * Worker-owned. SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_NET_DTLS_SRTP_H
 #define SORI_NET_DTLS_SRTP_H
