@@ -10,7 +10,7 @@
 #include "turn/key_cache.h"
 #include "turn/nonce.h"
 #include "turn/peer_conn.h"
-#include "turn/source_limit.h"
+#include "base/source_limit.h"
 #include "turn/turn_metrics.h"
 #include "turn/turn_shared.h"
 

@@ -2,8 +2,8 @@
  * 438), where the source may be a lie and the answer hits somebody else, or new connections. A
  * fixed table of token buckets, one entry per IPv4 address or IPv6 /64. SPDX-License-Identifier:
  * BSD-3-Clause */
-#ifndef SORI_TURN_SOURCE_LIMIT_H
-#define SORI_TURN_SOURCE_LIMIT_H
+#ifndef SORI_BASE_SOURCE_LIMIT_H
+#define SORI_BASE_SOURCE_LIMIT_H
 
 #include "base/addr.h"
 #include "base/tokenbucket.h"

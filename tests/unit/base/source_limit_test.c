@@ -1,6 +1,6 @@
 /* source_limit.c: a burst, then a rate, per address; the table is fixed.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "turn/source_limit.h"
+#include "base/source_limit.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
