@@ -64,7 +64,7 @@ WEB        := $(wildcard server/web/*)
 .SECONDARY:
 .DEFAULT_GOAL := all
 .PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install clean help print-% \
-        bench-signal bench-turn
+        bench-signal bench-turn bench-sfu bench-sfu-quality
 
 all: $(DAEMONS) ## build the daemons
 
@@ -185,6 +185,13 @@ bench-signal: $(BUILD)/sori-server $(call bin,$(filter bench/load/sig%,$(BENCH))
 bench-turn: $(BUILD)/sori-turn $(call bin,$(filter bench/load/turn%,$(BENCH))) ## relay against Debian's coturn
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/turn.py
+
+bench-sfu: $(BUILD)/sori-sfu $(call bin,$(filter bench/load/sfu%,$(BENCH)) $(filter bench/micro/srtp%,$(BENCH))) ## SFU against Debian's Janus and the bare limit
+	@deploy/deps.sh build bench
+	@BUILD=$(BUILD) $(PY) bench/sfu.py
+bench-sfu-quality: $(BUILD)/sori-sfu $(BUILD)/sori-server $(IMPAIR) $(call bin,$(filter bench/load/sfu%,$(BENCH))) ## what calls through bad networks sound and look like
+	@deploy/deps.sh build test bench
+	@BUILD=$(BUILD) $(PY) bench/sfu_quality.py
 
 install: all ## install daemons, units and (where none is) configuration: PREFIX, DESTDIR
 	install -Dm755 $(BUILD)/sori-server $(DESTDIR)$(PREFIX)/bin/sori-server

@@ -6,7 +6,7 @@ build="gcc make pkg-config libevent-dev libssl-dev libjansson-dev libmicrohttpd-
 test="libcmocka-dev python3-pytest python3-aioice python3-websockets coturn libnice-dev libre-dev golang-go golang-github-pion-dtls.v2-dev golang-github-pion-ice.v2-dev golang-github-pion-turn.v2-dev clang libbpf-dev faketime haproxy redis-server chromium firefox-esr libnss3-tools nodejs iproute2 util-linux procps systemd libseccomp2 ethtool bpftool nftables"
 check="clang libbpf-dev clang-format cppcheck git"
 fuzz="clang libclang-rt-14-dev"
-bench="clang libbpf-dev coturn nodejs python3-matplotlib util-linux janus nftables ffmpeg"
+bench="clang libbpf-dev coturn nodejs python3-matplotlib python3-websockets util-linux iproute2 janus nftables ffmpeg patch"
 
 want=""
 for purpose in "$@"; do

@@ -1,0 +1,241 @@
+#!/usr/bin/python3
+"""make bench-sfu: what forwarded packets, joins and connections cost sori-sfu; Debian's Janus and the bare
+limit of this machine beside it.
+
+    bench/sfu.py [--quick] [audio40 video8 srtp calls join memory hotpath workers scale: only these]
+
+Servers run in one network namespace of their own, pinned to one core, and take the same load from
+bench/load/sfu_engine, which has the other core and another namespace behind a veth pair. Receivers are
+black holes: nftables counts and drops their media before any socket. BUILD names the folder of the
+binaries (build/gcc), SORI_SFU_OTHER another sori-sfu to run in the same rounds, BENCH_SECONDS the length
+of a round (4), BENCH_SRTP where libsrtp2 with OpenSSL is or is to be built. bench/README.md has the
+rest. SPDX-License-Identifier: BSD-3-Clause
+"""
+import sys
+BENCH_DIR = sys.path[0]
+del sys.path[0]  # this folder: our neighbours' names are those of others' modules
+sys.path.append(BENCH_DIR)
+import json
+import os
+import platform
+import re
+import resource
+import shlex
+import statistics
+import subprocess
+import time
+
+from sfu_rig import (AUDIO, BUILD, CLIENT_IP, CORES, IP_UDP_BYTES, LEVEL_ID, LOAD_CORE, MID_ID, ROOT,
+                     SERVER_CORE, VIDEO, Engine, Janus, Sori, Wire, openssl_srtp, taskset)
+
+QUICK = "--quick" in sys.argv[1:]
+ONLY = [a for a in sys.argv[1:] if not a.startswith("-")]
+ROUNDS, SECONDS = (1, 2) if QUICK else (5, int(os.environ.get("BENCH_SECONDS", "4")))
+IDLE_S = 1 if QUICK else 2
+SORI, OTHER, JANUS, JANUS_TUNED, BARE = "sori-sfu", "other", "janus", "janus tuned", "bare"
+ROOM = 4711
+HAVE_SORI = os.path.exists(os.path.join(BUILD, "sori-sfu"))
+
+
+def make(name, wire, engine, **more):
+    if name in (JANUS, JANUS_TUNED):
+        return Janus(wire, engine, name == JANUS_TUNED, **more)
+    return Sori(wire, engine, name, binary=os.environ["SORI_SFU_OTHER"] if name == OTHER else None, **more)
+
+
+def known(servers):
+    """Those that can run here."""
+    return [s for s in servers if not (s == SORI and not HAVE_SORI or s == OTHER and "SORI_SFU_OTHER" not in os.environ
+                                       or s == JANUS_TUNED and not openssl_srtp())]
+
+
+class FanOut:
+    """One publisher, many receivers: packets a second, bytes of payload, packets in a burst."""
+
+    def __init__(self, name, media, receivers, pps, size, burst, servers):
+        self.name, self.media, self.receivers = name, media, receivers
+        self.pps, self.size, self.burst = pps, size, burst
+        self.servers, self.rounds = known(servers), []
+
+    def start(self, server, engine):
+        """The server with everybody in the room; gives it and the datagram's bytes when one receiver is
+        looked at closely: what arrives must be whole, authentic and in step."""
+        s = make(server, engine.wire, engine)
+        try:
+            room = s.room(ROOM)
+            feed = s.publish(room, 0, [self.media], 1000)
+            engine.wait_up([0])
+            options = [f"mid={MID_ID}:0"] + ([f"level={LEVEL_ID}:20"] if self.media is AUDIO else ["vp8=1", "clock=90000"])
+            engine("pub", 0, 1000, self.media["pt"], 50 * self.burst, self.size, self.burst, *options)
+            time.sleep(0.3)
+            for n in range(1, self.receivers + 1):
+                s.receive(room, n, feed, [self.media])
+            engine.wait_up(range(1, self.receivers + 1))
+            for n in range(1, self.receivers + 1):
+                engine("open", n)
+            time.sleep(1.2)
+            engine("mark")
+            time.sleep(1.0)
+            stats = [engine("stat", n) for n in range(1, self.receivers + 1)]
+            low = min(r["pkts"] for r in stats)
+            assert low > 40 * self.burst and not any(r["forged"] for r in stats), (server, low, stats[0])
+            size = sum(r["bytes"] for r in stats) / sum(r["pkts"] for r in stats)
+            tag = 10 if stats[0]["profile"] == 1 else 16
+            engine("unpub", 0)
+            for n in range(1, self.receivers + 1):
+                engine("count", n)
+            return s, size + tag, stats[0]["profile"], options
+        except BaseException:
+            s.close()
+            raise
+
+    def measure(self, server, wire):
+        if server == BARE:
+            return self.measure_bare(wire)
+        wire.black_hole(False)
+        engine = Engine(wire)
+        engine.wire = wire
+        s = None
+        try:
+            s, size, profile, options = self.start(server, engine)
+            wire.black_hole(True)
+            time.sleep(0.5)
+            idle = busy(s.server, IDLE_S)
+            engine("pub", 0, 1000, self.media["pt"], self.pps, self.size, self.burst, *options)
+            time.sleep(0.5)
+            engine("mark")
+            skbs, octets = wire.counted()
+            cpu, start = s.server.cpu_s(), time.monotonic()
+            time.sleep(SECONDS)
+            cpu, took = s.server.cpu_s() - cpu, time.monotonic() - start
+            now, now_octets = wire.counted()
+            gen = engine("stat")
+            pkts = (now_octets - octets - IP_UDP_BYTES * (now - skbs)) / size
+            want = gen["sent"] * self.receivers * took * 1e6 / gen["us"]  # the counts are some ms apart
+            return {"us": (cpu - idle * took) * 1e6 / max(pkts, 1), "pkts": pkts, "core": cpu / took, "idle": idle,
+                    "lost": 1 - pkts / want, "late": gen["late"], "run": pkts / max(now - skbs, 1), "profile": profile}
+        finally:
+            if s:
+                s.close()
+            engine.close()
+
+    def measure_bare(self, wire):
+        """Encrypt and send, nothing else; the same core, the same black hole."""
+        wire.black_hole(True)
+        skbs, octets = wire.counted()
+        out = subprocess.run(
+            taskset(SERVER_CORE, [os.path.join(BUILD, "bench/load/sfu_bare"), CLIENT_IP, 20000, self.receivers, self.pps,
+                                  self.size, self.burst, SECONDS, "gso" if self.burst > 1 else "mmsg"]),
+            check=True, stdout=subprocess.PIPE).stdout
+        n = json.loads(out)
+        now, _ = wire.counted()
+        return {"us": n["cpu_us"] / n["sent"], "pkts": n["sent"], "core": n["cpu_us"] / n["took_us"], "idle": 0,
+                "lost": n["failed"] / max(n["sent"], 1), "late": 0, "run": n["sent"] / max(now - skbs, 1), "profile": 7}
+
+    def run(self, rounds=None):
+        print(f"{self.name}: 1 publisher, {self.receivers} receivers, {self.pps} packets/s of {self.size} B in bursts of "
+              f"{self.burst}, {SECONDS} s a round", flush=True)
+        wire = Wire()
+        try:
+            for i in range(rounds or ROUNDS):
+                r = {}
+                for server in self.servers:
+                    try:
+                        n = self.measure(server, wire)
+                    except (RuntimeError, AssertionError, OSError) as e:
+                        print(f"  round {i + 1}: {server:11} FAILED: {e}", flush=True)
+                        continue
+                    r[server] = n
+                    print(f"  round {i + 1}: {server:11} {n['us']:6.2f} us CPU a packet, {100 * n['core']:3.0f} % of its core "
+                          f"(idle {100 * n['idle']:.1f} %), {n['pkts'] / SECONDS / 1000:.1f} k packets/s in runs of "
+                          f"{n['run']:.1f}, lost {100 * n['lost']:.2f} %, SRTP profile {n['profile']}"
+                          + (f", generator late {n['late']} times" if n["late"] else ""), flush=True)
+                self.rounds.append(r)
+        finally:
+            wire.close()
+        for server in self.servers:
+            v = sorted(r[server]["us"] for r in self.rounds if server in r)
+            if v:
+                print(f"  {server:11} median {statistics.median(v):.2f} us (min {v[0]:.2f}, max {v[-1]:.2f})", flush=True)
+
+    def median(self, server):
+        v = [r[server]["us"] for r in self.rounds if server in r]
+        return statistics.median(v) if v else None
+
+    def ratio(self, to, of=SORI):
+        v = [r[of]["us"] / r[to]["us"] for r in self.rounds if of in r and to in r]
+        return statistics.median(v) if v else None
+
+
+def busy(process, seconds):
+    """Share of a core that a process takes for some time."""
+    cpu, start = process.cpu_s(), time.monotonic()
+    time.sleep(seconds)
+    return (process.cpu_s() - cpu) / (time.monotonic() - start)
+
+
+def commit():
+    p = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], stdout=subprocess.PIPE,
+                       stderr=subprocess.DEVNULL, check=False)
+    return p.stdout.decode().strip() or "no commit"
+
+
+def cpu_model():
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        found = re.search(r"model name\s*: (.*)", f.read())
+    return found.group(1) if found else platform.machine()
+
+
+def version(package):
+    p = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], stdout=subprocess.PIPE,
+                       stderr=subprocess.DEVNULL, check=False)
+    return p.stdout.decode() or "unknown"
+
+
+ALL_SERVERS = SORI, OTHER, JANUS, JANUS_TUNED, BARE
+GOALS = (  # name, goal, whether more is better
+    ("audio40_vs_janus", 0.25, False), ("audio40_vs_janus_tuned", 0.5, False), ("audio40_vs_limit", 1.4, False),
+    ("video8_vs_janus_tuned", 0.25, False), ("video8_vs_limit", 1.8, False), ("srtp_vs_evp", 1.15, False),
+    ("srtp_5000_sessions_ratio", 1.1, False), ("calls_per_core", 1200, True), ("join_cpu_ms", 1.5, False),
+    ("first_audio_ms", 60, False), ("audio_pc_bytes", 65536, False), ("video_pc_bytes", 262144, False),
+    ("allocs_per_packet", 0, False), ("workers2_speedup", 1.9, True))
+
+
+def wanted(name):
+    return not ONLY or name in ONLY
+
+
+def main():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    print(f"{cpu_model()}, {len(CORES)} cores, Linux {platform.release()}; sori {commit()}, janus {version('janus')} "
+          f"with libsrtp2 {version('libsrtp2-1')}{', and built with OpenSSL' if openssl_srtp() else ''}; server on core "
+          f"{SERVER_CORE}, load on core {LOAD_CORE}", flush=True)
+    found = {}
+    if wanted("audio40"):
+        load = FanOut("audio40", AUDIO, 40, 1000, 160, 1, ALL_SERVERS)
+        load.run()
+        found["audio40_vs_janus"] = load.ratio(JANUS)
+        found["audio40_vs_janus_tuned"] = load.ratio(JANUS_TUNED)
+        found["audio40_vs_limit"] = load.ratio(BARE)
+    if wanted("video8"):
+        load = FanOut("video8", VIDEO, 40, 1000, 1200, 8, (SORI, OTHER, JANUS_TUNED, BARE))
+        load.run()
+        found["video8_vs_janus_tuned"] = load.ratio(JANUS_TUNED)
+        found["video8_vs_limit"] = load.ratio(BARE)
+    for name, goal, more in GOALS:
+        value = found.get(name)
+        verdict = "not measured" if value is None else "reached" if (value >= goal if more else value <= goal) else "missed"
+        print(f"goal {name} at {'least' if more else 'most'} {goal}: {verdict}")
+    for name, _, _ in GOALS:
+        print(f"FIGURE {name}={'missing' if found.get(name) is None else format(found[name], '.4g')}")
+
+
+if __name__ == "__main__":
+    if os.environ.get("BENCH_SFU_NETNS"):
+        main()
+    else:
+        openssl_srtp()  # outside: apt wants the network
+        inner = shlex.join([sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+        sys.exit(subprocess.run(["unshare", "-rn", "sh", "-c", f"ip link set lo up && exec {inner}"],
+                                env=dict(os.environ, BENCH_SFU_NETNS="1"), check=False).returncode)
