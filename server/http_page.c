@@ -43,7 +43,7 @@ static struct http_page dev_token(const struct http1_request *q, const struct se
 {
     const struct token_rules rules = {.issuer = conf->auth.issuer, .audience = conf->auth.audience};
     struct slice secret = slice_of(conf->auth.hs256_secret.p, conf->auth.hs256_secret.len);
-    struct token t = {.perms = {.call = true, .presence = true},
+    struct token t = {.perms = {.call = true, .presence = true, .in_room = TOKEN_ROOM_PERMS},
                       .expires_at_s = wall_us / US_PER_S + conf->dev.token_ttl_s};
     struct wr user = wr_init(t.user, sizeof(t.user) - 1),
               device = wr_init(t.device, sizeof(t.device) - 1);

@@ -65,13 +65,16 @@ void node_free(struct node *n); /* open requests are dropped without a word; NUL
 
 /* ---- for the link ---- */
 
+/* A connection is there; it must be closed or down before. */
 void node_opened(struct node *n, const struct node_wire *ops, void *wire, uint64_t now_us);
 /* Bytes from the SFU. Returns how many were taken (the rest comes again in front of the next
  * ones), or -EPROTO: close the connection (node_why() says why). */
 long node_recv(struct node *n, struct slice bytes, uint64_t now_us);
+/* It is gone, whoever ended it. node_why(): what was wrong, if something was; "" else. */
 void node_closed(struct node *n, uint64_t now_us);
 const char *node_why(const struct node *n);
 
+/* When to call node_tick(). */
 uint64_t node_deadline(const struct node *n);
 /* Does what is due. False: the connection must be closed (silence, no hello in time). */
 bool node_tick(struct node *n, uint64_t now_us);
@@ -86,6 +89,7 @@ int node_request(struct node *n, const struct ctl_msg *m, void *ctx, uint64_t no
 /* Tells the SFU that every room it should have was synced: the end of NODE_CAME and NODE_FORGOT. */
 void node_sync_end(struct node *n, uint64_t now_us);
 
+/* What is known of it: as configured, and as it last said. */
 struct slice node_name(const struct node *n);
 struct slice node_region(const struct node *n);
 unsigned node_weight(const struct node *n);

@@ -4,7 +4,11 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/server_conf.h"
 
+#include "proto/sig.h"
+
 #include <errno.h>
+
+#define SFU_PATH_MAX 107 /* of a Unix socket: sun_path without its NUL */
 
 #define OPT(sec, field, nm, ty, d, lo, hi, un, ch, hp)                                     \
     {                                                                                      \
@@ -92,6 +96,43 @@ const struct conf_opt server_conf_opts[] = {
         "File with the secret shared with sori-turn; or credential:NAME."),
     UINT(turn, ttl_s, "ttl", "600", 60, 86400, "s", "Life of a relay credential."),
 
+    LIST(sfu, nodes, "nodes", "",
+         "Media servers (sori-sfu) that carry rooms: NAME=unix:/run/sori/sfu.sock or NAME=ip:port "
+         "of their [control] listener, then, each after a space, weight=1..100 and region=NAME. "
+         "Empty: no rooms."),
+    OPT(sfu, secret, "secret_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the secret shared with the media servers, at least 32 bytes; or "
+        "credential:NAME."),
+    TEXT(sfu, region, "region", "", "Nodes of this region are preferred. Empty: no preference."),
+    UINT(sfu, request_timeout_s, "request_timeout", "8", 1, 60, "s",
+         "How long a media server may take to answer."),
+
+    BOOL(room, open, "open", "yes",
+         "A token that names no room may join any room by its id. no: only rooms that the user was "
+         "invited to or a call moved to."),
+    BOOL(room, creator_is_admin, "creator_is_admin", "no",
+         "Who makes a room by joining it first may mute, kick and close there."),
+    UINT(room, rooms, "rooms", "1000", 1, 1000000, "rooms", "Rooms on this server at once."),
+    UINT(room, participants, "participants", "100", 1, 1024, "participants", "In one room."),
+    UINT(room, rooms_per_user, "rooms_per_user", "8", 1, 64, "participants",
+         "Of one user in all rooms together."),
+    UINT(room, tracks, "tracks", "8", 1, 32, "tracks", "Published by one participant."),
+    UINT(room, slots, "slots", "32", 1, 64, "slots", "Receive sections of one participant."),
+    UINT(room, metadata_bytes, "metadata_bytes", "512", 0, 1024, "bytes",
+         "Metadata of one participant."),
+    UINT(room, up_bps, "up_bps", "0", 0, 1000000000, "bit/s",
+         "Most that one participant may send. 0: the media server's own limit."),
+    UINT(room, down_bps, "down_bps", "0", 0, 1000000000, "bit/s",
+         "Most that one participant is sent. 0: the media server's own limit."),
+    UINT(room, joins_per_10s, "joins_per_10s", "10", 0, 100000, "1/10s",
+         "room.join, and room.offer with fresh, of one user. 0: no limit."),
+    UINT(room, empty_timeout_s, "empty_timeout", "30", 0, 86400, "s",
+         "How long a room lives after the last participant has left."),
+    UINT(room, node_timeout_s, "node_timeout", "10", 1, 600, "s",
+         "Without a connection to its media server for so long a room is placed on another one."),
+    UINT(room, restart_timeout_s, "restart_timeout", "60", 1, 3600, "s",
+         "A room for which no media server is found for so long is closed."),
+
     UINT(limits, handshakes_per_s, "handshakes_per_s", "5", 0, 100000, "1/s",
          "New connections from one address (IPv6: one /64). 0: no limit."),
     UINT(limits, handshakes_burst, "handshakes_burst", "20", 1, 100000, "connections", "At once."),
@@ -157,12 +198,94 @@ static int check_listen(const struct conf_list *l, const char *name, bool loopba
     return 0;
 }
 
+static bool name_ok(struct slice s)
+{
+    return s.len > 0 && sig_id_ok(s);
+}
+
+/* Cuts the text up to the next space off s. */
+static struct slice next_word(struct slice *s)
+{
+    const uint8_t *space = s->len > 0 ? memchr(s->p, ' ', s->len) : NULL;
+    size_t n = space ? (size_t)(space - s->p) : s->len;
+    struct slice word = slice_sub(*s, 0, n);
+
+    *s = slice_sub(*s, n + 1, s->len);
+    return word;
+}
+
+int server_sfu_parse(struct server_sfu *out, struct slice entry)
+{
+    struct server_sfu sfu = {.weight = 1};
+    struct slice rest = entry, first = next_word(&rest);
+    const uint8_t *eq = first.len > 0 ? memchr(first.p, '=', first.len) : NULL;
+    uint64_t weight;
+
+    if (!eq)
+        return -EINVAL;
+    sfu.name = slice_sub(first, 0, (size_t)(eq - first.p));
+    struct slice where = slice_sub(first, sfu.name.len + 1, first.len);
+    if (!name_ok(sfu.name))
+        return -EINVAL;
+    if (slice_starts(where, SLICE_LIT("unix:")))
+        sfu.path = slice_sub(where, 5, where.len);
+    else if (addr_parse(&sfu.addr, where) != 0 || sfu.addr.port == 0)
+        return -EINVAL;
+    if (sfu.addr.family == ADDR_NONE && (sfu.path.len == 0 || sfu.path.len > SFU_PATH_MAX))
+        return -EINVAL;
+    while (rest.len > 0) {
+        struct slice word = next_word(&rest);
+        if (slice_starts(word, SLICE_LIT("weight="))) {
+            if (slice_to_u64(slice_sub(word, 7, word.len), 100, &weight) != 0 || weight == 0)
+                return -EINVAL;
+            sfu.weight = (unsigned)weight;
+        } else if (slice_starts(word, SLICE_LIT("region="))) {
+            sfu.region = slice_sub(word, 7, word.len);
+            if (!name_ok(sfu.region))
+                return -EINVAL;
+        } else if (word.len > 0) {
+            return -EINVAL;
+        }
+    }
+    *out = sfu;
+    return 0;
+}
+
+static int check_sfu(const struct server_conf *c, char err[CONF_ERR_MAX])
+{
+    struct server_sfu a, b;
+
+    if (c->sfu.nodes.n > SERVER_SFU_MAX) {
+        snprintf(err, CONF_ERR_MAX, "[sfu] nodes: more than %d", SERVER_SFU_MAX);
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < c->sfu.nodes.n; i++) {
+        if (server_sfu_parse(&a, slice_str(c->sfu.nodes.v[i])) != 0) {
+            snprintf(err, CONF_ERR_MAX,
+                     "[sfu] nodes = %s: NAME=unix:PATH or NAME=ip:port is expected, then weight=N "
+                     "(1 to 100) and region=NAME",
+                     c->sfu.nodes.v[i]);
+            return -EINVAL;
+        }
+        for (size_t k = 0; k < i; k++)
+            if (server_sfu_parse(&b, slice_str(c->sfu.nodes.v[k])) == 0 &&
+                slice_eq(a.name, b.name)) {
+                snprintf(err, CONF_ERR_MAX, "[sfu] nodes = %s: that name is there twice",
+                         c->sfu.nodes.v[i]);
+                return -EINVAL;
+            }
+    }
+    return 0;
+}
+
 static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
 {
     const char *wrong = NULL;
 
     if (check_listen(&c->server.listen_tls, "listen_tls", false, err) != 0 ||
-        check_listen(&c->server.listen_clear, "listen_clear", !c->server.clear_anywhere, err) != 0)
+        check_listen(&c->server.listen_clear, "listen_clear", !c->server.clear_anywhere, err) !=
+            0 ||
+        check_sfu(c, err) != 0)
         return -EINVAL;
     if (c->server.listen_tls.n + c->server.listen_clear.n == 0)
         wrong = "[server] listen_tls: there is nothing to listen on; name at least one ip:port";
@@ -174,6 +297,8 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
         wrong = "[auth] hs256_secret_file: the secret is shorter than 32 bytes";
     else if (c->turn.urls.n > 0 && c->turn.secret.len == 0)
         wrong = "[turn] secret_file: needed when urls are given";
+    else if (c->sfu.nodes.n > 0 && c->sfu.secret.len < 32)
+        wrong = "[sfu] secret_file: a secret of at least 32 bytes is needed when nodes are given";
     else if (c->dev.enabled && c->auth.hs256_secret.len == 0)
         wrong = "[dev] enabled: development mode signs tokens and needs [auth] hs256_secret_file";
     if (!wrong)

@@ -38,6 +38,19 @@ struct server_conf {
         struct conf_secret secret;
         uint64_t ttl_s;
     } turn;
+    struct { /* [sfu] */
+        struct conf_list nodes;
+        struct conf_secret secret;
+        char *region;
+        uint64_t request_timeout_s;
+    } sfu;
+    struct { /* [room] */
+        bool open, creator_is_admin;
+        uint64_t rooms, participants, rooms_per_user, tracks, slots, metadata_bytes;
+        uint64_t up_bps, down_bps;
+        uint64_t joins_per_10s;
+        uint64_t empty_timeout_s, node_timeout_s, restart_timeout_s;
+    } room;
     struct { /* [limits] */
         uint64_t handshakes_per_s, handshakes_burst;
         uint64_t login_failures_per_10min;
@@ -58,6 +71,20 @@ struct server_conf {
         uint64_t token_ttl_s;
     } dev;
 };
+
+/* Most nodes that [sfu] nodes may name. */
+#define SERVER_SFU_MAX 32
+
+/* One entry of [sfu] nodes taken apart. Slices borrow from the entry. */
+struct server_sfu {
+    struct slice name, region; /* region may be empty */
+    struct slice path;         /* Unix socket; empty: addr */
+    struct addr addr;
+    unsigned weight;
+};
+/* Reads "NAME=unix:PATH" or "NAME=IP:PORT", then any of " weight=N" (1 to 100) and " region=R".
+ * Returns 0 or -EINVAL. */
+int server_sfu_parse(struct server_sfu *out, struct slice entry);
 
 /* The option table (for conf_load, conf_print, conf_free). */
 extern const struct conf_opt server_conf_opts[];

@@ -258,12 +258,58 @@ static bool take_bool(const json_t *obj, const char *name, bool *out)
     return !v || json_is_boolean(v);
 }
 
+/* `publish`: true, false, or a list of sources. */
+static bool take_publish(const json_t *obj, unsigned *out)
+{
+    const json_t *v = json_object_get(obj, "publish"), *item;
+    enum ctl_source source;
+    size_t i;
+
+    if (!v)
+        return true;
+    *out = json_is_true(v) ? CTL_SOURCES_ALL : 0;
+    if (json_is_boolean(v))
+        return true;
+    if (!json_is_array(v))
+        return false;
+    json_array_foreach(v, i, item)
+    {
+        if (!json_is_string(item) ||
+            !ctl_source_parse(slice_of(json_string_value(item), json_string_length(item)), &source))
+            return false;
+        *out |= CTL_SOURCE_BIT(source);
+    }
+    return true;
+}
+
+static bool take_flag(const json_t *obj, const char *name, bool *out)
+{
+    const json_t *v = json_object_get(obj, name);
+
+    if (v)
+        *out = json_is_true(v);
+    return !v || json_is_boolean(v);
+}
+
+static bool take_room_perms(const json_t *perms, struct sig_room_perms *p)
+{
+    const json_t *v = json_object_get(perms, "roomPerms");
+
+    *p = TOKEN_ROOM_PERMS;
+    if (!v)
+        return true;
+    return json_is_object(v) && take_publish(v, &p->publish) &&
+           take_flag(v, "subscribe", &p->subscribe) && take_flag(v, "data", &p->data) &&
+           take_flag(v, "admin", &p->admin) && take_flag(v, "hidden", &p->hidden);
+}
+
 static bool take_perms(const json_t *claims, struct token_perms *p)
 {
     const json_t *v = json_object_get(claims, "perms");
     return (!v || json_is_object(v)) && take_bool(v, "call", &p->call) &&
            take_bool(v, "presence", &p->presence) &&
-           take_text(v, "room", p->room, sizeof p->room, token_id_valid);
+           take_text(v, "room", p->room, sizeof p->room, token_id_valid) &&
+           take_room_perms(v, &p->in_room);
 }
 
 static enum token_error read_claims(struct token *out, const json_t *c, const struct token_rules *r,
@@ -313,17 +359,44 @@ static bool put(json_t *obj, const char *name, json_t *v)
     return json_object_set_new(obj, name, v) == 0;
 }
 
+static json_t *sources_of(unsigned bits)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < CTL_SOURCE_COUNT && list; i++) {
+        if (!(bits & CTL_SOURCE_BIT(i)) ||
+            json_array_append_new(list, json_string(ctl_source_name((enum ctl_source)i))) == 0)
+            continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
+/* NULL when memory is out. */
+static json_t *room_perms_of(const struct sig_room_perms *p)
+{
+    json_t *v = json_object();
+
+    if (v && put(v, "publish", sources_of(p->publish)) &&
+        put(v, "subscribe", json_boolean(p->subscribe)) && put(v, "data", json_boolean(p->data)) &&
+        put(v, "admin", json_boolean(p->admin)) && put(v, "hidden", json_boolean(p->hidden)))
+        return v;
+    json_decref(v);
+    return NULL;
+}
+
 /* The claims of t as a JSON object, or NULL when memory is out. */
 static json_t *claims_of(const struct token *t, const struct token_rules *r, uint64_t now_s)
 {
     json_t *c = json_object(), *p = json_object();
-    bool ok = put_text(c, "sub", t->user) && put(c, "iat", json_integer((json_int_t)now_s)) &&
-              put(c, "exp", json_integer((json_int_t)t->expires_at_s)) &&
-              put_text(c, "iss", r->issuer) && put_text(c, "aud", r->audience) &&
-              put_text(c, "dev", t->device) && put_text(c, "name", t->name) &&
-              put(p, "call", json_boolean(t->perms.call)) &&
-              put(p, "presence", json_boolean(t->perms.presence)) &&
-              put_text(p, "room", t->perms.room) && put(c, "perms", json_incref(p));
+    bool ok =
+        put_text(c, "sub", t->user) && put(c, "iat", json_integer((json_int_t)now_s)) &&
+        put(c, "exp", json_integer((json_int_t)t->expires_at_s)) && put_text(c, "iss", r->issuer) &&
+        put_text(c, "aud", r->audience) && put_text(c, "dev", t->device) &&
+        put_text(c, "name", t->name) && put(p, "call", json_boolean(t->perms.call)) &&
+        put(p, "presence", json_boolean(t->perms.presence)) && put_text(p, "room", t->perms.room) &&
+        put(p, "roomPerms", room_perms_of(&t->perms.in_room)) && put(c, "perms", json_incref(p));
     json_decref(p);
     if (ok)
         return c;

@@ -8,6 +8,7 @@
 #ifndef SORI_SERVER_TOKEN_H
 #define SORI_SERVER_TOKEN_H
 
+#include "proto/sig_room.h"
 #include "server/token_keys.h"
 
 #define TOKEN_JWS_MAX    4096 /* bytes of the whole token */
@@ -47,7 +48,11 @@ struct token_rules {
 struct token_perms {
     bool call, presence;           /* absent: true */
     char room[TOKEN_ROOM_MAX + 1]; /* the one room it is good for; "" = not bound */
+    struct sig_room_perms in_room; /* roomPerms; absent: TOKEN_ROOM_PERMS */
 };
+/* What a token without roomPerms allows in a room. */
+#define TOKEN_ROOM_PERMS \
+    ((struct sig_room_perms){.publish = CTL_SOURCES_ALL, .subscribe = true, .data = true})
 
 /* What a valid token says. Texts end with NUL and contain no other. */
 struct token {

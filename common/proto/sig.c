@@ -19,11 +19,13 @@ enum {
     CLIENT_SEQ = 8,
     SERVER_SEQ = 16,
     LARGE = 32,
+    NEEDS_ROOM = 64,
 };
 
 /* The usual flags: a session request, a call request, a call message without reply. */
 #define REQUEST (FROM_CLIENT | NEEDS_ID | CLIENT_SEQ | SERVER_SEQ)
 #define ON_CALL (REQUEST | NEEDS_CALL)
+#define IN_ROOM (REQUEST | NEEDS_ROOM)
 #define NOTICE  (FROM_CLIENT | NEEDS_CALL | CLIENT_SEQ | SERVER_SEQ)
 
 static const struct {
@@ -59,7 +61,31 @@ static const struct {
     [SIG_CALL_INFO] = {"call.info", NOTICE},
     [SIG_CALL_STATE] = {"call.state", NOTICE},
     [SIG_CALL_SYNC] = {"call.sync", ON_CALL},
+    [SIG_CALL_UPGRADE] = {"call.upgrade", ON_CALL},
     [SIG_TURN_CREDENTIALS] = {"turn.credentials", REQUEST},
+    [SIG_ROOM_JOIN] = {"room.join", IN_ROOM | LARGE},
+    [SIG_ROOM_OFFER] = {"room.offer", IN_ROOM | LARGE},
+    [SIG_ROOM_ANSWER] = {"room.answer", IN_ROOM | LARGE},
+    [SIG_ROOM_CANDIDATES] = {"room.candidates", FROM_CLIENT | NEEDS_ROOM | CLIENT_SEQ},
+    [SIG_ROOM_SUBSCRIBE] = {"room.subscribe", IN_ROOM},
+    [SIG_ROOM_UNPUBLISH] = {"room.unpublish", IN_ROOM},
+    [SIG_ROOM_MUTE] = {"room.mute", IN_ROOM},
+    [SIG_ROOM_UPDATE] = {"room.update", IN_ROOM},
+    [SIG_ROOM_KICK] = {"room.kick", IN_ROOM},
+    [SIG_ROOM_CLOSE] = {"room.close", IN_ROOM},
+    [SIG_ROOM_LEAVE] = {"room.leave", IN_ROOM},
+    [SIG_ROOM_SYNC] = {"room.sync", IN_ROOM},
+    [SIG_ROOM_INVITE] = {"room.invite", IN_ROOM},
+    [SIG_ROOM_PARTICIPANT] = {"room.participant", SERVER_SEQ},
+    [SIG_ROOM_TRACK] = {"room.track", SERVER_SEQ},
+    [SIG_ROOM_SLOTS] = {"room.slots", SERVER_SEQ},
+    [SIG_ROOM_LAYERS] = {"room.layers", SERVER_SEQ},
+    [SIG_ROOM_NEGOTIATE] = {"room.negotiate", SERVER_SEQ},
+    [SIG_ROOM_SPEAKERS] = {"room.speakers", 0},
+    [SIG_ROOM_QUALITY] = {"room.quality", 0},
+    [SIG_ROOM_STATE] = {"room.state", SERVER_SEQ},
+    [SIG_ROOM_RESTART] = {"room.restart", SERVER_SEQ},
+    [SIG_ROOM_CLOSED] = {"room.closed", SERVER_SEQ},
 };
 
 static unsigned type_flags(enum sig_type t)
@@ -81,7 +107,10 @@ enum sig_type sig_type_parse(struct slice name)
         return SIG_UNKNOWN;
     if (slice_starts(name, SLICE_LIT("call."))) {
         from = SIG_CALL_INVITE;
-        to = SIG_CALL_SYNC;
+        to = SIG_CALL_UPGRADE;
+    } else if (slice_starts(name, SLICE_LIT("room."))) {
+        from = SIG_ROOM_JOIN;
+        to = SIG_ROOM_CLOSED;
     } else if (name.p[0] == 't') {
         from = to = SIG_TURN_CREDENTIALS;
     }
@@ -104,6 +133,11 @@ bool sig_type_needs_id(enum sig_type t)
 bool sig_type_needs_call(enum sig_type t)
 {
     return type_flags(t) & NEEDS_CALL;
+}
+
+bool sig_type_needs_room(enum sig_type t)
+{
+    return type_flags(t) & NEEDS_ROOM;
 }
 
 bool sig_type_numbered_by_client(enum sig_type t)
@@ -155,6 +189,21 @@ static const struct {
     [SIG_ERR_CALL_TOO_MANY] = {"call.too_many", 429, true, "too many calls at once"},
     [SIG_ERR_CALLEE_UNREACHABLE] = {"callee.unreachable", 480, true, "no device can be reached"},
     [SIG_ERR_RATE_LIMITED] = {"rate_limited", 429, true, "too many requests"},
+    [SIG_ERR_ROOM_NOT_FOUND] = {"room.not_found", 404, false, "no such room, or you are not in it"},
+    [SIG_ERR_ROOM_FORBIDDEN] = {"room.forbidden", 403, false,
+                                "your permissions do not allow this in the room"},
+    [SIG_ERR_ROOM_FULL] = {"room.full", 403, true, "the room is full"},
+    [SIG_ERR_ROOM_TOO_MANY] = {"room.too_many", 429, true, "you are in too many rooms"},
+    [SIG_ERR_ROOM_EXISTS] = {"room.exists", 409, false, "the user is in the room already"},
+    [SIG_ERR_ROOM_PARTICIPANT_NOT_FOUND] = {"room.participant_not_found", 404, false,
+                                            "no such participant in this room"},
+    [SIG_ERR_ROOM_TRACK_NOT_FOUND] = {"room.track_not_found", 404, false,
+                                      "no such track in this room, or not yours"},
+    [SIG_ERR_ROOM_INVALID_STATE] = {"room.invalid_state", 409, true,
+                                    "not possible in this state of your media"},
+    [SIG_ERR_SFU_UNAVAILABLE] = {"sfu.unavailable", 503, true, "no media server is available"},
+    [SIG_ERR_SFU_REJECTED] = {"sfu.rejected", 400, false,
+                              "the media server does not take this description"},
     [SIG_ERR_TURN_UNAVAILABLE] = {"turn.unavailable", 503, false, "no relay is configured"},
     [SIG_ERR_OVERLOADED] = {"overloaded", 503, true, "a server limit is reached"},
     [SIG_ERR_INTERNAL] = {"internal", 500, true, "the server failed"},
@@ -368,7 +417,7 @@ bool sig_user_ok(struct slice s)
 
 /* ---- the envelope ---- */
 
-enum { E_TYPE, E_ID, E_SEQ, E_ACK, E_CALL_ID, E_TO, E_DATA, E_COUNT };
+enum { E_TYPE, E_ID, E_SEQ, E_ACK, E_CALL_ID, E_ROOM, E_TO, E_DATA, E_COUNT };
 
 static int refuse(struct sig_fault *fault, enum sig_err code, const char *text)
 {
@@ -408,6 +457,8 @@ static void read_names(struct sig_msg *out, const struct json_field *f, struct w
     }
     out->has_seq = json_u64(f[E_SEQ].value, UINT64_MAX, &out->seq) && out->seq > 0;
     out->has_ack = json_u64(f[E_ACK].value, UINT64_MAX, &out->ack);
+    if (json_text(f[E_ROOM].value, &text, scratch) && sig_user_ok(text))
+        out->room = text;
     if (json_text(f[E_TO].value, &text, scratch))
         out->to = text;
     if (f[E_DATA].kind == JSON_KIND_OBJECT)
@@ -427,6 +478,8 @@ static const char *bad_shape(const struct sig_msg *m, const struct json_field *f
         return "ack: a whole number from 0";
     if (f[E_CALL_ID].kind != JSON_KIND_NONE && !m->has_call_id)
         return "callId: a UUID in lower case is required";
+    if (f[E_ROOM].kind != JSON_KIND_NONE && m->room.len == 0)
+        return "roomId: 1 to 128 of A-Z a-z 0-9 . _ @ + -";
     if (f[E_DATA].kind != JSON_KIND_NONE && f[E_DATA].kind != JSON_KIND_OBJECT)
         return "data: an object is required";
     return NULL;
@@ -439,6 +492,8 @@ static const char *bad_for_type(const struct sig_msg *m)
         return "id: this type needs one";
     if (sig_type_needs_call(m->type) && !m->has_call_id)
         return "callId: this type needs one";
+    if (sig_type_needs_room(m->type) && m->room.len == 0)
+        return "roomId: this type needs one";
     if (m->type == SIG_CALL_INVITE && !sig_user_ok(m->to))
         return "to: 1 to 128 of A-Z a-z 0-9 . _ @ + -";
     if (m->type == SIG_ACK && !m->has_ack)
@@ -452,9 +507,9 @@ int sig_decode(struct sig_msg *out, struct slice text, struct wr *scratch, struc
 {
     static const struct json_limits limits = {SIG_DEPTH, SIG_VALUES, SIG_LARGE_BYTES};
     struct json_field f[E_COUNT] = {
-        [E_TYPE] = {.key = "type"}, [E_ID] = {.key = "id"},          [E_SEQ] = {.key = "seq"},
-        [E_ACK] = {.key = "ack"},   [E_CALL_ID] = {.key = "callId"}, [E_TO] = {.key = "to"},
-        [E_DATA] = {.key = "data"},
+        [E_TYPE] = {.key = "type"},   [E_ID] = {.key = "id"},          [E_SEQ] = {.key = "seq"},
+        [E_ACK] = {.key = "ack"},     [E_CALL_ID] = {.key = "callId"}, [E_TO] = {.key = "to"},
+        [E_ROOM] = {.key = "roomId"}, [E_DATA] = {.key = "data"},
     };
 
     *out = (struct sig_msg){0};

@@ -11,7 +11,7 @@
 enum {
     SIG_HELLO_BYTES = 8192,  /* a message before welcome */
     SIG_SMALL_BYTES = 8192,  /* most types */
-    SIG_LARGE_BYTES = 65536, /* call.invite, call.answer, call.negotiate */
+    SIG_LARGE_BYTES = 65536, /* what carries a description: call.invite, room.join … */
     SIG_DEPTH = 16,
     SIG_VALUES = 512,
     SIG_ID_MAX = 64, /* request id, negotiation id */
@@ -21,6 +21,7 @@ enum {
     SIG_METADATA_MAX = 2048, /* metadata, raw */
     SIG_CANDIDATES_MAX = 32, /* in one call.candidates */
     SIG_USERS_MAX = 500,     /* in one presence.subscribe */
+    SIG_ROOM_MAX = 128,
     SIG_CALL_ID_TEXT = 36,
     SIG_SCRATCH_BYTES = 8192, /* enough for every string of a small message, decoded */
 };
@@ -56,7 +57,31 @@ enum sig_type {
     SIG_CALL_INFO,
     SIG_CALL_STATE,
     SIG_CALL_SYNC,
+    SIG_CALL_UPGRADE,
     SIG_TURN_CREDENTIALS,
+    SIG_ROOM_JOIN,
+    SIG_ROOM_OFFER,
+    SIG_ROOM_ANSWER,
+    SIG_ROOM_CANDIDATES,
+    SIG_ROOM_SUBSCRIBE,
+    SIG_ROOM_UNPUBLISH,
+    SIG_ROOM_MUTE,
+    SIG_ROOM_UPDATE,
+    SIG_ROOM_KICK,
+    SIG_ROOM_CLOSE,
+    SIG_ROOM_LEAVE,
+    SIG_ROOM_SYNC,
+    SIG_ROOM_INVITE,
+    SIG_ROOM_PARTICIPANT,
+    SIG_ROOM_TRACK,
+    SIG_ROOM_SLOTS,
+    SIG_ROOM_LAYERS,
+    SIG_ROOM_NEGOTIATE,
+    SIG_ROOM_SPEAKERS,
+    SIG_ROOM_QUALITY,
+    SIG_ROOM_STATE,
+    SIG_ROOM_RESTART,
+    SIG_ROOM_CLOSED,
     SIG_TYPE_COUNT
 };
 
@@ -71,6 +96,8 @@ bool sig_type_from_client(enum sig_type t);
 bool sig_type_needs_id(enum sig_type t);
 /* `callId` is required (turn.credentials may have one). */
 bool sig_type_needs_call(enum sig_type t);
+/* `roomId` is required. */
+bool sig_type_needs_room(enum sig_type t);
 /* Carries a `seq` when the client, or the server, sends it. An `error` from the server is numbered
  * only when it answers a message that could be read. */
 bool sig_type_numbered_by_client(enum sig_type t);
@@ -100,6 +127,16 @@ enum sig_err {
     SIG_ERR_CALL_TOO_MANY,
     SIG_ERR_CALLEE_UNREACHABLE,
     SIG_ERR_RATE_LIMITED,
+    SIG_ERR_ROOM_NOT_FOUND,
+    SIG_ERR_ROOM_FORBIDDEN,
+    SIG_ERR_ROOM_FULL,
+    SIG_ERR_ROOM_TOO_MANY,
+    SIG_ERR_ROOM_EXISTS,
+    SIG_ERR_ROOM_PARTICIPANT_NOT_FOUND,
+    SIG_ERR_ROOM_TRACK_NOT_FOUND,
+    SIG_ERR_ROOM_INVALID_STATE,
+    SIG_ERR_SFU_UNAVAILABLE,
+    SIG_ERR_SFU_REJECTED,
     SIG_ERR_TURN_UNAVAILABLE,
     SIG_ERR_OVERLOADED,
     SIG_ERR_INTERNAL,
@@ -210,7 +247,7 @@ const char *sig_call_id_text(const struct sig_call_id *id, char buf[SIG_CALL_ID_
 
 /* Charset and length of ids as the contract has them. */
 bool sig_id_ok(struct slice s);   /* 1..64 of A-Z a-z 0-9 . _ - : request, device, negotiation */
-bool sig_user_ok(struct slice s); /* 1..128 of A-Z a-z 0-9 . _ @ + - */
+bool sig_user_ok(struct slice s); /* 1..128 of A-Z a-z 0-9 . _ @ + - : users and rooms */
 
 /* Why a message was refused. */
 struct sig_fault {
@@ -226,6 +263,7 @@ struct sig_msg {
     uint64_t seq, ack; /* 1.. / 0.. when has_ */
     struct sig_call_id call_id;
     struct slice call_id_text; /* 36 characters */
+    struct slice room;         /* roomId, checked; empty when not there */
     struct slice to;           /* user id; checked by the types that need it (call.invite) */
     struct slice data;         /* raw object; empty when not there */
 };
@@ -237,7 +275,8 @@ struct sig_msg {
  *
  * Checks: JSON and its limits (bad_json), wanted fields' shape (bad_request), the type
  * (unsupported_type for unknown names and for types that only a server sends), its size
- * (too_large), `id` and `callId` where the type needs them, `to` of call.invite (bad_request).
+ * (too_large), `id`, `callId` and `roomId` where the type needs them, `to` of call.invite
+ * (bad_request).
  *
  * Returns 0, or -EBADMSG with *fault filled. *out is always written: after a bad_request,
  * unsupported_type or too_large, type, id, seq, ack and callId hold what could be read, so that the

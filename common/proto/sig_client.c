@@ -8,60 +8,18 @@
 
 #include <errno.h>
 
-#include "proto/json.h"
+#include "proto/sig_read.h"
 
 enum {
     RESUME_TEXT_MAX = 128,
     RING_TIMEOUT_MIN_MS = 5000,
-    SCALAR_MAX = 64, /* longest name in a closed vocabulary, with room for escapes decoded */
 };
-
-static int refuse(struct sig_fault *fault, const char *text)
-{
-    *fault = (struct sig_fault){SIG_ERR_BAD_REQUEST, text};
-    return -EBADMSG;
-}
-
-/* Finds fields in an object that may be missing altogether. */
-static int read_fields(struct slice object, struct json_field *f, size_t n, struct sig_fault *fault)
-{
-    if (json_fields(object.len > 0 ? object : SLICE_LIT("{}"), f, n) == 0)
-        return 0;
-    *fault = (struct sig_fault){SIG_ERR_BAD_JSON, "a key is there twice"};
-    return -EBADMSG;
-}
-
-/* The index of a string value in a list of names: from 0; n when it is none of them. */
-static size_t name_index(struct slice value, const char *const *names, size_t n)
-{
-    uint8_t buf[SCALAR_MAX];
-    struct wr scratch = wr_init(buf, sizeof(buf));
-    struct slice text;
-
-    if (!json_text(value, &text, &scratch))
-        return n;
-    for (size_t i = 0; i < n; i++)
-        if (slice_is(text, names[i]))
-            return i;
-    return n;
-}
-
-static bool absent(const struct json_field *f)
-{
-    return f->kind == JSON_KIND_NONE;
-}
-
-/* A string of 1 to max bytes. */
-static bool text_of(const struct json_field *f, size_t max, struct slice *out, struct wr *scratch)
-{
-    return json_text(f->value, out, scratch) && out->len > 0 && out->len <= max;
-}
 
 /* ---- session ---- */
 
 static bool read_caps(struct slice list, unsigned *caps)
 {
-    static const char *const names[] = {"call-waiting", "video"};
+    static const char *const names[] = {"call-waiting", "video", "rooms"};
     struct json_items it = json_items(list);
     struct slice item;
 
@@ -195,23 +153,6 @@ int sig_client_presence_set(enum sig_presence *state, const struct sig_msg *m,
 
 /* ---- calls ---- */
 
-static const char *const sdp_names[] = {"offer", "answer", "rollback"};
-
-/* Reads an RTCSessionDescriptionInit: its type, and that it has an sdp (a rollback needs none).
- * Gives ARRAY_LEN(sdp_names) when it is none. */
-static size_t sdp_type(const struct json_field *description)
-{
-    struct json_field f[] = {{.key = "type"}, {.key = "sdp"}};
-
-    if (description->kind != JSON_KIND_OBJECT ||
-        json_fields(description->value, f, ARRAY_LEN(f)) != 0)
-        return ARRAY_LEN(sdp_names);
-    size_t i = name_index(f[0].value, sdp_names, ARRAY_LEN(sdp_names));
-    if (f[1].kind != JSON_KIND_STRING && !(i == SIG_SDP_ROLLBACK && absent(&f[1])))
-        return ARRAY_LEN(sdp_names);
-    return i;
-}
-
 static int read_metadata(struct sig_invite *out, const struct json_field *metadata,
                          struct sig_fault *fault)
 {
@@ -243,7 +184,7 @@ int sig_client_invite(struct sig_invite *out, const struct sig_msg *m, struct si
     *out = (struct sig_invite){0};
     if (read_fields(m->data, f, N, fault) != 0)
         return -EBADMSG;
-    if (sdp_type(&f[OFFER]) != SIG_SDP_OFFER)
+    if (sdp_type(&f[OFFER], NULL) != SIG_SDP_OFFER)
         return refuse(fault, "data.offer: {type:\"offer\",sdp} is required");
     if (!absent(&f[RING]) &&
         (!json_u64(f[RING].value, UINT32_MAX, &ms) || ms < RING_TIMEOUT_MIN_MS))
@@ -259,7 +200,7 @@ int sig_client_answer(struct slice *answer, const struct sig_msg *m, struct sig_
 
     if (read_fields(m->data, &f, 1, fault) != 0)
         return -EBADMSG;
-    if (sdp_type(&f) != SIG_SDP_ANSWER)
+    if (sdp_type(&f, NULL) != SIG_SDP_ANSWER)
         return refuse(fault, "data.answer: {type:\"answer\",sdp} is required");
     *answer = f.value;
     return 0;
@@ -335,8 +276,8 @@ int sig_client_negotiate(struct sig_negotiate *out, const struct sig_msg *m, str
     *out = (struct sig_negotiate){0};
     if (read_fields(m->data, f, N, fault) != 0)
         return -EBADMSG;
-    size_t i = sdp_type(&f[DESCRIPTION]);
-    if (i == ARRAY_LEN(sdp_names))
+    size_t i = sdp_type(&f[DESCRIPTION], NULL);
+    if (i == SDP_NAMES_N)
         return refuse(fault, "data.description: {type,sdp} of offer, answer or rollback");
     if (!text_of(&f[ID], SIG_ID_MAX, &out->id, scratch) || !sig_id_ok(out->id))
         return refuse(fault, "data.negotiationId: 1 to 64 of A-Z a-z 0-9 . _ -");

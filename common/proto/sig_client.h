@@ -17,7 +17,11 @@ enum sig_platform {
     SIG_PLATFORM_WEB,
 };
 
-enum { SIG_CAP_CALL_WAITING = 1, SIG_CAP_VIDEO = 2 }; /* bits of sig_hello.caps */
+enum {
+    SIG_CAP_CALL_WAITING = 1,
+    SIG_CAP_VIDEO = 2,
+    SIG_CAP_ROOMS = 4
+}; /* bits of sig_hello.caps */
 
 struct sig_hello {
     struct slice token;

@@ -5,103 +5,7 @@
  * so the order of optional fields does not matter. SPDX-License-Identifier: BSD-3-Clause */
 #include "proto/sig_server.h"
 
-#include "proto/json.h"
-
-/* ---- pieces ---- */
-
-/* Writes `,"key":`, or `"key":` right behind an opening brace or at the start of a body. */
-static void key(struct wr *w, const char *name)
-{
-    if (w->len > 0 && w->base[w->len - 1] != '{')
-        wr_u8(w, ',');
-    wr_u8(w, '"');
-    wr_str(w, name);
-    wr_bytes(w, SLICE_LIT("\":"));
-}
-
-static void text(struct wr *w, const char *name, struct slice value)
-{
-    key(w, name);
-    json_write_text(w, value);
-}
-
-static void text_if(struct wr *w, const char *name, struct slice value)
-{
-    if (value.len > 0)
-        text(w, name, value);
-}
-
-static void word(struct wr *w, const char *name, const char *value)
-{
-    text(w, name, slice_str(value));
-}
-
-static void number(struct wr *w, const char *name, uint64_t value)
-{
-    key(w, name);
-    wr_u64(w, value);
-}
-
-static void truth(struct wr *w, const char *name, bool value)
-{
-    key(w, name);
-    wr_str(w, value ? "true" : "false");
-}
-
-static void raw(struct wr *w, const char *name, struct slice value)
-{
-    key(w, name);
-    wr_bytes(w, value);
-}
-
-static void raw_if(struct wr *w, const char *name, struct slice value)
-{
-    if (value.len > 0)
-        raw(w, name, value);
-}
-
-static void call_id(struct wr *w, const char *name, const struct sig_call_id *id)
-{
-    key(w, name);
-    wr_u8(w, '"');
-    sig_call_id_write(w, id);
-    wr_u8(w, '"');
-}
-
-static void ice_servers(struct wr *w, struct slice value)
-{
-    raw(w, "iceServers", value.len > 0 ? value : SLICE_LIT("[]"));
-}
-
-/* Everything of a body up to `data`. It is the body's first text: whatever stands before it in w
- * belongs to somebody else. */
-static void head(struct wr *w, const struct sig_head *h)
-{
-    wr_bytes(w, SLICE_LIT("\"type\":\""));
-    wr_str(w, sig_type_name(h->type));
-    wr_u8(w, '"');
-    text_if(w, "re", h->re);
-    if (h->call_id)
-        call_id(w, "callId", h->call_id);
-    if (h->from.len == 0)
-        return;
-    text(w, "from", h->from);
-    text_if(w, "fromDevice", h->from_device);
-    if (h->ts_ms > 0)
-        number(w, "ts", h->ts_ms);
-}
-
-/* A body is head, begin, members, end. */
-static void begin(struct wr *w, const struct sig_head *h)
-{
-    head(w, h);
-    wr_bytes(w, SLICE_LIT(",\"data\":{"));
-}
-
-static void end(struct wr *w)
-{
-    wr_bytes(w, SLICE_LIT("}}"));
-}
+#include "proto/sig_write.h"
 
 void sig_server_open(struct wr *w, uint64_t seq, uint64_t ack)
 {
@@ -190,10 +94,14 @@ void sig_server_goaway(struct wr *w, uint64_t reconnect_delay_ms, bool resumable
 
 void sig_server_error(struct wr *w, const struct sig_error *e)
 {
-    begin(w, &(struct sig_head){.type = SIG_ERROR, .re = e->re, .call_id = e->call_id});
+    begin(w, &(struct sig_head){
+                 .type = SIG_ERROR, .re = e->re, .call_id = e->call_id, .room = e->room});
     word(w, "code", sig_err_name(e->code));
     number(w, "status", sig_err_status(e->code));
-    word(w, "message", e->text ? e->text : sig_err_text(e->code));
+    if (e->message.len > 0)
+        text(w, "message", e->message);
+    else
+        word(w, "message", e->text ? e->text : sig_err_text(e->code));
     truth(w, "retryable", sig_err_retryable(e->code));
     if (e->retry_after_ms > 0)
         number(w, "retryAfterMs", e->retry_after_ms);

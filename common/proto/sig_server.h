@@ -25,6 +25,7 @@ struct sig_head {
     enum sig_type type;
     struct slice re; /* the request's id: replies */
     const struct sig_call_id *call_id;
+    struct slice room; /* roomId */
     struct slice from, from_device;
     uint64_t ts_ms; /* wall clock; written only together with from */
 };
@@ -55,8 +56,10 @@ void sig_server_goaway(struct wr *w, uint64_t reconnect_delay_ms, bool resumable
 struct sig_error {
     struct slice re;
     const struct sig_call_id *call_id;
+    struct slice room;
     enum sig_err code;
     const char *text;
+    struct slice message; /* somebody else's text, in the place of text; empty: none */
     uint32_t retry_after_ms;
     bool has_state;
     enum sig_call_state state;

@@ -147,7 +147,7 @@ static inline const char *fake_token(const char *user, uint64_t life_s)
     static char text[1024];
     const struct token_rules rules = {0};
     struct token t = {.expires_at_s = FAKE_WALL / US_PER_S + life_s,
-                      .perms = {.call = true, .presence = true}};
+                      .perms = {.call = true, .presence = true, .in_room = TOKEN_ROOM_PERMS}};
     struct wr w = wr_init(text, sizeof(text) - 1);
 
     snprintf(t.user, sizeof(t.user), "%s", user);

@@ -67,7 +67,10 @@ static struct token sample(void)
         .device = "phone-1",
         .name = "Al\xc3\xafs",
         .expires_at_s = NOW + 3600,
-        .perms = {.call = true, .presence = false, .room = "r1"},
+        .perms = {.call = true,
+                  .presence = false,
+                  .room = "r1",
+                  .in_room = {.publish = CTL_SOURCE_BIT(CTL_SOURCE_CAMERA), .data = true}},
     };
 }
 
@@ -184,6 +187,12 @@ static const struct {
     {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"call\":\"no\"}}"},
     {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"presence\":0}}"},
     {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"room\":\"a/b\"}}"},
+    {TOKEN_OK, "{" SUB EXP ",\"perms\":{\"roomPerms\":{\"publish\":[\"camera\"],\"x\":1}}}"},
+    {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"roomPerms\":true}}"},
+    {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"roomPerms\":{\"publish\":\"camera\"}}}"},
+    {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"roomPerms\":{\"publish\":[\"nose\"]}}}"},
+    {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"roomPerms\":{\"publish\":[1]}}}"},
+    {TOKEN_BAD_CLAIM, "{" SUB EXP ",\"perms\":{\"roomPerms\":{\"admin\":1}}}"},
     /* JSON. */
     {TOKEN_MALFORMED, ""},
     {TOKEN_MALFORMED, "[]"},
@@ -220,6 +229,17 @@ static void test_absent_perms_are_granted(void **state)
     assert_true(t.expires_at_s == NOW + 3600);
     assert_int_equal(verify_text(HEADER, "{" SUB EXP ",\"perms\":{\"call\":false}}", &lax, &t), 0);
     assert_true(!t.perms.call && t.perms.presence);
+    const struct sig_room_perms *p = &t.perms.in_room;
+    assert_true(p->publish == CTL_SOURCES_ALL && p->subscribe && p->data);
+    assert_true(!p->admin && !p->hidden); /* these are given, never assumed */
+    assert_int_equal(verify_text(HEADER,
+                                 "{" SUB EXP ",\"perms\":{\"roomPerms\":{\"publish\":[\"screen\","
+                                 "\"microphone\"],\"data\":false,\"admin\":true}}}",
+                                 &lax, &t),
+                     0);
+    assert_int_equal(p->publish,
+                     CTL_SOURCE_BIT(CTL_SOURCE_SCREEN) | CTL_SOURCE_BIT(CTL_SOURCE_MICROPHONE));
+    assert_true(p->subscribe && !p->data && p->admin && !p->hidden);
 }
 
 static void test_issuer_and_audience(void **state)
