@@ -16,10 +16,11 @@ struct demux;
 
 struct demux_conf {
     struct transport_conf transport;
-    struct bucket_rule refusals; /* per source: answers to checks that are not authentic */
-    struct bucket_rule dtls;     /* per transport: DTLS datagrams other than data */
-    unsigned sources;            /* entries of the table for `refusals` */
-    unsigned expect;             /* transports, about */
+    struct bucket_rule refusals;   /* per source: answers to checks that are not authentic */
+    struct bucket_rule dtls;       /* per transport: DTLS datagrams other than data */
+    struct bucket_rule handshakes; /* per worker: those beyond it wait */
+    unsigned sources;              /* entries of the table for `refusals` */
+    unsigned expect;               /* transports, about */
     const struct transport_ops *ops;
     struct egress *egress; /* outlives the demux */
 };

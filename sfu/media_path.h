@@ -18,4 +18,9 @@ static inline bool media_path_eq(const struct media_path *a, const struct media_
     return a->sock == b->sock && a->tcp == b->tcp && addr_eq(&a->remote, &b->remote);
 }
 
+static inline uint64_t media_path_hash(const struct media_path *p)
+{
+    return addr_hash(&p->remote) + p->sock + (p->tcp ? UINT16_MAX : 0);
+}
+
 #endif

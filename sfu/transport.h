@@ -5,6 +5,7 @@
  *                                 │ connect_us, DTLS failed  └──────────────────► DISCONNECTED
  *                                 ▼                                                      │ lost_us
  *                               FAILED ◄────────────────────────────────────────────────┘
+ *   CONNECTED ── another certificate: transport_set_remote() ──► CHECKING
  *   any ── transport_close(), the peer's close_notify ──► CLOSED
  *
  * A path is an address that sent a check with our password; DTLS and SRTP are taken from paths
@@ -103,7 +104,7 @@ struct transport_ops {
 struct transport_stats {
     struct counter drop[TRANSPORT_DROP_COUNT];
     struct counter checks, nominations, moves; /* moves: another path was selected */
-    struct counter handshakes, handshake_failures, dtls_retries;
+    struct counter handshakes, handshake_failures;
     struct counter rtp_in_pkts, rtp_in_bytes, rtp_out_pkts, rtp_out_bytes;
     struct counter rtcp_in_pkts, rtcp_out_pkts, data_in_pkts, data_out_pkts;
 };
@@ -148,7 +149,7 @@ struct transport_in {
  * payload, padding included. Returns 0 with *len and *index (48 bits); else the packet is dropped
  * and counted, and out may hold anything. */
 int transport_open_rtp(struct transport *t, const struct transport_in *in, uint8_t *out,
-                       size_t *len, uint64_t *index, uint64_t now_us);
+                       size_t *len, uint64_t *index);
 
 /* The next SCTP packet (after TRANSPORT_DATA). Gives its bytes where the datagram was; empty: no
  * more. */
