@@ -1,0 +1,69 @@
+/* The fan-out.
+ *
+ * Called by producer.c (add) and sfu_core.c (flush). The order matters for speed: a receiver's
+ * state is in the cache for all of a burst, and its packets are neighbours in the send queue, so
+ * that a video frame leaves as one send (net/udp.h). Audio has one packet per producer and turn,
+ * which costs a send each whatever the order. Worker-owned. SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "sfu/forward.h"
+
+#include "sfu/consumer.h"
+
+#define NEWS_PER_PRODUCER_MAX 16 /* stays below what the smallest packet_store holds */
+
+static void flush_one(struct sfu_core *c, struct producer *t)
+{
+    for (unsigned i = 0; i < t->n_consumers; i++) {
+        struct consumer *to = t->consumer[i];
+
+        for (unsigned k = t->first_news; k != CORE_NEWS_MAX; k = c->news[k].next)
+            consumer_packet(to, c->news[k].m, c->news[k].layer, c->now_us);
+    }
+    t->first_news = t->last_news = CORE_NEWS_MAX;
+    t->n_news = 0;
+    t->news_bytes = 0;
+}
+
+void forward_flush(struct sfu_core *c)
+{
+    for (unsigned i = 0; i < c->n_dirty; i++)
+        if (c->dirty[i])
+            flush_one(c, c->dirty[i]);
+    c->n_dirty = c->n_news = 0;
+}
+
+void forward_add(struct sfu_core *c, struct producer *t, struct media_packet *m, unsigned layer)
+{
+    if (c->n_news == CORE_NEWS_MAX || t->n_news == NEWS_PER_PRODUCER_MAX)
+        forward_flush(c);
+    unsigned k = c->n_news++;
+    c->news[k] = (struct core_news){m, (uint8_t)layer, CORE_NEWS_MAX};
+    if (t->last_news == CORE_NEWS_MAX) {
+        t->first_news = (uint8_t)k;
+        c->dirty[c->n_dirty++] = t;
+    } else {
+        c->news[t->last_news].next = (uint8_t)k;
+    }
+    t->last_news = (uint8_t)k;
+    t->n_news++;
+    t->news_bytes += m->len;
+}
+
+void forward_room(struct sfu_core *c, struct producer *t, size_t len)
+{
+    size_t ring =
+        t->kind == RTP_KIND_AUDIO ? PACKET_STORE_AUDIO_BYTES : c->conf->video.history_bytes;
+
+    /* A quarter: the ring may skip its end to keep a packet in one piece. */
+    if (t->n_news && t->news_bytes + len > ring / 4)
+        forward_flush(c);
+}
+
+void forward_forget(struct sfu_core *c, struct producer *t)
+{
+    for (unsigned i = 0; i < c->n_dirty; i++)
+        if (c->dirty[i] == t)
+            c->dirty[i] = NULL;
+    t->first_news = t->last_news = CORE_NEWS_MAX;
+    t->n_news = 0;
+}

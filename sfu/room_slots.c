@@ -1,0 +1,190 @@
+/* Which track is on which slot of whom.
+ *
+ * Audio: all talkers while there are slots for all of them, else those on air. Video: what the
+ * receiver asked for, by priority; then, in auto mode, screens, who speaks, and the rest in the
+ * order in which they came. A track that has a slot keeps it: pictures do not jump.
+ * Called by room.c, room_audio.c, participant.c. Worker-owned.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "sfu/room.h"
+
+#define CHOICE_MAX 128 /* slots of one participant ([limits] slots_per_participant) */
+
+struct choice {
+    struct producer *t;
+    const struct wish *wish;
+    int rank; /* higher first */
+};
+
+static bool wants(const struct participant *p, const struct producer *t, const struct wish *w)
+{
+    if (!p->perms.subscribe || t->peer->owner == p || !producer_open(t))
+        return false;
+    if (w)
+        return w->wanted;
+    return t->kind == RTP_KIND_AUDIO ? p->auto_audio : p->auto_video;
+}
+
+static unsigned count_slots(const struct peer *d, uint8_t kind)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < d->n_slots; i++) {
+        const struct neg_section *s = negotiate_section(d->neg, d->slot[i]->section);
+        n += d->slot[i]->kind == kind && s && s->send;
+    }
+    return n;
+}
+
+static int rank_of(const struct room *r, const struct producer *t, const struct wish *w,
+                   bool has_slot)
+{
+    int rank = w && w->wanted ? 1000 + w->priority * 10 : 0;
+
+    if (t->kind == RTP_KIND_AUDIO)
+        return rank + (t->on_air ? 100 : 0) + (has_slot ? 1 : 0);
+    if (t->source == CTL_SOURCE_SCREEN)
+        rank += 8;
+    if (r->dominant && t->peer->owner == r->dominant->peer->owner)
+        rank += 4;
+    return rank + (has_slot ? 2 : 0); /* who is shown stays, unless somebody better comes */
+}
+
+static bool on_slot(const struct peer *d, const struct producer *t)
+{
+    for (unsigned i = 0; i < d->n_slots; i++)
+        if (d->slot[i]->source == t)
+            return true;
+    return false;
+}
+
+/* The n best tracks of a kind for p, in v; gives how many there are, and in *all how many would be
+ * wanted. */
+static unsigned choose(struct room *r, const struct participant *p, const struct peer *d,
+                       uint8_t kind, struct choice *v, unsigned n, unsigned *all)
+{
+    unsigned have = 0;
+
+    *all = 0;
+    for (unsigned i = 0; i < r->n_tracks; i++) {
+        struct producer *t = r->track[i];
+        const struct wish *w = t->kind == kind ? participant_wish(p, t) : NULL;
+
+        if (t->kind != kind || !wants(p, t, w))
+            continue;
+        (*all)++;
+        int rank = rank_of(r, t, w, on_slot(d, t));
+        unsigned at = have < n ? have : n;
+        while (at > 0 && v[at - 1].rank < rank)
+            at--;
+        if (at >= n)
+            continue;
+        have += have < n;
+        memmove(&v[at + 1], &v[at], (have - 1 - at) * sizeof(*v));
+        v[at] = (struct choice){t, w, rank};
+    }
+    return have;
+}
+
+static void apply_wish(struct consumer *c, const struct wish *w)
+{
+    bool paused = w && w->paused;
+
+    c->wish_layer = w ? w->layer : CTL_LAYER_AUTO;
+    c->wish_tid = w ? w->temporal : CTL_LAYER_AUTO;
+    c->priority = w ? w->priority : 0;
+    c->paused = paused;
+    c->pinned = w && w->mid[0];
+}
+
+static struct choice *chosen(struct choice *v, unsigned n, const struct producer *t)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (v[i].t == t)
+            return &v[i];
+    return NULL;
+}
+
+/* A slot for a choice: the one that was asked for, else a free one that can take its codec. */
+static struct consumer *slot_for(struct peer *d, const struct choice *ch)
+{
+    struct consumer *free_one = NULL;
+
+    if (ch->wish && ch->wish->mid[0]) {
+        struct consumer *c = peer_slot_by_mid(d, slice_str(ch->wish->mid));
+        if (c && consumer_can(c, ch->t))
+            return c;
+    }
+    for (unsigned i = 0; i < d->n_slots && !free_one; i++)
+        if (!d->slot[i]->source && consumer_can(d->slot[i], ch->t))
+            free_one = d->slot[i];
+    return free_one;
+}
+
+static void assign_kind(struct room *r, struct participant *p, struct peer *d, uint8_t kind,
+                        uint64_t now_us)
+{
+    struct choice v[CHOICE_MAX + 1];
+    unsigned slots = count_slots(d, kind), all;
+    unsigned n = slots > CHOICE_MAX ? CHOICE_MAX : slots;
+    uint64_t last_n = r->core->conf->audio.last_n;
+
+    /* More talkers than slots: only those on air, the last_n loudest. */
+    unsigned have = choose(r, p, d, kind, v, n, &all);
+    if (kind == RTP_KIND_AUDIO && all > slots && last_n != 0 && have > last_n)
+        have = (unsigned)last_n;
+    for (unsigned i = 0; i < d->n_slots; i++) { /* what stays, and what goes */
+        struct consumer *c = d->slot[i];
+        struct choice *ch = c->kind == kind && c->source ? chosen(v, have, c->source) : NULL;
+
+        if (c->kind != kind || !c->source)
+            continue;
+        bool moved = ch && ch->wish && ch->wish->mid[0] && strcmp(ch->wish->mid, c->mid) != 0;
+        if (!ch || moved || !consumer_can(c, c->source)) {
+            consumer_set_source(c, NULL, now_us);
+            continue;
+        }
+        apply_wish(c, ch->wish);
+        ch->t = NULL; /* has its place */
+    }
+    for (unsigned i = 0; i < have; i++) {
+        struct consumer *c = v[i].t ? slot_for(d, &v[i]) : NULL;
+
+        if (!c)
+            continue;
+        if (c->source)
+            consumer_set_source(c, NULL, now_us);
+        apply_wish(c, v[i].wish);
+        consumer_set_source(c, v[i].t, now_us);
+    }
+    if (kind == RTP_KIND_VIDEO)
+        peer_realloc(d, now_us);
+}
+
+void room_assign(struct room *r, struct participant *p, uint64_t now_us)
+{
+    struct peer *d = participant_down(p);
+
+    if (!d || d->closing)
+        return;
+    assign_kind(r, p, d, RTP_KIND_AUDIO, now_us);
+    assign_kind(r, p, d, RTP_KIND_VIDEO, now_us);
+}
+
+void room_assign_all(struct room *r, uint64_t now_us)
+{
+    r->slots_stale = false;
+    for (unsigned i = 0; i < r->n_members; i++)
+        room_assign(r, r->member[i], now_us);
+    room_arm(r, now_us); /* to tell */
+}
+
+void room_dominant_changed(struct room *r, uint64_t now_us)
+{
+    for (unsigned i = 0; i < r->n_members; i++) {
+        struct participant *p = r->member[i];
+        struct peer *d = participant_down(p);
+
+        if (d && d->n_video > 0)
+            assign_kind(r, p, d, RTP_KIND_VIDEO, now_us);
+    }
+}
