@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "sfu/codec_policy.h"
+
 #define SECRET_MIN_BYTES 32
 
 static int fail(char err[CONF_ERR_MAX], const char *what, struct slice value)
@@ -83,6 +85,24 @@ static int check_control(const struct sfu_conf *c, char err[CONF_ERR_MAX])
     return 0;
 }
 
+int sfu_conf_codecs(const struct sfu_conf *c, struct codec_policy *p)
+{
+    int e = codec_policy_set(p, RTP_KIND_AUDIO, c->audio.codecs.v, c->audio.codecs.n);
+
+    return e ? e : codec_policy_set(p, RTP_KIND_VIDEO, c->video.codecs.v, c->video.codecs.n);
+}
+
+static int check_codecs(const struct sfu_conf *c, char err[CONF_ERR_MAX])
+{
+    struct codec_policy p;
+
+    codec_policy_default(&p);
+    return sfu_conf_codecs(c, &p) == 0
+               ? 0
+               : fail(err, "[audio] codecs, [video] codecs: unknown, given twice, or none at all",
+                      SLICE_LIT(""));
+}
+
 static int check(const struct sfu_conf *c, char err[CONF_ERR_MAX])
 {
     if (c->sfu.port + (c->sfu.threads ? c->sfu.threads - 1 : 0) > UINT16_MAX)
@@ -92,7 +112,8 @@ static int check(const struct sfu_conf *c, char err[CONF_ERR_MAX])
                     "[video] min_bitrate, start_bitrate, receiver_max_bitrate: want them in rising "
                     "order",
                     SLICE_LIT(""));
-    return check_control(c, err);
+    int e = check_codecs(c, err);
+    return e ? e : check_control(c, err);
 }
 
 static int complete(struct sfu_conf *c, int loaded, char err[CONF_ERR_MAX])

@@ -91,6 +91,11 @@ void sfu_conf_free(struct sfu_conf *c);
 /* Prints the commented default configuration. */
 void sfu_conf_print(FILE *f);
 
+/* Sets the lists and switches of *p that [audio] codecs and [video] codecs name. Returns 0, or
+ * -EINVAL for a name that is not known (sfu_conf_load() has seen to it). */
+struct codec_policy;
+int sfu_conf_codecs(const struct sfu_conf *c, struct codec_policy *p);
+
 /* The address that clients are told for a local one (behind a 1:1 NAT another), port untouched. */
 struct addr sfu_conf_shown(const struct sfu_conf *c, struct addr local);
 
