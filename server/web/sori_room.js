@@ -305,6 +305,7 @@ export class Room extends EventTarget {
   #agains = 0;
   #slots = new Map(); // transceiver -> { kind, stream, transceiver, trackId }
   #sections = new Map(); // LocalTrack -> transceiver
+  #shapes = new Map(); // transceiver -> what it was made for
   #local = new Set(); // LocalTrack
   #own = new Set(); // MediaStreamTracks that we opened, and stop
   #channels = new Map(); // label -> RTCDataChannel
@@ -812,6 +813,7 @@ export class Room extends EventTarget {
     this.#pc = null;
     this.#slots.clear();
     this.#sections.clear();
+    this.#shapes.clear();
     this.#raw = null;
     for (const local of this.#local) local.id = null;
     for (const channel of this.#channels.values()) channel.onmessage = channel.onopen = null;
@@ -1093,7 +1095,7 @@ export class Room extends EventTarget {
       : local._encodings ?? (local._simulcast ? cameraEncodings(local._codec) : null);
     const shape = `${local.kind} ${local._codec} ${JSON.stringify(encodings)}`;
     const used = new Set(this.#sections.values());
-    const idle = this.#pc.getTransceivers().find((t) => t._shape === shape && !used.has(t));
+    const idle = this.#pc.getTransceivers().find((t) => this.#shapes.get(t) === shape && !used.has(t));
 
     if (local.kind === 'video' && 'contentHint' in local.track && local.source === 'screen')
       local.track.contentHint ||= 'detail';
@@ -1104,7 +1106,7 @@ export class Room extends EventTarget {
       return;
     }
     const transceiver = this.#newSender(local.track, local.stream, encodings);
-    transceiver._shape = shape;
+    this.#shapes.set(transceiver, shape);
     this.#prefer(transceiver, local.kind, local.kind === 'video' ? local._codec : null);
     this.#sections.set(local, transceiver);
   }

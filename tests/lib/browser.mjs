@@ -36,6 +36,7 @@ export async function openBrowser({ keyHash } = {}) {
       for (const name of names) all.push(await Person.arrive(browser, `${name}${n}`));
       return all;
     },
+    raw: browser,
     close: () => browser.close(),
   };
 }

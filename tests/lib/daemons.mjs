@@ -1,5 +1,5 @@
 /**
- * sori-server and sori-turn for one test file: own configuration in a temporary directory, started
+ * sori-server, sori-turn and, where asked for, sori-sfu for one test file: own configuration in a temporary directory, started
  * and stopped here, with deadlines. Meant for a network namespace of its own, where ports are free.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -24,6 +24,8 @@ export const TURN_URL = {
   tls: `turns:${MEDIA_IP}:5349?transport=tcp`,
 };
 const TURN_ADMIN = '127.0.0.1:9641';
+const SFU_ADMIN = '127.0.0.1:9642';
+const SFU_PORT = 7882;
 
 const START_MS = 10_000;
 const STOP_MS = 5_000;
@@ -54,7 +56,28 @@ invites_per_pair_per_min = 0
 subscribes_per_min = 0
 [log]
 level = debug
-`;
+${over.sfu ? `[sfu]
+nodes = sfu-1=unix:${dir}/sfu.sock
+secret_file = ${dir}/sfu.secret
+[room]
+joins_per_10s = 0
+creator_is_admin = yes
+` : ''}`;
+
+const sfuIni = (dir, over) => `
+[sfu]
+listen = ${MEDIA_IP}
+port = ${SFU_PORT}
+threads = ${over.sfuThreads ?? 1}
+drain_timeout = 0
+[control]
+listen = unix:${dir}/sfu.sock
+secret_file = ${dir}/sfu.secret
+[admin]
+listen = ${SFU_ADMIN}
+[log]
+level = debug
+${over.sfuIni ?? ''}`;
 
 const turnIni = (dir) => `
 [turn]
@@ -132,19 +155,21 @@ class Daemon {
   }
 }
 
-/** Starts both; `ringTimeoutS` is the server's [call] ring_timeout, `turnTtlS` its [turn] ttl,
+/** Starts them; `sfu: true` with an SFU, `sfuIni` more lines for it. `ringTimeoutS` is the server's [call] ring_timeout, `turnTtlS` its [turn] ttl,
  *  `turnUrl` its [turn] urls. */
 export async function startDaemons(over = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'sori-e2e-'));
 
-  for (const secret of ['jwt.secret', 'turn.secret'])
+  for (const secret of ['jwt.secret', 'turn.secret', 'sfu.secret'])
     writeFileSync(join(dir, secret), randomBytes(32).toString('hex'), { mode: 0o600 });
   const turnKeyHash = makeCertificate(dir);
   const turn = new Daemon('sori-turn', dir, turnIni(dir));
   let server = new Daemon('sori-server', dir, serverIni(dir, over));
+  let sfu = over.sfu ? new Daemon('sori-sfu', dir, sfuIni(dir, over)) : null;
   const ready = () => server.ready(`${PAGE_URL}readyz`);
+  const sfuReady = () => sfu.ready(`http://${SFU_ADMIN}/readyz`);
 
-  await Promise.all([ready(), turn.ready(`http://${TURN_ADMIN}/readyz`)]);
+  await Promise.all([ready(), turn.ready(`http://${TURN_ADMIN}/readyz`), ...(sfu ? [sfuReady()] : [])]);
   return {
     turnKeyHash,
     /** Value of a metric of sori-turn, over all its labels. */
@@ -159,8 +184,22 @@ export async function startDaemons(over = {}) {
       server = new Daemon('sori-server', dir, serverIni(dir, over));
       await ready();
     },
+    /** Value of a metric of sori-sfu, over all its labels. */
+    async sfuMetric(name) {
+      const text = await (await fetch(`http://${SFU_ADMIN}/metrics`)).text();
+      return text.split('\n')
+        .filter((line) => line.split(/[{ ]/)[0] === name)
+        .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+    },
+    /** Kills the SFU without a word and starts it anew. */
+    async crashSfu() {
+      sfu.process.kill('SIGKILL');
+      await sfu.ended;
+      sfu = new Daemon('sori-sfu', dir, sfuIni(dir, over));
+      await sfuReady();
+    },
     async stop() {
-      await Promise.all([server.stop(), turn.stop()]);
+      await Promise.all([server.stop(), turn.stop(), ...(sfu ? [sfu.stop()] : [])]);
       rmSync(dir, { recursive: true });
     },
   };
