@@ -1,9 +1,10 @@
 /* Token buckets per source address in a fixed, four-way associative table.
  *
- * Called by turn's dispatch.c (answers) and turn_tcp_listener.c (connections), and the SFU's demux.c
- * (refusals). Pure. Of four candidates the least recently used is given up: a flood of invented sources pushes out idle ones, while the
- * one that is being hit (a reflection attack has one victim) stays and stays limited. The hash is
- * keyed, so nobody can aim at a row. SPDX-License-Identifier: BSD-3-Clause */
+ * Called by the relay's dispatch.c (answers) and listeners (connections), the SFU's demux.c and
+ * ice_tcp_listener.c. Pure. Of four candidates the least recently used is given up: a flood of
+ * invented sources pushes out idle ones, while the one that is being hit (a reflection attack has
+ * one victim) stays and stays limited. The hash is keyed, so nobody can aim at a row.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #include "base/source_limit.h"
 
 #include "base/hash.h"
