@@ -3,6 +3,7 @@
 #ifndef SORI_TURN_CORE_H
 #define SORI_TURN_CORE_H
 
+#include "base/source_limit.h"
 #include "turn/alloc.h"
 #include "turn/credentials.h"
 #include "turn/guest.h"
@@ -10,7 +11,6 @@
 #include "turn/key_cache.h"
 #include "turn/nonce.h"
 #include "turn/peer_conn.h"
-#include "base/source_limit.h"
 #include "turn/turn_metrics.h"
 #include "turn/turn_shared.h"
 

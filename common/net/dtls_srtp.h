@@ -23,7 +23,7 @@
 #define DTLS_SRTP_LINGER_US       (10 * US_PER_S) /* OpenSSL's part lives on so long after it */
 #define DTLS_SRTP_KEY_MAX         32
 #define DTLS_SRTP_SALT_MAX        14
-#define DTLS_FINGERPRINT_TEXT_MAX 192 /* "sha-512 " and 64 times "AB:" */
+#define DTLS_FINGERPRINT_TEXT_MAX 200 /* "sha-512 ", 64 times "AB:", NUL for the last colon */
 
 struct dtls_srtp_ctx;
 struct dtls_srtp;
