@@ -40,6 +40,8 @@ HAVE_SORI = os.path.exists(os.path.join(BUILD, "sori-sfu"))
 def make(name, wire, engine, **more):
     if name in (JANUS, JANUS_TUNED):
         return Janus(wire, engine, name == JANUS_TUNED, **more)
+    # No receiver says what its downlink takes: nothing is to be saved.
+    more.setdefault("video", "start_bitrate = 20000000\nreceiver_max_bitrate = 1000000000")
     return Sori(wire, engine, name, binary=os.environ["SORI_SFU_OTHER"] if name == OTHER else None, **more)
 
 

@@ -363,9 +363,9 @@ stun_per_s = 1000000
 participants_per_room = 10000
 publish_bitrate = 1000000000
 {limits}
+[audio]
+{audio}
 [video]
-start_bitrate = 20000000
-receiver_max_bitrate = 1000000000
 {video}
 [log]
 level = warn
@@ -374,7 +374,7 @@ level = warn
 
 class Sori:
     """Our own. All limits are in force; those that a bench would meet are raised. The sections of the
-    configuration take more lines: sfu=, transport=, limits=, video=."""
+    configuration take more lines: sfu=, transport=, limits=, audio=, video=."""
 
     def __init__(self, wire, engine, name="sori-sfu", core=SERVER_CORE, threads=1, binary=None, env=None,
                  address=SERVER_IP, **lines):
@@ -382,7 +382,7 @@ class Sori:
         self.folder = tempfile.mkdtemp(prefix="bench-sfu-")
         secret = os.urandom(32).hex().encode()
         text = SORI_INI.format(address=address, folder=self.folder, threads=threads,
-                               **{k: lines.get(k, "") for k in ("sfu", "transport", "limits", "video")})
+                               **{k: lines.get(k, "") for k in ("sfu", "transport", "limits", "audio", "video")})
         for file_name, content in (("secret", secret), ("sfu.ini", text.encode())):
             with open(os.path.join(self.folder, file_name), "wb", opener=lambda p, f: os.open(p, f, 0o600)) as f:
                 f.write(content)

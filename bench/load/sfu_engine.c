@@ -10,16 +10,15 @@
  *                                               {"event":"up","n":N,…} or {"event":"failed","n":N}
  *     pub N SSRC PT PACKETS_PER_S BYTES BURST [KEY=VALUE…]   sends; bytes of RTP payload
  *         vp8=1  level=ID:DBOV  mid=ID:TEXT  rid=ID:TEXT  twcc=ID  clock=HZ  offset=US  gso=0
- *     unpub N                                   stops that; `pub` of the same SSRC goes on with its
- *                                               numbers, in any new way
- *     level N DBOV                              of its streams, from now on (RFC 6464)
- *     open N  |  count N                        decrypt what arrives (latency, authenticity), or
- * not report on|off                             receiver and sender reports each second remb N BPS
- * tells the server that it may send so much move N                                    another local
- * address: a new socket, then a check cut N on|off                              sends nothing,
- * reads nothing del N mark                                      counters and latencies begin anew
- *     stat [N]  |  joins  |  latency            {"re":…}
- *     quit
+ *     play N SSRC PT FPS FILE [KEY=VALUE…]      sends the VP8 frames of an IVF file, for ever;
+ * asked for a key frame it begins anew unpub N                                   stops that; `pub`
+ * of the same SSRC goes on with its numbers, in any new way level N DBOV of its streams, from now
+ * on (RFC 6464) open N  |  count N                        decrypt what arrives (latency,
+ * authenticity), or not report on|off                             receiver and sender reports each
+ * second remb N BPS tells the server that it may send so much move N another local address: a new
+ * socket, then a check cut N on|off                              sends nothing, reads nothing del N
+ * mark                                      counters and latencies begin anew stat [N]  |  joins  |
+ * latency            {"re":…} quit
  *
  * Payloads end with a number and the time when they were sent, which is what latency comes from.
  * One thread; sleeps until something is due or arrives. SPDX-License-Identifier: BSD-3-Clause */
@@ -30,17 +29,18 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define PEERS_MAX    16384
-#define STREAMS_MAX  32768
-#define LINE_MAX_    1024
-#define EXT_MAX      64
-#define TAIL_BYTES   12
-#define VP8_BYTES    14 /* descriptor of 4, key frame's header of 10 */
-#define TICK_US      (10 * US_PER_MS)
-#define LATE_US      (20 * US_PER_MS)
-#define REPORT_US    US_PER_S
-#define LATENCY_BINS 100000 /* of 10 us */
-#define LATENCY_US   10
+#define PEERS_MAX        16384
+#define STREAMS_MAX      32768
+#define LINE_MAX_        1024
+#define EXT_MAX          64
+#define TAIL_BYTES       12
+#define VP8_BYTES        14 /* descriptor, key frame's header of 10 */
+#define DESCRIPTOR_BYTES 4
+#define TICK_US          (10 * US_PER_MS)
+#define LATE_US          (20 * US_PER_MS)
+#define REPORT_US        US_PER_S
+#define LATENCY_BINS     100000 /* of 10 us */
+#define LATENCY_US       10
 
 struct stream {
     struct peer *peer;
@@ -52,6 +52,8 @@ struct stream {
     uint8_t ext[EXT_MAX];                /* elements of RFC 8285 §4.2, without padding */
     unsigned ext_len, level_at, twcc_at; /* where in ext; 0 = none, else offset + 1 */
     uint64_t sent_pkts, sent_bytes;
+    uint8_t *film; /* an IVF file, owned; NULL: made-up packets */
+    size_t film_len, film_at;
 };
 
 struct engine {
@@ -101,18 +103,24 @@ static size_t put_header(struct stream *s, uint8_t *p, bool marker)
     return at;
 }
 
-/* RFC 7741 §4.2, §4.3; RFC 6386 §9.1 for the frame's own header. */
+/* RFC 7741 §4.2: with a picture id of 15 bits. */
+static void put_descriptor(const struct stream *s, uint8_t *p, bool first)
+{
+    p[0] = first ? 0x90 : 0x80;
+    p[1] = 0x80;
+    p[2] = (uint8_t)(0x80 | (s->frames >> 8 & 0x7f));
+    p[3] = (uint8_t)s->frames;
+}
+
+/* RFC 7741 §4.3, RFC 6386 §9.1: a frame's own header. */
 static void put_vp8(const struct stream *s, uint8_t *p, bool first)
 {
     const uint8_t frame[10] = {
         s->key ? 0x10 : 0x11, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01};
 
-    p[0] = first ? 0x90 : 0x80;
-    p[1] = 0x80;
-    p[2] = (uint8_t)(0x80 | (s->frames >> 8 & 0x7f));
-    p[3] = (uint8_t)s->frames;
+    put_descriptor(s, p, first);
     if (first)
-        memcpy(p + 4, frame, sizeof(frame));
+        memcpy(p + DESCRIPTOR_BYTES, frame, sizeof(frame));
 }
 
 static size_t make_packet(struct stream *s, uint8_t *p, bool first, bool last, uint64_t now_us)
@@ -170,6 +178,45 @@ static void send_frame(struct stream *s, uint64_t now_us)
     s->key = false;
 }
 
+#define IVF_HEADER     32
+#define IVF_FRAME      12
+#define FILM_CHUNK_MAX 1150
+
+/* The next frame of the film, in packets of equal size (RFC 7741). */
+static void play_frame(struct stream *s)
+{
+    uint8_t b[PEER_BYTES];
+
+    if (s->key || s->film_at + IVF_FRAME > s->film_len)
+        s->film_at = IVF_HEADER;
+    const uint8_t *f = s->film + s->film_at;
+    size_t left = (size_t)f[0] | (size_t)f[1] << 8 | (size_t)f[2] << 16;
+    size_t n = (left + FILM_CHUNK_MAX - 1) / FILM_CHUNK_MAX, chunk = (left + n - 1) / n;
+    s->film_at += IVF_FRAME + left;
+    if (s->film_at > s->film_len)
+        die("play: the file is cut off");
+    f += IVF_FRAME;
+    for (bool first = true; left > 0; first = false) {
+        chunk = chunk < left ? chunk : left;
+        size_t header = put_header(s, b, chunk == left);
+        put_descriptor(s, b + header, first);
+        memcpy(b + header + DESCRIPTOR_BYTES, f, chunk);
+        size_t len =
+            bench_srtp_seal(&s->peer->tx, b, header, header + DESCRIPTOR_BYTES + chunk, s->index++);
+        if (!peer_send(s->peer, b, len))
+            en.send_failed++;
+        s->sent_pkts++;
+        s->sent_bytes += len;
+        en.sent_pkts++;
+        en.sent_bytes += len;
+        f += chunk;
+        left -= chunk;
+    }
+    s->ts += s->ts_step;
+    s->frames++;
+    s->key = false;
+}
+
 /* Sends what is due; gives when the next is. */
 static uint64_t send_due(uint64_t now_us)
 {
@@ -184,7 +231,10 @@ static uint64_t send_due(uint64_t now_us)
         if (s->next_us <= now_us) {
             en.late += now_us > s->next_us + LATE_US;
             while (s->next_us <= now_us) {
-                send_frame(s, now_us);
+                if (s->film)
+                    play_frame(s);
+                else
+                    send_frame(s, now_us);
                 s->next_us += s->gap_us;
             }
         }
@@ -588,6 +638,41 @@ static void do_pub(struct peer *p, char *rest)
     s->next_us = clock_now_us() + offset_us;
 }
 
+static uint8_t *read_file(const char *path, size_t *len)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t size = fd == -1 ? -1 : lseek(fd, 0, SEEK_END);
+
+    if (size < IVF_HEADER)
+        die("play: no such film");
+    uint8_t *p = mem_zalloc((size_t)size);
+    if (!p || pread(fd, p, (size_t)size, 0) != size)
+        die("play");
+    close(fd);
+    *len = (size_t)size;
+    return p;
+}
+
+static void do_play(struct peer *p, char *rest)
+{
+    struct stream *s = stream_for(p, (uint32_t)number(&rest));
+    uint64_t fps, offset_us = 0;
+    unsigned clock = 90000;
+
+    s->pt = (unsigned)number(&rest);
+    fps = number(&rest);
+    if (fps == 0)
+        die("play: out of range");
+    mem_free(s->film);
+    s->film = read_file(word(&rest), &s->film_len);
+    s->film_at = IVF_HEADER;
+    for (const char *w = word(&rest); *w != '\0'; w = word(&rest))
+        pub_option(s, w, &clock, &offset_us);
+    s->gap_us = US_PER_S / fps;
+    s->ts_step = (uint32_t)(clock / fps);
+    s->next_us = clock_now_us() + offset_us;
+}
+
 static void do_unpub(const struct peer *p)
 {
     for (unsigned i = 0; i < en.n_streams; i++)
@@ -599,9 +684,10 @@ static void forget_streams(const struct peer *p)
     unsigned kept = 0;
 
     for (unsigned i = 0; i < en.n_streams; i++) {
-        if (en.stream[i]->peer == p)
+        if (en.stream[i]->peer == p) {
+            mem_free(en.stream[i]->film);
             mem_free(en.stream[i]);
-        else
+        } else
             en.stream[kept++] = en.stream[i];
     }
     en.n_streams = kept;
@@ -732,6 +818,8 @@ static bool peer_command(const char *what, struct peer *p, char *rest)
         do_go(p, rest);
     } else if (strcmp(what, "pub") == 0) {
         do_pub(p, rest);
+    } else if (strcmp(what, "play") == 0) {
+        do_play(p, rest);
     } else if (strcmp(what, "unpub") == 0) {
         do_unpub(p);
     } else if (strcmp(what, "level") == 0) {
