@@ -13,6 +13,7 @@
 #include "sfu/ice_tcp_framing.h"
 
 enum {
+    QUEUE_BYTES = 256 * 1024,
     READ_BYTES = 16384,  /* per connection and turn */
     CONNECTS_BURST = 32, /* new connections of one address at once, */
     CONNECTS_PER_S = 8,  /* and then */
@@ -117,7 +118,7 @@ int ice_tcp_listener_new(struct ice_tcp_listener **out, struct worker *w, const 
         .ops = &ops,
         .arg = l,
         .max_pending = ICE_TCP_HEADER_BYTES + ICE_TCP_PACKET_MAX,
-        .max_queue = conf->tcp_queue_bytes,
+        .max_queue = conf->tcp_queue_bytes ? conf->tcp_queue_bytes : QUEUE_BYTES,
         .max_read = READ_BYTES,
         .handshake_us = FIRST_US,
         .max_streams = conf->tcp_streams,

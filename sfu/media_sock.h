@@ -28,7 +28,7 @@ struct media_sock_conf {
     size_t n_listen;           /* 1 .. MEDIA_SOCK_ADDRS_MAX */
     bool tcp;                  /* listen for ICE-TCP on the same addresses and ports */
     unsigned tcp_streams;      /* connections at most */
-    size_t tcp_queue_bytes;    /* unsent bytes of one connection: more is dropped */
+    size_t tcp_queue_bytes;    /* unsent bytes of one connection, more is dropped; 0: 256 kB */
     unsigned buffer_bytes;     /* SO_RCVBUF and SO_SNDBUF of each UDP socket */
     size_t egress_bytes;       /* the arena */
     const struct media_sock_ops *ops;
