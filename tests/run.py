@@ -24,8 +24,10 @@ LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "e2e": 900, "browse
 SEEDS = os.environ.get("SEEDS", "10000")
 # Public seeds that a fuzz target replays beside its own corpus where they are present.
 STUN_SEEDS = ["fuzz-seeds/webrtc/stun-corpus", "fuzz-seeds/coturn/FuzzStun", "fuzz-seeds/coturn/FuzzStunClient"]
+SDP_SEEDS = ["fuzz-seeds/webrtc/sdp-corpus", "fuzz-seeds/janus/sdp_fuzzer"]
 PUBLIC_SEEDS = {"stun": STUN_SEEDS, "turn": STUN_SEEDS, "chandata": STUN_SEEDS, "json": ["json-parsing"],
-                "sig": ["json-parsing"], "call": ["json-parsing"], "jwt": ["wycheproof"]}
+                "sig": ["json-parsing"], "call": ["json-parsing"], "jwt": ["wycheproof"],
+                "sdp": SDP_SEEDS, "negotiate": SDP_SEEDS}
 
 
 ROOT_CAPS = 12, 21, 39  # CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF

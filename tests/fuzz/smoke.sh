@@ -12,6 +12,7 @@ for bin in "$BUILD"/tests/fuzz/lf_*; do
     case $name in
     stun | turn) more="$vectors/fuzz-seeds/webrtc/stun-corpus $vectors/fuzz-seeds/coturn/FuzzStun" ;;
     json | sig) more="$vectors/json-parsing" ;;
+    sdp | negotiate) more="$vectors/fuzz-seeds/webrtc/sdp-corpus $vectors/fuzz-seeds/janus/sdp_fuzzer" ;;
     *) more="" ;;
     esac
     work="$BUILD/fuzz-work/$name"
