@@ -10,6 +10,8 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "sfu/bwe.h"
 
+#include <math.h>
+
 #include "base/mem.h"
 #include "proto/twcc_fb.h"
 #include "sfu/bwe_aimd.h"
@@ -37,7 +39,15 @@
 #define REPORT_GROWTH   1.08
 #define REPORT_EVERY_US (900 * US_PER_MS)
 #define REMB_FRESH_US   (10 * US_PER_S)
+#define ABOVE_LIMIT     1.05 /* the delay-based estimate grows no further above what loss allows */
+#define RAISED          1.15 /* by less, a probe is not to blame for what follows */
+#define TESTED          0.8  /* of the estimate is sent: media tests it */
+#define NEAR_CAP        0.99 /* of what the path took before */
+#define LIMIT_FELL      0.9  /* of what loss allows: a probe was mistaken */
 #define APP_LIMITED     0.65
+#define GAP_MAX         256 /* packets of lost feedback that are made good */
+#define PACING          2.5 /* of the target */
+#define PACING_DRAIN    1.0 /* while a queue drains */
 #define TICK_US         (100 * US_PER_MS)
 
 struct bwe {
@@ -48,10 +58,12 @@ struct bwe {
     struct bwe_aimd aimd;
     struct bwe_loss loss;
     struct probe probe;
-    double want_bps, target_bps;
+    double want_bps, target_bps, steady_bps;
     double rtt_us;   /* 0: not known */
     int64_t base_us; /* the receiver's clock of `reference`, unwrapped */
     uint32_t reference;
+    uint8_t fb_seq;
+    uint64_t told; /* the highest number that feedback told of */
     bool by_twcc;
     uint64_t quiet_until_us;
     uint64_t unanswered_us; /* since when packets are out without any feedback; 0: none are */
@@ -63,22 +75,26 @@ struct bwe {
     uint64_t feedbacks, bad_feedbacks, overuses, lost_pkts, acked_pkts;
 };
 
+static double within(const struct bwe *b, double bps)
+{
+    if (!(bps >= (double)b->conf.min_bps))
+        return (double)b->conf.min_bps;
+    return bps < (double)b->conf.max_bps ? bps : (double)b->conf.max_bps;
+}
+
 static void set_target(struct bwe *b, uint64_t now_us)
 {
-    double to = b->aimd.bps;
+    double to = b->aimd.bps, steady = bwe_aimd_steady(&b->aimd, now_us);
 
     if (!b->by_twcc) {
         to = b->fallback_bps;
         if (b->remb_us && now_us - b->remb_us < REMB_FRESH_US && to > b->remb_bps)
             to = b->remb_bps;
-    } else if (to > b->loss.limit_bps) {
-        to = b->loss.limit_bps;
+        steady = to;
     }
-    if (!(to >= (double)b->conf.min_bps))
-        to = (double)b->conf.min_bps;
-    if (to > (double)b->conf.max_bps)
-        to = (double)b->conf.max_bps;
-    b->target_bps = to;
+    double limit = b->by_twcc ? b->loss.limit_bps : INFINITY;
+    b->target_bps = within(b, to < limit ? to : limit);
+    b->steady_bps = within(b, steady < limit ? steady : limit);
 }
 
 static void start_over(struct bwe *b, double bps, uint64_t now_us)
@@ -170,6 +186,23 @@ static void packet_told(struct bwe *b, struct sent *s, const struct twcc_status 
     probe_told(&b->probe, s->cluster, s->bytes, true, sent_us, arrived_us);
 }
 
+/* Feedback was lost: the packets between what was told before and now have most likely come. */
+static void fill_gap(struct bwe *b, const struct twcc_fb *fb)
+{
+    uint64_t seq = 0, base = 0;
+    bool lost = b->feedbacks > 0 && fb->fb_seq != (uint8_t)(b->fb_seq + 1);
+
+    b->fb_seq = fb->fb_seq;
+    if (!lost || !send_history_find(&b->history, fb->base_seq, &base))
+        return;
+    for (uint64_t n = base; n > b->told + 1 && base - n < GAP_MAX; n--) {
+        const struct sent *s = send_history_find(&b->history, (uint16_t)(n - 1), &seq);
+        if (!s || s->state != SENT_FLYING)
+            break;
+        bwe_path_unseen(&b->path, s->bytes);
+    }
+}
+
 /* Tells all packets of one feedback. Returns whether any was ours and arrived. */
 static bool all_told(struct bwe *b, struct twcc_fb *fb, uint64_t now_us)
 {
@@ -184,6 +217,8 @@ static bool all_told(struct bwe *b, struct twcc_fb *fb, uint64_t now_us)
         uint32_t age_us = (uint32_t)now_us - s->at_us;
         if (age_us > AGE_MAX_US)
             continue;
+        if (seq > b->told)
+            b->told = seq;
         if (st.arrived && st.at_us > newest_us) {
             newest_us = st.at_us;
             rtt_us = age_us;
@@ -196,35 +231,43 @@ static bool all_told(struct bwe *b, struct twcc_fb *fb, uint64_t now_us)
     return true;
 }
 
+/* What is lost whatever is sent has been sent all the same. */
+static double made_good(const struct bwe *b)
+{
+    return 1 / (1 - b->loss.inherent);
+}
+
 static void probe_told_all(struct bwe *b, uint64_t now_us)
 {
-    struct probe_result r = probe_result(&b->probe, now_us);
+    struct probe_result r =
+        probe_result(&b->probe, made_good(b), bwe_path_spread_us(&b->path), now_us);
 
     if (!r.done || r.bps <= 0)
         return;
     double before = b->aimd.bps;
-    bwe_aimd_probed(&b->aimd, r.bps, r.saturated, now_us);
+    bwe_aimd_probed(&b->aimd, r.bps, r.saturated, bwe_path_rate(&b->path, ACKED_WINDOW_US));
     bwe_loss_probed(&b->loss, b->aimd.bps);
-    if (b->aimd.bps > before)
+    if (b->aimd.bps > RAISED * before && r.got_through && !r.saturated)
         probe_raised(&b->probe, now_us);
 }
 
 static void control(struct bwe *b, uint64_t now_us)
 {
-    double made_good = 1 / (1 - b->loss.inherent);
+    double factor = made_good(b), limit = b->loss.limit_bps;
     int64_t queue_us = bwe_path_queue_us(&b->path);
     int64_t fresh_us = queue_us > FRESH_MIN_US ? queue_us : FRESH_MIN_US;
     bool quiet = now_us < b->quiet_until_us;
     struct aimd_in in = {
         .usage = quiet && b->trend.usage == BWE_OVERUSE ? BWE_NORMAL : b->trend.usage,
         .queue_us = queue_us,
+        .newest_us = quiet ? queue_us : bwe_path_newest_us(&b->path),
         .spread_us = bwe_path_spread_us(&b->path),
-        .acked_bps = made_good * bwe_path_rate(&b->path, ACKED_WINDOW_US),
-        .fresh_bps =
-            made_good *
-            bwe_path_rate(&b->path, fresh_us < ACKED_WINDOW_US ? fresh_us : ACKED_WINDOW_US),
+        .acked_bps = factor * bwe_path_rate(&b->path, ACKED_WINDOW_US),
+        .fresh_bps = factor * bwe_path_rate(&b->path, fresh_us < ACKED_WINDOW_US ? fresh_us
+                                                                                 : ACKED_WINDOW_US),
         .rtt_us = b->rtt_us > 0 ? (uint64_t)b->rtt_us : RTT_UNKNOWN_US,
-        .max_bps = (double)b->conf.max_bps,
+        .max_bps = limit * ABOVE_LIMIT < (double)b->conf.max_bps ? limit * ABOVE_LIMIT
+                                                                 : (double)b->conf.max_bps,
     };
     enum bwe_state before = b->aimd.state;
     if (bwe_aimd_update(&b->aimd, &in, now_us))
@@ -234,6 +277,8 @@ static void control(struct bwe *b, uint64_t now_us)
         probe_overused(&b->probe, now_us);
     }
     bwe_loss_update(&b->loss, b->aimd.bps);
+    if (b->loss.limit_bps < LIMIT_FELL * limit)
+        probe_overused(&b->probe, now_us);
 }
 
 void bwe_twcc(struct bwe *b, struct slice fci, uint64_t now_us)
@@ -244,6 +289,7 @@ void bwe_twcc(struct bwe *b, struct slice fci, uint64_t now_us)
         b->bad_feedbacks++;
         return;
     }
+    fill_gap(b, &fb);
     bool ours = all_told(b, &fb, now_us);
     b->feedbacks++;
     if (!ours)
@@ -273,10 +319,7 @@ void bwe_report(struct bwe *b, uint8_t fraction_lost, uint64_t rtt_us, uint64_t 
         b->fallback_bps *= 1 - 0.5 * fraction_lost / 256;
     else if (fraction_lost < REPORT_LOW)
         b->fallback_bps *= REPORT_GROWTH;
-    if (b->fallback_bps < (double)b->conf.min_bps)
-        b->fallback_bps = (double)b->conf.min_bps;
-    if (b->fallback_bps > (double)b->conf.max_bps)
-        b->fallback_bps = (double)b->conf.max_bps;
+    b->fallback_bps = within(b, b->fallback_bps);
     set_target(b, now_us);
 }
 
@@ -301,9 +344,7 @@ void bwe_tick(struct bwe *b, uint64_t now_us)
         now_us - b->unanswered_us < SILENCE_US + 2 * (uint64_t)b->rtt_us)
         return;
     b->unanswered_us = now_us;
-    b->aimd.bps *= SILENCE_FACTOR;
-    if (b->aimd.bps < (double)b->conf.min_bps)
-        b->aimd.bps = (double)b->conf.min_bps;
+    b->aimd.bps = within(b, b->aimd.bps * SILENCE_FACTOR);
     set_target(b, now_us);
 }
 
@@ -319,10 +360,13 @@ bool bwe_probe(struct bwe *b, struct bwe_probe *out, uint64_t now_us)
     const struct bwe_aimd *a = &b->aimd;
     bool calm = a->state == BWE_INCREASE && b->trend.usage == BWE_NORMAL &&
                 (!a->_cut_us || now_us - a->_cut_us > CALM_US);
+    /* Media itself tests the path up to what it took: nothing to be found by a burst. */
+    bool tested = a->cap_bps > 0 && a->bps < NEAR_CAP * a->cap_bps &&
+                  bwe_path_rate(&b->path, ACKED_WINDOW_US) > TESTED * a->bps;
     bool back = a->before_bps > 0 && now_us - a->fell_us < BACK_US;
 
-    if (!probe_start(&b->probe, out, b->target_bps, b->want_bps, back ? a->before_bps : 0, calm,
-                     now_us))
+    if (!probe_start(&b->probe, out, b->target_bps, b->want_bps, back ? a->before_bps : 0,
+                     calm && !tested, now_us))
         return false;
     b->aimd.before_bps = 0;
     return true;
@@ -331,6 +375,18 @@ bool bwe_probe(struct bwe *b, struct bwe_probe *out, uint64_t now_us)
 uint64_t bwe_target_bps(const struct bwe *b)
 {
     return (uint64_t)b->target_bps;
+}
+
+uint64_t bwe_steady_bps(const struct bwe *b)
+{
+    return (uint64_t)b->steady_bps;
+}
+
+uint64_t bwe_pacing_bps(const struct bwe *b)
+{
+    bool draining = b->by_twcc && b->aimd.state != BWE_INCREASE;
+
+    return (uint64_t)(b->target_bps * (draining ? PACING_DRAIN : PACING));
 }
 
 uint64_t bwe_rtt_us(const struct bwe *b)

@@ -98,8 +98,16 @@ uint64_t bwe_deadline(const struct bwe *b);
  * pacer_probe(). */
 bool bwe_probe(struct bwe *b, struct bwe_probe *out, uint64_t now_us);
 
-/* What may be sent in all, now. */
+/* What may be sent in all, now: dips for a moment while a queue drains. */
 uint64_t bwe_target_bps(const struct bwe *b);
+
+/* The same without those dips: for layer_alloc, which should not change layers for them. */
+uint64_t bwe_steady_bps(const struct bwe *b);
+
+/* For pacer_rate(): 2.5 times the target, so that what the estimator allows is really sent; the
+ * target itself while a queue drains, which moves the queue from the path into the pacer: audio
+ * passes it there. */
+uint64_t bwe_pacing_bps(const struct bwe *b);
 
 /* Smoothed round trip, 0: not known yet. */
 uint64_t bwe_rtt_us(const struct bwe *b);

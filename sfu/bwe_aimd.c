@@ -16,24 +16,39 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "sfu/bwe_aimd.h"
 
-#define BETA            0.95 /* of what came through: after a drain, that is enough */
-#define DRAIN_S         0.4  /* a queue is to be gone in this time */
-#define DRAIN_FLOOR     0.5  /* but no deeper than this part of what comes through */
-#define QUEUE_GROWS_US  8000 /* with a growing trend: a queue, not noise */
-#define QUEUE_STANDS_US 40000
-#define QUEUE_GONE_US   12000
-#define SPREAD_PART     0.5 /* jitter makes the measured queue uncertain by this part of it */
-#define CUTS_MAX        4
-#define FALL_DEEP       0.66 /* §5.5 has no such thing: a fall below this part wants a probe */
-#define GROWTH_FAR      0.08 /* per second: §5.5 eta */
-#define GROWTH_NEAR     0.02 /* per second, around what the path took before */
-#define NEAR_LOW        0.85
-#define NEAR_HIGH       1.10
-#define ACKED_MAX       1.5 /* §5.5: no further above what is received */
-#define ACKED_SLACK     10000.0
-#define CAP_WEIGHT      0.4
-#define RESPONSE_US     (100 * US_PER_MS) /* §5.5: response time is the RTT and 100 ms */
-#define UPDATE_MAX_S    0.25
+#define BETA             0.95  /* of what came through: after a drain, that is enough */
+#define DRAIN_S          0.4   /* a queue is to be gone in this time */
+#define JUMP_US          30000 /* the last packets so late, and clearly beyond jitter: a queue */
+#define JUMP_SPREAD      2.0   /* times the jitter */
+#define DRAIN_FLOOR      0.3   /* but no deeper than this part of what comes through */
+#define QUEUE_GROWS_US   8000  /* with a growing trend: a queue, not noise */
+#define QUEUE_STANDS_US  25000 /* without a trend: this is too long */
+#define QUEUE_GONE_US    12000 /* drained */
+#define SPREAD_PART      0.5   /* jitter makes the measured queue uncertain by this part of it */
+#define DRAINS           1.3   /* comes through, of what is sent: the rest is our queue, draining */
+#define UNDO_PART        0.8   /* and that much of the old rate comes through again */
+#define DIP_US           600000 /* a drain of up to so long is no reason to change what is sent */
+#define UNDO_US          60000  /* a queue gone so soon after a round trip was a stall */
+#define FOREIGN_US       (15 * US_PER_S) /* so long a foreign queue is borne, ... */
+#define FOREIGN_QUEUE_US 120000          /* ... up to so much more of it */
+#define CUTS_MAX         4               /* decreases that do not help: the queue is not ours */
+#define FRESH_PART       0.75            /* of the long measurement: then the short one counts */
+#define UNMEASURED       0.9             /* of the estimate, when nothing was measured */
+#define NEWEST_US        30000 /* a trend, and the last packets so late: no need to wait for more */
+#define NEWEST_SPREAD    2.0   /* times the jitter */
+#define WORSE_US         40000 /* so much more queue than at the decrease: again, at once */
+#define SOON_US          (50 * US_PER_MS) /* but not sooner */
+#define LIMITED          0.8   /* less is sent than this part of the estimate: nothing tests it */
+#define FALL_DEEP        0.66  /* §5.5 has no such thing: a fall below this part wants a probe */
+#define GROWTH_FAR       0.08  /* per second: §5.5 eta */
+#define GROWTH_NEAR      0.012 /* per second, around what the path took before */
+#define NEAR_LOW         0.85  /* of what the path took: near ... */
+#define NEAR_HIGH        1.10  /* ... up to here; above, it takes more now */
+#define ACKED_MAX        1.5   /* §5.5: no further above what is received */
+#define ACKED_SLACK      10000.0
+#define CAP_WEIGHT       0.4               /* of a new measurement */
+#define RESPONSE_US      (100 * US_PER_MS) /* §5.5: response time is the RTT and 100 ms */
+#define UPDATE_MAX_S     0.25              /* a longer silence grows no more than this */
 
 void bwe_aimd_init(struct bwe_aimd *a, double bps, uint64_t now_us)
 {
@@ -56,23 +71,41 @@ static double drain_bps(double through_bps, int64_t queue_us)
     return through_bps * (part > DRAIN_FLOOR ? part : DRAIN_FLOOR);
 }
 
+/* What comes through now. A short measurement is noisy, and a long one has seen the rate before it
+ * fell: the short one counts where they differ much, or where the queue proves that it is full. */
+static double through_bps(const struct bwe_aimd *a, const struct aimd_in *in)
+{
+    double bps = in->acked_bps;
+
+    if (in->fresh_bps > 0 && (bps <= 0 || in->fresh_bps < FRESH_PART * bps))
+        bps = in->fresh_bps;
+    return bps > 0 ? bps : UNMEASURED * a->bps;
+}
+
 static void cut(struct bwe_aimd *a, const struct aimd_in *in, uint64_t now_us)
 {
-    double through = in->fresh_bps > 0 ? in->fresh_bps : in->acked_bps;
+    int64_t queue_us = in->queue_us - (int64_t)(SPREAD_PART * in->spread_us);
+    int64_t newest_us = in->newest_us - (int64_t)(NEWEST_SPREAD * in->spread_us);
+    if (queue_us < newest_us)
+        queue_us = newest_us;
+    double through = through_bps(a, in), to = drain_bps(through, queue_us > 0 ? queue_us : 0);
 
-    if (through <= 0 || through > a->bps) /* nothing measured: the draft's factor on the estimate */
-        through = through <= 0 ? 0.9 * a->bps : a->bps;
-    double to = drain_bps(through, in->queue_us);
-    if (to < FALL_DEEP * a->bps && a->state == BWE_INCREASE) {
-        a->before_bps = a->bps;
-        a->fell_us = now_us;
+    if (a->state == BWE_INCREASE) {
+        a->_undo_bps = a->bps;
+        a->_first_cut_us = now_us;
+        a->_resume_bps = BETA * (through < a->bps ? through : a->bps);
+        if (to < FALL_DEEP * a->bps) {
+            a->before_bps = a->bps;
+            a->fell_us = now_us;
+        }
+    } else if (BETA * through < a->_resume_bps && in->queue_us > QUEUE_STANDS_US) {
+        a->_resume_bps = BETA * through;
     }
-    learn_cap(a, through);
+    learn_cap(a, a->_resume_bps / BETA);
     if (to < a->bps)
         a->bps = to;
-    a->_resume_bps = BETA * through;
     a->_cut_us = now_us;
-    a->_cut_queue_us = in->queue_us;
+    a->_cut_queue_us = in->queue_us > in->newest_us ? in->queue_us : in->newest_us;
     a->state = BWE_DECREASE;
 }
 
@@ -80,6 +113,8 @@ static void increase(struct bwe_aimd *a, const struct aimd_in *in, double elapse
 {
     double growth = GROWTH_FAR;
 
+    if (in->acked_bps < LIMITED * a->bps) /* probes find what more there is */
+        return;
     if (a->cap_bps > 0 && a->bps > NEAR_LOW * a->cap_bps && a->bps < NEAR_HIGH * a->cap_bps)
         growth = GROWTH_NEAR;
     else if (a->cap_bps > 0 && a->bps >= NEAR_HIGH * a->cap_bps)
@@ -98,6 +133,10 @@ static void increase(struct bwe_aimd *a, const struct aimd_in *in, double elapse
 static bool drain(struct bwe_aimd *a, const struct aimd_in *in, bool gone, uint64_t now_us)
 {
     if (gone) {
+        /* Sooner than the lower rate can have helped: it was a stall, not a limit. */
+        if (now_us - a->_first_cut_us < in->rtt_us + UNDO_US &&
+            a->_resume_bps < BETA * a->_undo_bps && in->fresh_bps > UNDO_PART * a->_undo_bps)
+            a->_resume_bps = BETA * a->_undo_bps;
         if (a->bps < a->_resume_bps)
             a->bps = a->_resume_bps;
         a->state = BWE_INCREASE;
@@ -105,10 +144,15 @@ static bool drain(struct bwe_aimd *a, const struct aimd_in *in, bool gone, uint6
         return false;
     }
     a->state = BWE_HOLD;
-    if (now_us - a->_cut_us < in->rtt_us + RESPONSE_US)
+    uint64_t since_us = now_us - a->_cut_us;
+    bool worse =
+        in->newest_us > a->_cut_queue_us + WORSE_US + (int64_t)in->spread_us && since_us > SOON_US;
+    if (since_us < in->rtt_us + RESPONSE_US && !worse)
         return false;
-    if (in->queue_us > a->_cut_queue_us - a->_cut_queue_us / 4 && ++a->_cuts >= CUTS_MAX) {
+    if (!worse && in->queue_us > a->_cut_queue_us - a->_cut_queue_us / 4 &&
+        ++a->_cuts >= CUTS_MAX) {
         a->_cuts = 0;
+        a->_foreign_until_us = now_us + FOREIGN_US;
         a->bps = a->bps < a->_resume_bps ? a->_resume_bps : a->bps;
         a->state = BWE_INCREASE;
         return true;
@@ -117,17 +161,30 @@ static bool drain(struct bwe_aimd *a, const struct aimd_in *in, bool gone, uint6
     return false;
 }
 
+double bwe_aimd_steady(const struct bwe_aimd *a, uint64_t now_us)
+{
+    bool brief = a->state != BWE_INCREASE && now_us - a->_first_cut_us < DIP_US;
+
+    return brief && a->_resume_bps > a->bps ? a->_resume_bps : a->bps;
+}
+
 bool bwe_aimd_update(struct bwe_aimd *a, const struct aimd_in *in, uint64_t now_us)
 {
     double elapsed_s = (double)(now_us - a->_at_us) / 1e6;
-    double doubt_us = SPREAD_PART * in->spread_us;
+    double doubt_us =
+        SPREAD_PART * in->spread_us + (now_us < a->_foreign_until_us ? FOREIGN_QUEUE_US : 0);
 
     a->_at_us = now_us;
     if (elapsed_s > UPDATE_MAX_S)
         elapsed_s = UPDATE_MAX_S;
-    bool grows = in->usage == BWE_OVERUSE && (double)in->queue_us > QUEUE_GROWS_US + doubt_us;
-    bool stands = (double)in->queue_us > QUEUE_STANDS_US + doubt_us;
-    bool gone = (double)in->queue_us < QUEUE_GONE_US + doubt_us && in->usage != BWE_OVERUSE;
+    bool grows = in->usage == BWE_OVERUSE &&
+                 ((double)in->queue_us > QUEUE_GROWS_US + doubt_us ||
+                  (double)in->newest_us > NEWEST_US + NEWEST_SPREAD * doubt_us / SPREAD_PART);
+    bool stands = (double)in->queue_us > QUEUE_STANDS_US + doubt_us ||
+                  (double)in->newest_us > JUMP_US + JUMP_SPREAD * doubt_us / SPREAD_PART;
+    bool gone = (double)in->queue_us < QUEUE_GONE_US + doubt_us &&
+                (double)in->newest_us < NEWEST_US + NEWEST_SPREAD * doubt_us / SPREAD_PART &&
+                in->usage != BWE_OVERUSE;
     if (a->state != BWE_INCREASE)
         return drain(a, in, gone, now_us);
     if (grows || stands)
@@ -137,15 +194,18 @@ bool bwe_aimd_update(struct bwe_aimd *a, const struct aimd_in *in, uint64_t now_
     return false;
 }
 
-void bwe_aimd_probed(struct bwe_aimd *a, double bps, bool saturated, uint64_t now_us)
+void bwe_aimd_probed(struct bwe_aimd *a, double bps, bool saturated, double acked_bps)
 {
-    (void)now_us;
     if (a->state != BWE_INCREASE)
         return;
-    if (saturated)
-        bps *= BETA;
-    if (bps <= a->bps)
+    if (!saturated) {
+        a->cap_bps = 0;
+        a->bps = bps > a->bps ? bps : a->bps;
         return;
-    a->bps = bps;
-    a->cap_bps = saturated ? bps / BETA : 0;
+    }
+    learn_cap(a, bps);
+    bps *= BETA;
+    /* An estimate that nothing tested gives way to what was measured; one that is used does not. */
+    if (bps > a->bps || acked_bps < LIMITED * a->bps)
+        a->bps = bps > acked_bps ? bps : acked_bps;
 }

@@ -10,18 +10,22 @@ struct bwe_aimd {
     double bps;     /* the estimate */
     double cap_bps; /* what the path took when its queue grew; 0: not known */
     enum bwe_state state;
-    uint64_t _at_us;       /* of the last update */
-    uint64_t _cut_us;      /* of the last decrease */
-    double _resume_bps;    /* goes on with this once the queue is drained */
-    int64_t _cut_queue_us; /* the queue at the last decrease */
-    unsigned _cuts;        /* decreases in a row that did not drain it */
-    double before_bps;     /* the estimate before the last deep fall, for a probe; 0: none */
-    uint64_t fell_us;      /* when that was */
+    uint64_t _at_us;            /* of the last update */
+    uint64_t _cut_us;           /* of the last decrease */
+    uint64_t _first_cut_us;     /* of the first decrease in a row */
+    double _undo_bps;           /* the estimate before it */
+    uint64_t _foreign_until_us; /* somebody else fills the queue: bear more of it */
+    double _resume_bps;         /* goes on with this once the queue is drained */
+    int64_t _cut_queue_us;      /* the queue at the last decrease */
+    unsigned _cuts;             /* decreases in a row that did not drain it */
+    double before_bps;          /* the estimate before the last deep fall, for a probe; 0: none */
+    uint64_t fell_us;           /* when that was */
 };
 
 struct aimd_in {
     enum bwe_usage usage; /* of the trend */
     int64_t queue_us;     /* standing */
+    int64_t newest_us;    /* the queue that the last packets saw */
     double spread_us;     /* jitter */
     double
         acked_bps; /* came through lately, made good for loss that is no congestion; 0: unknown */
@@ -33,11 +37,14 @@ struct aimd_in {
 /* Starts at bps. */
 void bwe_aimd_init(struct bwe_aimd *a, double bps, uint64_t now_us);
 
+/* The estimate without the dip that drains a queue. */
+double bwe_aimd_steady(const struct bwe_aimd *a, uint64_t now_us);
+
 /* One feedback's worth. Returns true when the queue turned out to be somebody else's: the caller
  * calls bwe_path_accept_queue(). */
 bool bwe_aimd_update(struct bwe_aimd *a, const struct aimd_in *in, uint64_t now_us);
 
 /* A probe showed that bps come through; saturated: and no more. */
-void bwe_aimd_probed(struct bwe_aimd *a, double bps, bool saturated, uint64_t now_us);
+void bwe_aimd_probed(struct bwe_aimd *a, double bps, bool saturated, double acked_bps);
 
 #endif

@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-#define LOSS_SPANS 16
+#define LOSS_SPANS 32
 
 struct loss_span {
     float bps; /* sent */
@@ -21,12 +21,14 @@ struct loss_span {
 struct bwe_loss {
     struct loss_span _span[LOSS_SPANS];
     unsigned _n, _head;
-    uint32_t _pkts, _lost; /* of the span that is gathered */
+    uint32_t _pkts; /* of the span that is gathered */
+    int32_t _lost;  /* less than 0: of earlier spans, found since */
     uint64_t _bytes;
     int64_t _from_us, _to_us; /* send times of the span */
     double limit_bps;         /* what loss allows; infinite: it does not limit */
     double inherent;          /* p: part of packets that are lost whatever is sent */
     double recent;            /* smoothed part that is lost */
+    unsigned _quiet;          /* spans in a row without loss that means anything */
 };
 
 /* Sets it up: no limit. */

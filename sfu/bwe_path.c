@@ -4,15 +4,18 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "sfu/bwe_path.h"
 
-#define BASE_WINDOW_US  10000000 /* the base is the smallest of one to two of these */
-#define QUEUE_PKTS_MIN  8        /* the queue is the smallest delay of so many packets */
-#define QUEUE_STEPS_MIN 2        /* and of so long, */
-#define QUEUE_STEPS_MAX 15       /* but not of longer than this */
-#define SPREAD_WEIGHT   (1.0 / 256)
-#define RATE_PKTS_MIN   3
-#define GAP_RESET_US    5000000 /* nothing for so long: start anew */
-#define DELAY_LIMIT_US  60000000
-#define QUEUE_MAX_US    10000000
+#define BASE_WINDOW_US       10000000 /* the base is the smallest of one to two of these */
+#define QUEUE_PKTS_MIN       8        /* the queue is the smallest delay of so many packets */
+#define QUEUE_PKTS_MORE      24       /* and up to so many more when there is jitter: */
+#define QUEUE_SPREAD_US      4000.0   /* one for each so much of it */
+#define QUEUE_SPREAD_FREE_US 10000.0  /* beyond what bursts of frames make */
+#define QUEUE_STEPS_MIN      2        /* and of so long, */
+#define QUEUE_STEPS_MAX      15       /* but not of longer than this */
+#define SPREAD_WEIGHT        (1.0 / 256)
+#define RATE_PKTS_MIN        3
+#define GAP_RESET_US         5000000 /* nothing for so long: start anew */
+#define DELAY_LIMIT_US       60000000
+#define QUEUE_MAX_US         10000000
 
 static struct path_step *step_at(struct bwe_path *p, int64_t n)
 {
@@ -49,14 +52,17 @@ static void advance(struct bwe_path *p, int64_t to)
 static int32_t standing_us(const struct bwe_path *p)
 {
     int32_t min_us = INT32_MAX;
-    unsigned pkts = 0;
+    double more = (p->_spread_us - QUEUE_SPREAD_FREE_US) / QUEUE_SPREAD_US;
+    unsigned pkts = 0,
+             enough = QUEUE_PKTS_MIN +
+                      (more <= 0 ? 0 : (unsigned)(more < QUEUE_PKTS_MORE ? more : QUEUE_PKTS_MORE));
 
     for (int64_t i = 0; i < QUEUE_STEPS_MAX && p->_now - i >= p->_first; i++) {
         const struct path_step *s = step_of(p, p->_now - i);
         pkts += s->pkts;
         if (s->min_us < min_us)
             min_us = s->min_us;
-        if (i + 1 >= QUEUE_STEPS_MIN && pkts >= QUEUE_PKTS_MIN)
+        if (i + 1 >= QUEUE_STEPS_MIN && pkts >= enough)
             break;
     }
     return min_us;
@@ -96,8 +102,15 @@ void bwe_path_packet(struct bwe_path *p, int64_t sent_us, int64_t arrived_us, si
         s->pkts++;
     if (delay_us < s->min_us)
         s->min_us = (int32_t)delay_us;
+    p->_newest_us[p->_n_newest++ % PATH_NEWEST] = (int32_t)delay_us;
     track_base(p, (int32_t)delay_us, arrived_us);
     p->_spread_us += SPREAD_WEIGHT * ((double)(delay_us - standing_us(p)) - p->_spread_us);
+}
+
+void bwe_path_unseen(struct bwe_path *p, size_t bytes)
+{
+    if (p->_started)
+        step_at(p, p->_now)->bytes += (uint32_t)(bytes < UINT16_MAX ? bytes : UINT16_MAX);
 }
 
 double bwe_path_rate(const struct bwe_path *p, int64_t window_us)
@@ -124,15 +137,28 @@ double bwe_path_rate(const struct bwe_path *p, int64_t window_us)
     return (double)bytes * 8e6 / (double)span_us;
 }
 
-int64_t bwe_path_queue_us(const struct bwe_path *p)
+static int64_t above_base_us(const struct bwe_path *p, int32_t delay_us)
 {
     int32_t base_us = p->_base_us[0] < p->_base_us[1] ? p->_base_us[0] : p->_base_us[1];
-    int32_t now_us = p->_started ? standing_us(p) : INT32_MAX;
 
-    if (now_us == INT32_MAX || base_us == INT32_MAX || now_us <= base_us)
+    if (!p->_started || delay_us == INT32_MAX || base_us == INT32_MAX || delay_us <= base_us)
         return 0;
-    int64_t queue_us = (int64_t)now_us - base_us;
+    int64_t queue_us = (int64_t)delay_us - base_us;
     return queue_us < QUEUE_MAX_US ? queue_us : QUEUE_MAX_US;
+}
+
+int64_t bwe_path_queue_us(const struct bwe_path *p)
+{
+    return above_base_us(p, p->_started ? standing_us(p) : INT32_MAX);
+}
+
+int64_t bwe_path_newest_us(const struct bwe_path *p)
+{
+    int32_t min_us = INT32_MAX;
+
+    for (unsigned i = 0; i < PATH_NEWEST && p->_n_newest >= PATH_NEWEST; i++)
+        min_us = p->_newest_us[i] < min_us ? p->_newest_us[i] : min_us;
+    return above_base_us(p, min_us);
 }
 
 double bwe_path_spread_us(const struct bwe_path *p)

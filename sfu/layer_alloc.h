@@ -34,7 +34,7 @@ struct layer_slot {
 };
 
 struct layer_in {
-    uint64_t target_bps; /* bwe_target_bps() */
+    uint64_t target_bps; /* bwe_steady_bps() */
     uint64_t audio_bps;  /* primary audio, measured: always served */
     uint64_t red_bps;    /* what RED would add to it */
     uint64_t extra_bps;  /* retransmissions, RTCP, data: measured, taken off first */

@@ -8,8 +8,6 @@
 
 #include "base/mem.h"
 
-#define FACTOR_PART     5 /* 5/2 of the target rate */
-#define FACTOR_WHOLE    2
 #define RATE_MIN_BPS    10000
 #define DROPPED         PACER_CLASS_COUNT /* the list of what must be told */
 #define DROPPED_MAX     16
@@ -95,12 +93,12 @@ static void refill(struct pacer *p, uint64_t now_us)
     p->at_us = now_us;
 }
 
-void pacer_rate(struct pacer *p, uint64_t target_bps, uint64_t now_us)
+void pacer_rate(struct pacer *p, uint64_t pacing_bps, uint64_t now_us)
 {
     refill(p, now_us);
-    if (target_bps < RATE_MIN_BPS)
-        target_bps = RATE_MIN_BPS;
-    p->rate = (double)target_bps * FACTOR_PART / FACTOR_WHOLE / 8e6;
+    if (pacing_bps < RATE_MIN_BPS)
+        pacing_bps = RATE_MIN_BPS;
+    p->rate = (double)pacing_bps / 8e6;
 }
 
 void pacer_probe(struct pacer *p, const struct bwe_probe *probe, uint64_t now_us)

@@ -7,11 +7,11 @@
  *     then, each turn and at pacer_deadline():
  *             while ((v = pacer_next(p, now, &item)) != PACER_WAIT) ...
  *
- * The budget grows at 2.5 times the target rate, so that it drains faster than the estimator
- * expects; a burst of burst_us of it (a frame) passes at once, which keeps packets of equal length
- * together for one GSO send. Order: retransmissions, then video, by priority; then the padding of a
- * probe. Inside a probe the probe's rate is the budget. Pure; one per receiver transport, owned by
- * the worker. SPDX-License-Identifier: BSD-3-Clause */
+ * The budget grows at bwe_pacing_bps(), 2.5 times the target rate while all is well; a burst of
+ * burst_us of it (a frame) passes at once, which keeps packets of equal length together for one GSO
+ * send. Order: retransmissions, then video, by priority; then the padding of a probe. Inside a
+ * probe the probe's rate is the budget. Pure; one per receiver transport, owned by the worker.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SFU_PACER_H
 #define SORI_SFU_PACER_H
 
@@ -67,8 +67,8 @@ struct pacer *pacer_new(const struct pacer_conf *conf, uint64_t now_us);
 /* NULL is allowed. */
 void pacer_free(struct pacer *p);
 
-/* The target rate of the estimator. */
-void pacer_rate(struct pacer *p, uint64_t target_bps, uint64_t now_us);
+/* The rate at which the budget grows: bwe_pacing_bps(). */
+void pacer_rate(struct pacer *p, uint64_t pacing_bps, uint64_t now_us);
 
 /* Starts a probe; one that runs is replaced. */
 void pacer_probe(struct pacer *p, const struct bwe_probe *probe, uint64_t now_us);

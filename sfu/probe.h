@@ -10,15 +10,21 @@
 
 #include "sfu/bwe.h"
 
+#define PROBE_PKTS 48
+
+struct probe_packet {
+    uint32_t sent_us, arrived_us; /* low 32 bits */
+    uint32_t bytes;
+};
+
 struct probe {
     struct bwe_probe now; /* cluster 0: none runs */
     uint64_t _started_us, _next_us;
     uint64_t _interval_us, _span_us; /* between probes; the length of one */
     uint64_t _raised_us;             /* when one raised the estimate last */
-    unsigned _told_pkts, _acked_pkts;
+    unsigned _told_pkts, _n;
     uint64_t _told_bytes, _acked_bytes;
-    int64_t _first_sent_us, _last_sent_us, _first_arrived_us, _last_arrived_us;
-    uint32_t _last_sent_bytes, _first_arrived_bytes;
+    struct probe_packet _pkt[PROBE_PKTS]; /* that arrived, in the order they were sent */
     uint8_t _cluster;
     bool _first_done; /* the very first probe has been made */
     bool _go_on;      /* the last one got through: try double at once */
@@ -44,8 +50,10 @@ bool probe_start(struct probe *p, struct bwe_probe *out, double bps, double want
 void probe_told(struct probe *p, unsigned cluster, size_t bytes, bool arrived, int64_t sent_us,
                 int64_t arrived_us);
 
-/* What the probe showed, once enough is told or it is too late (result.done). */
-struct probe_result probe_result(struct probe *p, uint64_t now_us);
+/* What the probe showed, once enough is told or it is too late (result.done). made_good: factor for
+ * the loss that there is anyway; spread_us: jitter, in which a short burst drowns. */
+struct probe_result probe_result(struct probe *p, double made_good, double spread_us,
+                                 uint64_t now_us);
 
 /* The estimate was raised by a probe. */
 void probe_raised(struct probe *p, uint64_t now_us);
