@@ -13,8 +13,9 @@ struct worker;
 #define MEDIA_SOCK_ADDRS_MAX 8
 
 struct media_sock_ops {
-    /* One packet. p is writable, and valid until the matching batch() returns. */
-    void (*packet)(void *arg, const struct media_path *from, uint8_t *p, size_t len,
+    /* One packet. p is writable, and valid until the matching batch() returns. False: it was of no
+     * use; a connection that brings nothing else is ended. */
+    bool (*packet)(void *arg, const struct media_path *from, uint8_t *p, size_t len,
                    uint64_t now_us);
     /* Those were all that came together: forward now. Called once after one or more packet(). */
     void (*batch)(void *arg, uint64_t now_us);
@@ -27,6 +28,7 @@ struct media_sock_conf {
     size_t n_listen;           /* 1 .. MEDIA_SOCK_ADDRS_MAX */
     bool tcp;                  /* listen for ICE-TCP on the same addresses and ports */
     unsigned tcp_streams;      /* connections at most */
+    size_t tcp_queue_bytes;    /* unsent bytes of one connection, more is dropped; 0: 256 kB */
     unsigned buffer_bytes;     /* SO_RCVBUF and SO_SNDBUF of each UDP socket */
     size_t egress_bytes;       /* the arena */
     const struct media_sock_ops *ops;

@@ -198,13 +198,19 @@ static enum rtp_kind kind_of(const struct sdp_section *m)
     bool rtp = slice_is(m->proto, "UDP/TLS/RTP/SAVPF") || slice_is(m->proto, "RTP/SAVPF") ||
                slice_is(m->proto, "TCP/TLS/RTP/SAVPF") || slice_is(m->proto, "UDP/TLS/RTP/SAVP");
     bool data = slice_is(m->proto, "UDP/DTLS/SCTP") || slice_is(m->proto, "TCP/DTLS/SCTP");
+    uint64_t port;
 
     if (rtp && slice_is(m->media, "audio"))
         return RTP_KIND_AUDIO;
     if (rtp && slice_is(m->media, "video"))
         return RTP_KIND_VIDEO;
-    if (data && slice_is(m->media, "application") && slice_is(m->formats, "webrtc-datachannel"))
+    if (!slice_is(m->media, "application"))
+        return RTP_KIND_COUNT;
+    if (data && slice_is(m->formats, "webrtc-datachannel"))
         return RTP_KIND_DATA;
+    if (slice_is(m->proto, "DTLS/SCTP") && slice_to_u64(m->formats, UINT16_MAX, &port) == 0)
+        return RTP_KIND_DATA; /* the form before RFC 8841, which aiortc offers: the port is a format
+                               */
     return RTP_KIND_COUNT;
 }
 
@@ -422,6 +428,9 @@ int neg_read_section(struct neg_described *out, const struct neg_session *sessio
     out->max_message_size = MESSAGE_SIZE_DEFAULT;
     if (out->kind == RTP_KIND_AUDIO || out->kind == RTP_KIND_VIDEO)
         read_formats(out, m);
+    uint64_t port;
+    if (out->kind == RTP_KIND_DATA && slice_to_u64(m->formats, UINT16_MAX, &port) == 0)
+        out->sctp_port = (uint16_t)port;
     while (sdp_next(&w, &l)) {
         int err = l.type == 'a' ? read_attribute(out, &l, e) : 0;
         if (err)

@@ -324,13 +324,20 @@ static void put_rtp(struct wr *w, const struct view *v)
         put_stream(w, v);
 }
 
+/* As it was offered: RFC 8841's form, or the one before it with the port as format. */
 static void put_data(struct wr *w, const struct view *v)
 {
-    sdp_put_media(w, SLICE_LIT("application"), PORT_DISCARD, SLICE_LIT("UDP/DTLS/SCTP"),
-                  SLICE_LIT("webrtc-datachannel"));
+    bool old = !strcmp(v->x->proto, "DTLS/SCTP");
+    char port[8], map[48];
+
+    (void)snprintf(port, sizeof(port), "%d", NEG_SCTP_PORT);
+    (void)snprintf(map, sizeof(map), "%d webrtc-datachannel 65535", NEG_SCTP_PORT);
+    sdp_put_media(w, SLICE_LIT("application"), PORT_DISCARD,
+                  old ? SLICE_LIT("DTLS/SCTP") : SLICE_LIT("UDP/DTLS/SCTP"),
+                  old ? slice_str(port) : SLICE_LIT("webrtc-datachannel"));
     sdp_put_attr(w, "mid", slice_str(v->x->pub.mid));
     put_transport(w, v);
-    put_number(w, "sctp-port", NEG_SCTP_PORT);
+    sdp_put_attr(w, old ? "sctpmap" : "sctp-port", old ? slice_str(map) : slice_str(port));
     put_number(w, "max-message-size", v->local->max_message_size);
 }
 

@@ -175,7 +175,7 @@ void core_emit(struct sfu_core *c)
 
 /* ---- packets ---- */
 
-void sfu_core_packet(struct sfu_core *c, const struct media_path *from, uint8_t *p, size_t len,
+bool sfu_core_packet(struct sfu_core *c, const struct media_path *from, uint8_t *p, size_t len,
                      uint64_t now_us)
 {
     struct transport *t;
@@ -183,7 +183,8 @@ void sfu_core_packet(struct sfu_core *c, const struct media_path *from, uint8_t 
     struct slice data;
 
     c->now_us = now_us;
-    switch (demux_recv(c->demux, from, p, len, now_us, &t, &in)) {
+    enum transport_verdict verdict = demux_recv(c->demux, from, p, len, now_us, &t, &in);
+    switch (verdict) {
     case TRANSPORT_RTP:
         peer_rtp(transport_user(t), &in, now_us);
         break;
@@ -198,6 +199,7 @@ void sfu_core_packet(struct sfu_core *c, const struct media_path *from, uint8_t 
     case TRANSPORT_HANDLED:
         break;
     }
+    return verdict != TRANSPORT_DROP;
 }
 
 void sfu_core_batch(struct sfu_core *c, uint64_t now_us)

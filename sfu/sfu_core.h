@@ -132,8 +132,9 @@ struct sfu_core *sfu_core_new(const struct core_params *p);
 /* Ends all rooms without a word to anybody, then frees. NULL is allowed. */
 void sfu_core_free(struct sfu_core *c);
 
-/* One packet from a socket; it is used, or kept, until the next sfu_core_batch(). */
-void sfu_core_packet(struct sfu_core *c, const struct media_path *from, uint8_t *p, size_t len,
+/* One packet from a socket; it is used, or kept, until the next sfu_core_batch(). False: dropped.
+ */
+bool sfu_core_packet(struct sfu_core *c, const struct media_path *from, uint8_t *p, size_t len,
                      uint64_t now_us);
 /* Forwards what came since the last call. */
 void sfu_core_batch(struct sfu_core *c, uint64_t now_us);

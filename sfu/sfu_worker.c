@@ -136,12 +136,12 @@ static void on_tick(void *arg, uint64_t now_us)
 
 /* ---- what comes in ---- */
 
-static void on_packet(void *arg, const struct media_path *from, uint8_t *p, size_t len,
+static bool on_packet(void *arg, const struct media_path *from, uint8_t *p, size_t len,
                       uint64_t now_us)
 {
     struct sfu_worker *w = arg;
 
-    sfu_core_packet(w->core, from, p, len, now_us);
+    return sfu_core_packet(w->core, from, p, len, now_us);
 }
 
 static void on_batch(void *arg, uint64_t now_us)
