@@ -303,6 +303,8 @@ export class Room extends EventTarget {
   #generation = 0; // of the RTCPeerConnection
   #heals = 0;
   #agains = 0;
+  #attempt = 0; // of coming back: only the newest one counts
+  #joining = false; // room.join is not answered yet
   #slots = new Map(); // transceiver -> { kind, stream, transceiver, trackId }
   #sections = new Map(); // LocalTrack -> transceiver
   #shapes = new Map(); // transceiver -> what it was made for
@@ -601,7 +603,10 @@ export class Room extends EventTarget {
       case 'room.negotiate': this.#asked(data); break;
       case 'room.restart': this.#restarted(data); break;
       case 'room.state': this.#stateCame(data); break;
-      case 'room.closed': this.#finish(data.reason ?? 'closed'); break;
+      case 'room.closed':
+        // Joining takes the place of what this device was before (a reload, a lost session).
+        if (!(this.#joining && data.reason === 'replaced')) this.#finish(data.reason ?? 'closed');
+        break;
       default:
     }
   }
@@ -713,7 +718,13 @@ export class Room extends EventTarget {
     };
     if (fresh) Object.assign(data, { fresh: true });
     else Object.assign(data, { subscribe: this.#o.subscribe }, this.#o.metadata && { metadata: this.#o.metadata });
-    const reply = await this.#request(fresh ? 'room.offer' : 'room.join', data);
+    this.#joining = !fresh;
+    let reply;
+    try {
+      reply = await this.#request(fresh ? 'room.offer' : 'room.join', data);
+    } finally {
+      this.#joining = false;
+    }
     if (this.#pc !== pc) return;
     this.#iceServers = reply.data.iceServers ?? this.#iceServers;
     pc.setConfiguration?.(this.#configuration());
@@ -761,10 +772,12 @@ export class Room extends EventTarget {
     if (this.state === 'closed' || (fresh && this.#timers.has('again'))) return;
     this.#setState('reconnecting');
     const ms = REJOIN_MS[Math.min(this.#agains++, REJOIN_MS.length - 1)];
+    const attempt = ++this.#attempt;
     this.#timers.clear('heal');
     this.#timers.set('again', ms * (0.5 + this.#s.env.random() / 2), () => {
-      this.#run(() => this.#start({ fresh })).catch((error) => {
+      this.#run(() => (attempt === this.#attempt ? this.#start({ fresh }) : undefined)).catch((error) => {
         this.#note(error);
+        if (attempt !== this.#attempt) return;
         if (FINAL.has(error.code)) this.#finish(error.details?.reason ?? error.code);
         else this.#again(error.code === 'room.not_found' ? 'join' : how);
       });
@@ -963,24 +976,28 @@ export class Room extends EventTarget {
     const wanted = this.#remoteTracks().filter((t) => t.kind === 'video' && t.choice !== 'off').length;
     const have = this.#countSlots('video');
 
-    if (wanted <= have || have >= SLOTS_MAX.video || this.state === 'joining') return;
-    this.#addSlots('video', Math.ceil((wanted - have) / SLOTS_STEP) * SLOTS_STEP);
-    this.#negotiate().catch((error) => this.#offerFailed(error));
+    if (wanted <= have || this.state === 'joining') return;
+    const added = this.#addSlots('video', Math.ceil((wanted - have) / SLOTS_STEP) * SLOTS_STEP);
+    if (added > 0) this.#negotiate().catch((error) => this.#offerFailed(error));
   }
 
   #countSlots(kind) {
     return [...this.#slots.values()].filter((slot) => slot.kind === kind).length;
   }
 
+  /** As many more as limits allow; gives how many. */
   #addSlots(kind, n) {
-    const free = SLOTS_MAX[kind] - this.#countSlots(kind);
+    const free = Math.min(SLOTS_MAX[kind] - this.#countSlots(kind), (this.limits.slots ?? Infinity) - this.#slots.size);
 
-    for (let i = 0; i < Math.min(n, free); i++) {
+    const added = Math.max(0, Math.min(n, free));
+
+    for (let i = 0; i < added; i++) {
       const transceiver = this.#pc.addTransceiver(kind, { direction: 'recvonly' });
       this.#prefer(transceiver, kind);
       const stream = new this.#s.env.MediaStream([transceiver.receiver.track]);
       this.#slots.set(transceiver, { kind, stream, transceiver, trackId: null });
     }
+    return added;
   }
 
   /** The codecs of a section, ours first. Where the browser can't be told, all stay in. */

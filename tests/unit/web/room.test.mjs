@@ -669,6 +669,54 @@ describe('coming back', () => {
     assert.deepEqual(c.sori.rooms, []);
   });
 
+  test('a join takes the place of what this device was before', async () => {
+    const c = await asking();
+    const join = c.socket.read('room.join');
+
+    await event(c, 'room.closed', { reason: 'replaced' }); // the participant of the page before the reload
+    await c.reply(join, answer(join));
+    const room = await c.joining;
+    assert.equal(room.state, 'connecting');
+    await event(c, 'room.closed', { reason: 'replaced' }); // by another tab with our device id
+    assert.equal(room.state, 'closed');
+  });
+
+  test('two reasons to come back, one join', async () => {
+    const c = await active();
+
+    await event(c, 'room.restart', { reason: 'sfu_lost' });
+    await c.clock.advance(0);
+    assert.equal(c.socket.read('room.offer').data.fresh, true);
+    c.socket.end(1006); // before the answer
+    await c.clock.advance(0);
+    await c.hello();
+    await c.welcome({ resumed: false });
+    await c.clock.advance(20_000);
+    const again = c.socket.read('room.offer'); // repeated, as all that was not answered
+    await c.refuse(again, 'room.not_found');
+    await c.clock.advance(20_000);
+    const joins = c.socket.sent('room.join');
+    assert.equal(joins.length, 1);
+    await c.reply(joins[0], answer(joins[0]));
+    c.peers.at(-1).become('connected');
+    assert.equal(c.room.state, 'active');
+  });
+
+  test('no more slots than the room allows', async () => {
+    const c = await joined({}, {
+      room: { roomId: 'team', limits: { ...LIMITS, slots: 5 } },
+      participants: ['a', 'b', 'c', 'd'].map((user) => ({ ...bob(), participantId: user, user, tracks: [{ ...bobs(1, 'video', 'camera'), trackId: `${user}:1` }] })),
+    });
+
+    await c.settle();
+    const offer = c.socket.read('room.offer');
+    assert.equal(mediaMids(offer.data.offer.sdp).length, 6); // ours and five
+    await c.reply(offer, answer(offer));
+    await event(c, 'room.negotiate', { reason: 'need_slots', need: { audio: 3, video: 3 } });
+    await c.settle();
+    assert.equal(c.peers[0].getTransceivers().length, 6);
+  });
+
   test('stopping the library closes the room', async () => {
     const c = await active();
     const closed = record(c.room, 'closed');
