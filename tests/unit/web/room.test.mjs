@@ -699,6 +699,8 @@ describe('coming back', () => {
     assert.equal(joins.length, 1);
     await c.reply(joins[0], answer(joins[0]));
     c.peers.at(-1).become('connected');
+    await c.clock.advance(20_000);
+    assert.equal(c.socket.sent('room.join').length, 1);
     assert.equal(c.room.state, 'active');
   });
 
