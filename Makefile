@@ -124,6 +124,10 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_
 IMPAIR := $(BUILD)/tests/lib/impair/impair
 $(IMPAIR): $(call obj,$(wildcard tests/lib/impair/*.c)) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+# Counts allocations and locks of a daemon under load.
+$(BUILD)/bench/preload/%.so: bench/preload/%.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALLC) -fPIC -shared -o $@ $<
 # Fuzz targets with the replay driver: run the corpus under any compiler and sanitizer.
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
@@ -186,7 +190,7 @@ bench-turn: $(BUILD)/sori-turn $(call bin,$(filter bench/load/turn%,$(BENCH))) #
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/turn.py
 
-bench-sfu: $(BUILD)/sori-sfu $(call bin,$(filter bench/load/sfu%,$(BENCH)) $(filter bench/micro/srtp%,$(BENCH))) ## SFU against Debian's Janus and the bare limit
+bench-sfu: $(BUILD)/sori-sfu $(BUILD)/bench/preload/hot_count.so $(call bin,$(filter bench/load/sfu%,$(BENCH)) $(filter bench/micro/srtp%,$(BENCH))) ## SFU against Debian's Janus and the bare limit
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/sfu.py
 bench-sfu-quality: $(BUILD)/sori-sfu $(BUILD)/sori-server $(IMPAIR) $(call bin,$(filter bench/load/sfu%,$(BENCH))) ## what calls through bad networks sound and look like

@@ -2,7 +2,7 @@
 """make bench-sfu: what forwarded packets, joins and connections cost sori-sfu; Debian's Janus and the bare
 limit of this machine beside it.
 
-    bench/sfu.py [--quick] [audio40 video8 srtp calls join memory hotpath workers scale: only these]
+    bench/sfu.py [--quick] [audio40 video8 srtp hotpath join memory workers calls churn scale: only these]
 
 Servers run in one network namespace of their own, pinned to one core, and take the same load from
 bench/load/sfu_engine, which has the other core and another namespace behind a veth pair. Receivers are
@@ -25,7 +25,9 @@ import statistics
 import subprocess
 import time
 
-from sfu_rig import (AUDIO, BUILD, CLIENT_IP, CORES, IP_UDP_BYTES, LEVEL_ID, LOAD_CORE, MID_ID, ROOT,
+import sfu_costs
+from sfu_costs import busy
+from sfu_rig import (AUDIO, BUILD, CLIENT_IP, CORES, LEVEL_ID, LOAD_CORE, MID_ID, ROOT,
                      SERVER_CORE, VIDEO, Engine, Janus, Sori, Wire, openssl_srtp, taskset)
 
 QUICK = "--quick" in sys.argv[1:]
@@ -106,16 +108,15 @@ class FanOut:
             engine("pub", 0, 1000, self.media["pt"], self.pps, self.size, self.burst, *options)
             time.sleep(0.5)
             engine("mark")
-            skbs, octets = wire.counted()
+            before = wire.counted()
             cpu, start = s.server.cpu_s(), time.monotonic()
             time.sleep(SECONDS)
             cpu, took = s.server.cpu_s() - cpu, time.monotonic() - start
-            now, now_octets = wire.counted()
+            pps, runs = wire.rates(before, size)
             gen = engine("stat")
-            pkts = (now_octets - octets - IP_UDP_BYTES * (now - skbs)) / size
-            want = gen["sent"] * self.receivers * took * 1e6 / gen["us"]  # the counts are some ms apart
-            return {"us": (cpu - idle * took) * 1e6 / max(pkts, 1), "pkts": pkts, "core": cpu / took, "idle": idle,
-                    "lost": 1 - pkts / want, "late": gen["late"], "run": pkts / max(now - skbs, 1), "profile": profile}
+            want = gen["sent"] * self.receivers * 1e6 / gen["us"]
+            return {"us": (cpu / took - idle) * 1e6 / max(pps, 1), "pps": pps, "core": cpu / took, "idle": idle,
+                    "lost": 1 - pps / want, "late": gen["late"], "run": pps / max(runs, 1), "profile": profile}
         finally:
             if s:
                 s.close()
@@ -124,15 +125,15 @@ class FanOut:
     def measure_bare(self, wire):
         """Encrypt and send, nothing else; the same core, the same black hole."""
         wire.black_hole(True)
-        skbs, octets = wire.counted()
+        before = wire.counted()
         out = subprocess.run(
             taskset(SERVER_CORE, [os.path.join(BUILD, "bench/load/sfu_bare"), CLIENT_IP, 20000, self.receivers, self.pps,
                                   self.size, self.burst, SECONDS, "gso" if self.burst > 1 else "mmsg"]),
             check=True, stdout=subprocess.PIPE).stdout
         n = json.loads(out)
-        now, _ = wire.counted()
-        return {"us": n["cpu_us"] / n["sent"], "pkts": n["sent"], "core": n["cpu_us"] / n["took_us"], "idle": 0,
-                "lost": n["failed"] / max(n["sent"], 1), "late": 0, "run": n["sent"] / max(now - skbs, 1), "profile": 7}
+        runs = wire.counted()[0] - before[0]
+        return {"us": n["cpu_us"] / n["sent"], "pps": n["sent"] * 1e6 / n["took_us"], "core": n["cpu_us"] / n["took_us"], "idle": 0,
+                "lost": n["failed"] / max(n["sent"], 1), "late": 0, "run": n["sent"] / max(runs, 1), "profile": 7}
 
     def run(self, rounds=None):
         print(f"{self.name}: 1 publisher, {self.receivers} receivers, {self.pps} packets/s of {self.size} B in bursts of "
@@ -149,7 +150,7 @@ class FanOut:
                         continue
                     r[server] = n
                     print(f"  round {i + 1}: {server:11} {n['us']:6.2f} us CPU a packet, {100 * n['core']:3.0f} % of its core "
-                          f"(idle {100 * n['idle']:.1f} %), {n['pkts'] / SECONDS / 1000:.1f} k packets/s in runs of "
+                          f"(idle {100 * n['idle']:.1f} %), {n['pps'] / 1000:.1f} k packets/s in runs of "
                           f"{n['run']:.1f}, lost {100 * n['lost']:.2f} %, SRTP profile {n['profile']}"
                           + (f", generator late {n['late']} times" if n["late"] else ""), flush=True)
                 self.rounds.append(r)
@@ -167,13 +168,6 @@ class FanOut:
     def ratio(self, to, of=SORI):
         v = [r[of]["us"] / r[to]["us"] for r in self.rounds if of in r and to in r]
         return statistics.median(v) if v else None
-
-
-def busy(process, seconds):
-    """Share of a core that a process takes for some time."""
-    cpu, start = process.cpu_s(), time.monotonic()
-    time.sleep(seconds)
-    return (process.cpu_s() - cpu) / (time.monotonic() - start)
 
 
 def commit():
@@ -203,6 +197,36 @@ GOALS = (  # name, goal, whether more is better
     ("allocs_per_packet", 0, False), ("workers2_speedup", 1.9, True))
 
 
+def scale():
+    """CPU per packet over receivers; gives {server: [(receivers, us)]}."""
+    points = {}
+    for receivers, pps in (10, 1000), (40, 1000), (160, 250):
+        load = FanOut(f"audio{receivers}", AUDIO, receivers, pps, 160, 1, (SORI, JANUS, JANUS_TUNED, BARE))
+        load.run(1 if QUICK else 3)
+        for server in load.servers:
+            if load.median(server) is not None:
+                points.setdefault(server, []).append((receivers, load.median(server)))
+    return points
+
+
+def plot(points):
+    try:
+        import matplotlib  # Debian's python3-matplotlib
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        return
+    fig, axes = pyplot.subplots(figsize=(7, 4.5))
+    for server, values in points.items():
+        axes.plot(*zip(*values), marker="o", label=server)
+    axes.set(xscale="log", yscale="log", xlabel="receivers (10 and 40: 1,000 packets/s of 160 B; 160: 250)",
+             ylabel="server CPU per forwarded packet, µs", xticks=[10, 40, 160], xticklabels=["10", "40", "160"])
+    axes.legend()
+    path = os.path.join(ROOT, "build", "bench-sfu.png")
+    fig.savefig(path, dpi=120, bbox_inches="tight")
+    print(f"plot: {os.path.relpath(path, ROOT)}")
+
+
 def wanted(name):
     return not ONLY or name in ONLY
 
@@ -225,6 +249,15 @@ def main():
         load.run()
         found["video8_vs_janus_tuned"] = load.ratio(JANUS_TUNED)
         found["video8_vs_limit"] = load.ratio(BARE)
+    if wanted("srtp"):
+        found.update(sfu_costs.srtp())
+    if HAVE_SORI:
+        for name, measure in (("hotpath", sfu_costs.hotpath), ("join", sfu_costs.joins), ("memory", sfu_costs.memory),
+                              ("workers", sfu_costs.workers), ("calls", sfu_costs.calls), ("churn", sfu_costs.churn)):
+            if wanted(name):
+                found.update(sfu_costs.careful(name, measure, QUICK))
+    if wanted("scale"):
+        plot(scale())
     for name, goal, more in GOALS:
         value = found.get(name)
         verdict = "not measured" if value is None else "reached" if (value >= goal if more else value <= goal) else "missed"

@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build/gcc"))
 CORES = sorted(os.sched_getaffinity(0))
 LOAD_CORE, SERVER_CORE = CORES[0], CORES[-1]
 SERVER_IP, CLIENT_IP = "10.77.0.1", "10.77.0.2"
+WITNESS_IP = "10.77.0.3"  # clients with this address hear what they are sent, black hole or not
 ANSWER_S, UP_S = 20, 30
 IP_UDP_BYTES = 28
 
@@ -39,6 +41,7 @@ table netdev rig {
     counter media { }
     chain in {
         type filter hook ingress device "gen0" priority 0;
+        ip daddr 10.77.0.3 accept
         meta l4proto udp @th,64,8 >= 128 @th,64,8 <= 191 @th,72,8 < 192 %s
         meta l4proto udp @th,64,8 >= 128 @th,64,8 <= 191 @th,72,8 > 223 %s
     }
@@ -54,6 +57,7 @@ table netdev rig {
             sysctl(f"ipv6/conf/{dev}/disable_ipv6", 1, where)
             ip("addr", "add", address + "/16", "dev", dev, pid=where)
             ip("link", "set", dev, "txqueuelen", 10000, "up", pid=where)
+        ip("addr", "add", WITNESS_IP + "/16", "dev", "gen0", pid=pid)
         self.holed = None
         self.black_hole(False)
 
@@ -70,11 +74,17 @@ table netdev rig {
         self.holed = on
 
     def counted(self):
-        """(packets or merged runs, bytes with IP and UDP headers) of RTP so far."""
+        """(packets or merged runs, bytes with IP and UDP headers, when) of RTP so far."""
         out = subprocess.run(self.inside(["nft", "-j", "list", "counter", "netdev", "rig", "media"]),
                              check=True, stdout=subprocess.PIPE).stdout
         c = next(x["counter"] for x in json.loads(out)["nftables"] if "counter" in x)
-        return c["packets"], c["bytes"]
+        return c["packets"], c["bytes"], time.monotonic()
+
+    def rates(self, before, size):
+        """Since `before` (of counted()), a second: datagrams of `size` bytes, and the runs that they came in."""
+        skbs, octets, now = self.counted()
+        skbs -= before[0]
+        return (octets - before[1] - IP_UDP_BYTES * skbs) / size / (now - before[2]), skbs / (now - before[2])
 
     def close(self):
         stop(self.holder)
@@ -90,7 +100,7 @@ class Engine:
         self.answers, self.events = queue.Queue(), queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.fingerprint = self.events.get(timeout=ANSWER_S)["fingerprint"]
-        self.state = {}
+        self.state, self.gone = {}, {}  # of each client: its last event, the server's port
 
     def _read(self):
         for line in self.process.stdout:
@@ -161,6 +171,12 @@ def parse_description(sdp):
     return best[2], int(best[3]), first(r"^a=ice-ufrag:(\S+)"), first(r"^a=ice-pwd:(\S+)"), role
 
 
+def quiet_child():
+    """Ends with us, and leaves no core file (Janus likes to)."""
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 class Process:
     """A server's process: its CPU and memory."""
 
@@ -168,7 +184,7 @@ class Process:
         self.log = open(log, "wb") if log else subprocess.DEVNULL
         self.process = subprocess.Popen(taskset(core, argv) if core is not None else list(map(str, argv)),
                                         env=dict(os.environ, **(env or {})), stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+                                        stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=quiet_child)
         self.pid = self.process.pid
 
     def cpu_s(self):
@@ -417,7 +433,9 @@ class Sori:
 
     def went(self, request, n, tcp=False):
         reply = self.ctl.answer(request)
-        self.engine("go", n, *parse_description(reply["answer"]), *(["tcp"] if tcp else []))
+        where = parse_description(reply["answer"])
+        self.engine.gone[n] = where[1]
+        self.engine("go", n, *where, *(["tcp"] if tcp else []))
         return reply
 
     def publish(self, room, n, media, ssrc):

@@ -62,7 +62,7 @@ struct engine {
     struct stream *stream[STREAMS_MAX];
     unsigned n_peers, n_streams;
     uint16_t twcc[PEERS_MAX];
-    uint64_t next_tick_us, next_report_us;
+    uint64_t next_tick_us, next_report_us, quantum_us;
     bool report;
     uint64_t sent_pkts, sent_bytes, send_failed, late, got_pkts, got_bytes, forged;
     uint32_t latency[LATENCY_BINS];
@@ -860,6 +860,13 @@ static bool command(char *line)
     } else if (strcmp(what, "report") == 0) {
         en.report = strcmp(word(&line), "on") == 0;
         printf("{\"re\":\"report\"}\n");
+    } else if (strcmp(what, "quantum") == 0) {
+        en.quantum_us = number(&line);
+        printf("{\"re\":\"quantum\"}\n");
+    } else if (strcmp(what, "bind") == 0) {
+        if (addr_parse(&peer_bind, slice_str(word(&line))) != 0)
+            die("bind: no such address");
+        printf("{\"re\":\"bind\"}\n");
     } else if (strcmp(what, "stat") == 0 && *line == '\0') {
         stat_all();
     } else if (strcmp(what, "joins") == 0) {
@@ -923,6 +930,8 @@ static bool turn(void)
     due = en.next_tick_us < due ? en.next_tick_us : due;
     now_us = clock_now_us();
     uint64_t wait_us = due > now_us ? due - now_us : 0;
+    if (wait_us < en.quantum_us)
+        wait_us = en.quantum_us;
     const struct timespec wait = {(time_t)(wait_us / US_PER_S), (long)(wait_us % US_PER_S * 1000)};
     int n = epoll_pwait2(en.epoll, ev, ARRAY_LEN(ev), &wait, NULL);
     bool commands = false;

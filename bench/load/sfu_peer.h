@@ -73,6 +73,7 @@ struct peer {
 };
 
 static SSL_CTX *peer_tls;
+static struct addr peer_bind; /* the local address of new sockets; ADDR_NONE: by the route */
 static char peer_fingerprint[3 * 32];
 
 static inline _Noreturn void die(const char *what)
@@ -347,6 +348,10 @@ static inline void peer_open(struct peer *p)
     if (p->fd == -1)
         die("socket");
     setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    struct sockaddr_storage local;
+    if (peer_bind.family != ADDR_NONE &&
+        bind(p->fd, (struct sockaddr *)&local, addr_to_sockaddr(&peer_bind, &local)) == -1)
+        die("bind");
     if (connect(p->fd, (struct sockaddr *)&p->far, p->far_len) == -1)
         die("connect");
     if (p->tcp) {
