@@ -134,10 +134,18 @@ static struct call *new_named(const struct call_conf *conf, const struct call_in
     return c;
 }
 
-/* Copies offer and metadata. False: memory is out. */
+/* Names the room; the caller has seen that it fits. */
+void call_set_room(struct call *c, struct slice room)
+{
+    c->room_len = (uint8_t)(room.len < SIG_ROOM_MAX ? room.len : SIG_ROOM_MAX);
+    if (c->room_len > 0)
+        memcpy(c->room, room.p, c->room_len);
+}
+
+/* Copies offer, metadata and what is shown of the room. False: memory is out. */
 static bool keep_invite(struct call *c, const struct call_invite *in)
 {
-    size_t n = in->offer_raw.len + in->metadata_raw.len;
+    size_t n = in->offer_raw.len + in->metadata_raw.len + in->room_raw.len;
 
     c->invite_mem = mem_zalloc(n);
     if (!c->invite_mem)
@@ -145,8 +153,13 @@ static bool keep_invite(struct call *c, const struct call_invite *in)
     struct wr w = wr_init(c->invite_mem, n);
     wr_bytes(&w, in->offer_raw);
     wr_bytes(&w, in->metadata_raw);
+    wr_bytes(&w, in->room_raw);
+    call_set_room(c, in->room);
+    c->invites = in->room.len > 0;
     c->offer = slice_sub(slice_of(c->invite_mem, n), 0, in->offer_raw.len);
     c->metadata = slice_sub(slice_of(c->invite_mem, n), in->offer_raw.len, in->metadata_raw.len);
+    c->room_raw = slice_sub(slice_of(c->invite_mem, n), in->offer_raw.len + in->metadata_raw.len,
+                            in->room_raw.len);
     return true;
 }
 
@@ -219,7 +232,7 @@ void call_drop_invite(struct call *c)
 {
     mem_free(c->invite_mem);
     c->invite_mem = NULL;
-    c->offer = c->metadata = (struct slice){0};
+    c->offer = c->metadata = c->room_raw = (struct slice){0};
     call_keep_clear(&c->caller_kept);
 }
 
@@ -446,8 +459,10 @@ static void view_of_leg(const struct call *c, const struct call_leg *l, struct s
     out->peer_device = c->caller_device;
     out->selected = l == c->winner;
     out->call_waiting = l->call_waiting;
-    if (call_leg_open(l))
+    if (call_leg_open(l)) {
         out->offer_raw = c->offer;
+        out->room_raw = c->room_raw;
+    }
     if (l->state == LEG_STOPPED) { /* over for this device, whatever the others do */
         out->state = SIG_CALL_OVER;
         out->reason = l->reason;
@@ -513,6 +528,11 @@ struct slice call_callee(const struct call *c)
 struct slice call_winner(const struct call *c)
 {
     return c->winner ? call_leg_device(c->winner) : (struct slice){0};
+}
+
+struct slice call_room(const struct call *c)
+{
+    return call_room_id(c);
 }
 
 uint64_t call_duration_ms(const struct call *c)

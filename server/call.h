@@ -41,6 +41,8 @@ struct call_invite {
     struct slice user, device, name; /* the caller; name may be empty */
     struct slice to;                 /* the callee, not the caller himself */
     struct slice offer_raw, metadata_raw;
+    struct slice room, room_raw; /* an invitation into this room, without an offer; room_raw is what
+                                    the callee is shown of it. Both empty: a call */
     bool is_video;
     uint32_t ring_timeout_ms; /* 0: the server's; more than the server's is cut to it */
     const struct call_device
@@ -60,6 +62,7 @@ enum call_event_kind {
     CALL_EV_NEGOTIATE,  /* data, negotiate */
     CALL_EV_INFO,       /* data */
     CALL_EV_STATE,      /* conn */
+    CALL_EV_UPGRADE,    /* data: the id of the room to go on in, unless one was agreed on before */
     CALL_EV_SYNC,
     /* what happened to the session of user/device */
     CALL_EV_DELIVERED, /* it acknowledged call.incoming */
@@ -144,6 +147,8 @@ struct slice call_caller(const struct call *c);
 struct slice call_caller_device(const struct call *c);
 struct slice call_callee(const struct call *c);
 struct slice call_winner(const struct call *c); /* device; empty before the claim */
+/* The room that it goes on in, or invites into; empty: none. */
+struct slice call_room(const struct call *c);
 /* For call records: since both were connected, 0 if never; and 0 while it lives. */
 uint64_t call_duration_ms(const struct call *c);
 /* The call that a glared invite was merged into; NULL for others. */

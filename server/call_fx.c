@@ -46,7 +46,14 @@ static void write_reply(struct wr *w, struct sig_head *h, const struct call_fx *
     case SIG_CALL_INVITE:
         write_invite_reply(w, h, fx, ice_raw);
         break;
+    case SIG_CALL_UPGRADE:
+        sig_server_call_room(w, h, fx->room);
+        break;
     case SIG_CALL_ANSWER:
+        if (fx->room.len > 0) {
+            sig_server_room_answer_reply(w, h, fx->state, fx->room, ice_raw);
+            break;
+        }
         sig_server_answer_reply(w, h, fx->state, ice_raw);
         break;
     case SIG_CALL_CANCEL:
@@ -82,6 +89,7 @@ static void write_incoming(struct wr *w, const struct sig_head *h, const struct 
     sig_server_incoming(w, h,
                         &(struct sig_incoming){.offer_raw = fx->data_raw,
                                                .metadata_raw = fx->metadata_raw,
+                                               .room_raw = fx->room_raw,
                                                .from_name = fx->from_name,
                                                .ice_servers_raw = ice_raw,
                                                .expires_in_ms = fx->expires_in_ms,
@@ -126,7 +134,10 @@ void call_fx_write(struct wr *w, const struct call_fx *fx, struct slice re, stru
         break;
     case CALL_FX_ACCEPTED:
         h.type = SIG_CALL_ACCEPTED;
-        sig_server_accepted(w, &h, fx->data_raw);
+        if (fx->room.len > 0)
+            sig_server_call_room(w, &h, fx->room);
+        else
+            sig_server_accepted(w, &h, fx->data_raw);
         break;
     case CALL_FX_ENDED:
         h.type = SIG_CALL_ENDED;
@@ -139,6 +150,10 @@ void call_fx_write(struct wr *w, const struct call_fx *fx, struct slice re, stru
         h.type = SIG_CALL_STATE;
         sig_server_call_state(w, &h, fx->state, fx->conn);
         break;
+    case CALL_FX_UPGRADE:
+        h.type = SIG_CALL_UPGRADE;
+        sig_server_call_room(w, &h, fx->room);
+        break;
     }
 }
 
@@ -146,10 +161,11 @@ size_t call_fx_size(const struct call_fx *fx, struct slice ice_raw)
 {
     size_t texts = SIG_ID_MAX + fx->from.len + fx->from_device.len + fx->from_name.len +
                    fx->by.len + fx->by_device.len;
-    size_t n = SIG_SERVER_BODY_BASE + fx->data_raw.len + fx->metadata_raw.len + ice_raw.len;
+    size_t n = SIG_SERVER_BODY_BASE + fx->data_raw.len + fx->metadata_raw.len + ice_raw.len +
+               fx->room_raw.len + fx->room.len;
 
     if (fx->view) {
-        n += fx->view->offer_raw.len + fx->view->answer_raw.len;
+        n += fx->view->offer_raw.len + fx->view->answer_raw.len + fx->view->room_raw.len;
         texts += fx->view->peer.len + fx->view->peer_device.len;
     }
     return n + texts * ESCAPED;

@@ -23,6 +23,7 @@ enum call_fx_kind {
     CALL_FX_ENDED,    /* to whoever knew of the call */
     CALL_FX_RELAY,    /* data_raw as sent; type candidates, negotiate or info */
     CALL_FX_STATE,    /* to a party: state, and conn as the peer reported it */
+    CALL_FX_UPGRADE,  /* to the other party: room */
 };
 
 /* One effect. Slices borrow from the event, or from the call until the next step of this call. Only
@@ -36,6 +37,9 @@ struct call_fx {
     struct slice data_raw; /* offer (INCOMING, glare), answer, data as sent (RELAY), or the
                               view (call.sync: see call_view) */
     struct slice metadata_raw, from_name; /* INCOMING */
+    struct slice room_raw;                /* INCOMING into a room */
+    struct slice
+        room; /* UPGRADE and its REPLY; ACCEPTED and REPLY to call.answer of an invitation */
     uint64_t expires_in_ms, duration_ms;
     enum sig_call_state state;
     enum sig_conn conn; /* STATE; SIG_CONN_COUNT = left out */

@@ -41,9 +41,12 @@ struct call {
     uint64_t active_at_us, duration_ms;
 
     uint8_t *invite_mem; /* offer and metadata, until nobody can ring any more */
-    struct slice offer, metadata;
+    struct slice offer, metadata, room_raw;
     uint8_t *answer_mem; /* until the call is active */
     struct slice answer;
+    bool invites; /* into a room: an answer ends it */
+    uint8_t room_len;
+    char room[SIG_ROOM_MAX];
     struct call_keep caller_kept; /* the caller's candidates, for devices that join late */
     struct call_keep spent;       /* the winner's candidates: lent to the last step's effects */
 
@@ -63,6 +66,11 @@ struct call_actor {
 static inline struct slice call_leg_device(const struct call_leg *l)
 {
     return slice_of(l->device, l->device_len);
+}
+
+static inline struct slice call_room_id(const struct call *c)
+{
+    return slice_of(c->room, c->room_len);
 }
 
 /* Still rings (or will, when its session comes back). */
@@ -86,6 +94,8 @@ void call_relay_as(struct call_fx *fx, enum sig_type type, struct slice from, st
  * NONE: nobody's). For who a leg, the other legs hear the "elsewhere" form of the reason. */
 void call_end(struct call *c, enum sig_reason reason, const struct call_actor *who,
               struct call_effects *out, uint64_t now_us);
+/* Names the room that the call goes on in or invites into. */
+void call_set_room(struct call *c, struct slice room);
 /* Frees offer, metadata and the candidates that wait for late devices. */
 void call_drop_invite(struct call *c);
 uint64_t call_expires_ms(const struct call *c, uint64_t now_us);

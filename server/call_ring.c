@@ -22,6 +22,7 @@ void call_ring_incoming(struct call *c, struct call_leg *l, struct call_effects 
 
     call_relay_as(fx, SIG_CALL_INCOMING, c->caller, c->caller_device, c->offer);
     fx->metadata_raw = c->metadata;
+    fx->room_raw = c->room_raw;
     fx->from_name = c->caller_name;
     fx->expires_in_ms = call_expires_ms(c, now_us);
     fx->call_waiting = l->call_waiting;
@@ -99,6 +100,26 @@ static void ring_answer(struct call *c, struct call_leg *l, struct slice answer,
     stop_losers(c, out);
 }
 
+/* The claim of an invitation into a room: who answered is in, and the call has done its work. */
+static void ring_answer_room(struct call *c, struct call_actor *who, struct call_effects *out,
+                             uint64_t now_us)
+{
+    struct call_leg *l = who->leg;
+
+    c->winner = l;
+    l->state = LEG_WINNER;
+    who->role = CALL_ROLE_WINNER;
+    struct call_fx *fx = call_reply(c, SIG_CALL_ANSWER, out);
+    fx->state = SIG_CALL_OVER;
+    fx->room = call_room_id(c);
+    fx->needs_ice = true;
+    fx = call_tell_caller(c, CALL_FX_ACCEPTED, out);
+    call_relay_as(fx, SIG_CALL_ACCEPTED, c->callee, call_leg_device(l), (struct slice){0});
+    fx->room = call_room_id(c);
+    stop_losers(c, out);
+    call_end(c, SIG_REASON_ROOM_MIGRATED, who, out, now_us);
+}
+
 /* What the caller hears when all legs said no on their own: what a person said weighs more than
  * what a device did. */
 static enum sig_reason gathered_reason(const struct call *c)
@@ -168,7 +189,12 @@ static void leg_request(struct call *c, struct call_actor *who, const struct cal
         ring_ringing(c, l, out);
         break;
     case CALL_EV_ANSWER:
-        ring_answer(c, l, ev->data, out, now_us);
+        if (c->invites)
+            ring_answer_room(c, who, out, now_us);
+        else if (ev->data.len == 0)
+            call_refuse(c, SIG_ERR_BAD_REQUEST, out)->err_text = "data.answer: is required";
+        else
+            ring_answer(c, l, ev->data, out, now_us);
         break;
     case CALL_EV_REJECT:
         ring_reject(c, who, &ev->reject, out, now_us);

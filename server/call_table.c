@@ -32,6 +32,9 @@ struct side {
     struct entry *entry;
 };
 
+/* Invitations into rooms that one user may have open, whatever calls_per_user says. */
+#define ROOM_INVITES_MAX (CALL_TABLE_PER_USER_MAX / 2)
+
 struct entry {
     struct hnode by_id;
     struct side side[2]; /* CALL_SIDE_CALLER, CALL_SIDE_CALLEE; on the table while it is live */
@@ -208,8 +211,8 @@ static struct entry *find_glare(const struct call_table *t, const struct call_in
     struct entry *e;
 
     while ((e = next_of_user(t, in->user, &n)))
-        if (call_rings(e->call) && slice_eq(call_caller(e->call), in->to) &&
-            slice_eq(call_callee(e->call), in->user))
+        if (call_rings(e->call) && call_room(e->call).len == 0 &&
+            slice_eq(call_caller(e->call), in->to) && slice_eq(call_callee(e->call), in->user))
             return e;
     return NULL;
 }
@@ -331,17 +334,18 @@ void call_table_invite(struct call_table *t, const struct call_invite *in, struc
         refuse(out, &in->id, SIG_ERR_BAD_REQUEST, "to: names yourself");
         return;
     }
-    if ((e = find_glare(t, in))) {
+    bool invites = in->room.len > 0; /* neither crosses a call nor takes the place of one */
+    if (!invites && (e = find_glare(t, in))) {
         merge(t, e, in, out, now_us);
         return;
     }
-    if ((e = find_recall(t, in))) {
+    if (!invites && (e = find_recall(t, in))) {
         call_recv(e->call,
                   &(struct call_event){.kind = CALL_EV_END, .reason = SIG_REASON_SUPERSEDED}, out,
                   now_us);
         settle(t, e);
     }
-    if (count_of_user(t, in->user) >= t->conf.per_user)
+    if (count_of_user(t, in->user) >= (invites ? ROOM_INVITES_MAX : t->conf.per_user))
         refuse(out, &in->id, SIG_ERR_CALL_TOO_MANY, NULL);
     else if (t->live_n >= t->conf.calls)
         refuse(out, &in->id, SIG_ERR_OVERLOADED, NULL);
@@ -493,7 +497,7 @@ size_t call_table_views_size(const struct call_table *t, struct slice user, stru
 
     while ((e = next_of_user(t, user, &n)))
         if (live_view(e->call, user, device, &v, 0))
-            size += VIEW_MAX + v.offer_raw.len + v.answer_raw.len;
+            size += VIEW_MAX + v.offer_raw.len + v.answer_raw.len + v.room_raw.len;
     return size;
 }
 

@@ -141,6 +141,28 @@ static void up_answer_again(struct call *c, struct call_effects *out)
     fx->needs_ice = true;
 }
 
+/* Both go on in a room. The first to ask names it; asked again, it is the same. */
+static void up_upgrade(struct call *c, const struct call_actor *who, const struct call_event *ev,
+                       struct call_effects *out)
+{
+    bool agreed = c->room_len > 0;
+
+    if (!agreed && ev->data.len == 0) { /* the other side has no session now */
+        call_refuse(c, SIG_ERR_CALL_INVALID_STATE, out);
+        return;
+    }
+    if (!agreed)
+        call_set_room(c, ev->data);
+    call_reply(c, SIG_CALL_UPGRADE, out)->room = call_room_id(c);
+    if (agreed)
+        return;
+    struct call_fx *fx = tell_side(c, 1 - side_of(who), CALL_FX_UPGRADE, out);
+    bool caller = who->role == CALL_ROLE_CALLER;
+    call_relay_as(fx, SIG_CALL_UPGRADE, caller ? c->caller : c->callee,
+                  caller ? c->caller_device : call_leg_device(who->leg), (struct slice){0});
+    fx->room = call_room_id(c);
+}
+
 static void up_request(struct call *c, struct call_actor *who, const struct call_event *ev,
                        struct call_effects *out, uint64_t now_us)
 {
@@ -159,6 +181,9 @@ static void up_request(struct call *c, struct call_actor *who, const struct call
         return;
     case CALL_EV_STATE:
         up_state(c, who, ev->conn, out, now_us);
+        return;
+    case CALL_EV_UPGRADE:
+        up_upgrade(c, who, ev, out);
         return;
     case CALL_EV_CANCEL: /* it crossed the answer: SIP CANCEL after a 2xx has no effect but BYE */
         if (who->role != CALL_ROLE_CALLER)

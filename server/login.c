@@ -61,12 +61,21 @@ static uint64_t expiry_us(const struct router *r, const struct token *t)
     return r->now_us + left_s * US_PER_S;
 }
 
-static void take_token(const struct router *r, struct session *s, const struct token *t)
+/* False: memory is out, nothing was taken. */
+static bool take_token(const struct router *r, struct session *s, const struct token *t)
 {
+    char *room = *t->perms.room ? mem_strndup(slice_str(t->perms.room)) : NULL;
+
+    if (*t->perms.room && !room)
+        return false;
+    mem_free(s->room);
+    s->room = room;
+    s->room_perms = t->perms.in_room;
     s->expires_us = expiry_us(r, t);
     s->expiry_told = false;
     s->may_call = t->perms.call;
     s->may_presence = t->perms.presence;
+    return true;
 }
 
 /* The session that hello wants to go on with, or NULL. */
@@ -195,9 +204,13 @@ static void accept_client(struct router *r, struct client *c, const struct sig_m
         old->session = NULL;
         client_close(old, SIG_CLOSE_REPLACED);
     }
-    take_token(r, s, t);
+    if (!take_token(r, s, t)) {
+        refuse(r, c, m, SIG_ERR_INTERNAL, NULL, SIG_CLOSE_INTERNAL);
+        return;
+    }
+    s->can_rooms = (h->caps & SIG_CAP_ROOMS) != 0;
     s->can_wait = (h->caps & SIG_CAP_CALL_WAITING) != 0;
-    s->in_call = call_table_in_call(r->calls, user_id(s->user), session_device(s));
+    s->in_call = router_in_call(r, s);
     counter_inc(&r->count.logins_ok);
     router_attached(r, s, c);
     if (!welcome(r, c, s, h, resumed)) {
@@ -208,6 +221,8 @@ static void accept_client(struct router *r, struct client *c, const struct sig_m
         replay(s, c, h->last_seq);
         presence_refresh(r->presence, &s->watcher, r->now_us);
     }
+    if (resumed)
+        router_room_session(r, s, ROOM_SESSION_BACK, ROOM_REASON_NONE);
     /* NEW would ring it, too. */
     router_call_session(r, s, resumed || !s->may_call ? CALL_EV_BACK : CALL_EV_NEW);
 }
@@ -276,7 +291,10 @@ void login_refresh(const struct request *q)
         request_fail(q, SIG_ERR_FORBIDDEN, "the token is for another user or device");
         return;
     }
-    take_token(r, q->s, &t);
+    if (!take_token(r, q->s, &t)) {
+        request_fail(q, SIG_ERR_INTERNAL, NULL);
+        return;
+    }
     router_arm(r, q->s);
     struct wr w = router_body(r);
     uint64_t leeway = r->conf->auth.leeway_s * US_PER_S, left = q->s->expires_us - r->now_us;

@@ -9,6 +9,7 @@
 #include "net/admin_http.h"
 #include "net/tls.h"
 #include "net/worker.h"
+#include "server/node_link.h"
 #include "server/router.h"
 #include "server/server_metrics.h"
 #include "server/server_keys.h"
@@ -35,6 +36,7 @@ struct server {
     struct worker *worker;
     struct router *router;
     struct ws_listener *listener;
+    struct node_link *links[SERVER_SFU_MAX];
     struct metrics *metrics;
     struct admin_http *admin;
     struct event *signals[3];
@@ -166,6 +168,12 @@ static int serve(struct server *s)
             goto out;
         }
     }
+    for (size_t i = 0; router_node(s->router, i); i++) {
+        s->links[i] = node_link_new(s->worker, s->listener, router_node(s->router, i),
+                                    slice_str(s->conf.sfu.nodes.v[i]));
+        if (!s->links[i])
+            goto out;
+    }
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         s->signals[i] = evsignal_new(worker_base(s->worker), numbers[i], on_signal, s);
         if (!s->signals[i] || evsignal_add(s->signals[i], NULL) != 0)
@@ -179,6 +187,8 @@ static int serve(struct server *s)
     rc = EX_OK;
 out:
     admin_http_stop(s->admin);
+    for (size_t i = 0; i < ARRAY_LEN(s->links); i++)
+        node_link_free(s->links[i]);
     ws_listener_free(s->listener);
     router_free(s->router);
     metrics_free(s->metrics);

@@ -49,6 +49,20 @@ static struct call_table_conf call_conf(const struct server_conf *c)
     };
 }
 
+static struct room_conf room_conf(const struct server_conf *c)
+{
+    return (struct room_conf){.rooms = c->room.rooms,
+                              .participants = c->room.participants,
+                              .per_user = c->room.rooms_per_user,
+                              .tracks = c->room.tracks,
+                              .metadata_bytes = c->room.metadata_bytes,
+                              .open = c->room.open,
+                              .creator_is_admin = c->room.creator_is_admin,
+                              .empty_us = c->room.empty_timeout_s * US_PER_S,
+                              .gone_us = c->session.resume_ttl_s * US_PER_S,
+                              .restart_us = c->room.restart_timeout_s * US_PER_S};
+}
+
 static void set_rules(struct router *r)
 {
     const struct server_conf *c = r->conf;
@@ -81,13 +95,15 @@ static bool make_limits(struct router *r)
     r->invites_short = table(c->limits.invites_per_10s, 10);
     r->invites_long = table(c->limits.invites_per_hour, 3600);
     r->pairs = table(c->limits.invites_per_pair_per_min, 60);
-    return r->login_failures && r->invites_short && r->invites_long && r->pairs;
+    r->joins = table(c->room.joins_per_10s, 10);
+    return r->login_failures && r->invites_short && r->invites_long && r->pairs && r->joins;
 }
 
 struct router *router_new(const struct server_conf *conf, struct token_keys *const *keys,
                           uint64_t now_us, uint64_t wall_us)
 {
     struct call_table_conf calls = call_conf(conf);
+    struct room_conf rooms = room_conf(conf);
     struct router *r = mem_zalloc(sizeof(*r));
 
     if (!r)
@@ -102,11 +118,12 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
     r->session_wheel = timerwheel_new(now_us);
     r->sessions = session_table_new();
     r->calls = call_table_new(&calls, now_us);
+    r->rooms = room_table_new(&rooms, &router_room_ops, r, now_us);
     r->store = presence_store_mem_new();
     r->presence =
         r->store ? presence_new(r->store, (unsigned)conf->limits.subscriptions, now_us) : NULL;
-    if (r->client_wheel && r->session_wheel && r->sessions && r->calls && r->presence &&
-        make_limits(r))
+    if (router_sfu_init(r) && r->client_wheel && r->session_wheel && r->sessions && r->calls &&
+        r->rooms && r->presence && make_limits(r))
         return r;
     router_free(r);
     return NULL;
@@ -124,12 +141,15 @@ void router_free(struct router *r)
             presence_unwatch_all(r->presence, &s->watcher);
     presence_free(r->presence);
     presence_store_free(r->store);
+    router_sfu_fini(r);
+    room_table_free(r->rooms);
     call_table_free(r->calls);
     session_table_free(r->sessions);
     limit_table_free(r->login_failures);
     limit_table_free(r->invites_short);
     limit_table_free(r->invites_long);
     limit_table_free(r->pairs);
+    limit_table_free(r->joins);
     timerwheel_free(r->client_wheel);
     timerwheel_free(r->session_wheel);
     mem_free(r);
@@ -259,6 +279,7 @@ void request_error(const struct request *q, const struct sig_error *e)
         return;
     full.re = q->m->id;
     full.call_id = q->m->has_call_id ? &q->m->call_id : NULL;
+    full.room = q->m->room;
     struct wr w = router_body(q->r);
     sig_server_error(&w, &full);
     assert(!w.bad);
@@ -318,7 +339,10 @@ static void perform(const struct request *q)
         router_turn_request(q);
         break;
     default:
-        router_call_request(q);
+        if (sig_type_needs_room(t))
+            router_room_request(q);
+        else
+            router_call_request(q);
         break;
     }
 }
@@ -327,7 +351,7 @@ static void perform(const struct request *q)
 static bool within_rate(const struct request *q)
 {
     struct router *r = q->r;
-    bool candidates = q->m->type == SIG_CALL_CANDIDATES;
+    bool candidates = q->m->type == SIG_CALL_CANDIDATES || q->m->type == SIG_ROOM_CANDIDATES;
     struct bucket *b = candidates ? &q->s->candidates : &q->s->messages;
     const struct bucket_rule *limit = candidates ? &r->candidates : &r->messages;
 
@@ -351,7 +375,7 @@ static void repeat(const struct request *q)
     counter_inc(&q->r->count.duplicates);
     if (stored.len > 0)
         client_send(q->c, stored);
-    else
+    else if (!router_sfu_waits(q->r, q->s, q->id_hash)) /* else its answer is still to come */
         request_fail(q, SIG_ERR_DUPLICATE_REQUEST, NULL);
 }
 
@@ -450,10 +474,12 @@ void router_message(struct router *r, struct client *c, struct slice text)
 uint64_t router_deadline(const struct router *r)
 {
     uint64_t at = timerwheel_next(r->client_wheel), sessions = timerwheel_next(r->session_wheel),
-             calls = call_table_deadline(r->calls), presence = presence_deadline(r->presence);
+             calls = call_table_deadline(r->calls), presence = presence_deadline(r->presence),
+             rooms = router_room_deadline(r);
 
     at = sessions < at ? sessions : at;
     at = calls < at ? calls : at;
+    at = rooms < at ? rooms : at;
     return presence < at ? presence : at;
 }
 
@@ -466,6 +492,7 @@ void router_tick(struct router *r)
     while ((t = timerwheel_pop(r->session_wheel, r->now_us)))
         router_session_tick(r, CONTAINER_OF(t, struct session, timer));
     router_call_tick(r);
+    router_room_tick(r);
     while (router_presence_tick(r))
         ;
     counter_add(&r->count.calls, call_table_count(r->calls) - counter_get(&r->count.calls));

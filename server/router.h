@@ -19,6 +19,7 @@
 #include "server/server_conf.h"
 
 struct client;
+struct node;
 struct router;
 struct session;
 struct token_keys;
@@ -31,6 +32,8 @@ struct router_counters {
         closes_rate, closes_other;
     struct counter logins_ok, logins_refused, resumes_ok, resumes_lost;
     struct counter rate_limited, duplicates, ended[SIG_REASON_COUNT];
+    struct counter rooms, participants; /* gauges */
+    struct counter joins_ok, joins_failed, room_restarts;
 };
 
 /* keys: where the present token keys are found (they may be replaced between two turns); borrowed,
@@ -57,6 +60,11 @@ void router_close_all(struct router *r, enum sig_close code);
 /* A pointer for the shell that runs the router. */
 void router_set_owner(struct router *r, void *owner);
 void *router_owner(const struct router *r);
+
+/* The SFU nodes of [sfu] nodes, in their order, for their links (node_link.c); NULL behind the
+ * last.
+ */
+struct node *router_node(const struct router *r, size_t i);
 
 /* ---- for client.c ---- */
 

@@ -5,21 +5,28 @@
  * Pure. SPDX-License-Identifier: BSD-3-Clause */
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/rand.h"
 #include "proto/sig_client.h"
 #include "proto/sig_server.h"
 #include "server/router_priv.h"
 
-static struct session *find_session(const struct router *r, struct slice user, struct slice device)
+struct session *router_find_session(const struct router *r, struct slice user, struct slice device)
 {
     struct user *u = user_find(r->sessions, user);
 
     return u ? session_find_device(u, device) : NULL;
 }
 
-/* Pings come faster while a device is in a call. */
-static void update_in_call(struct router *r, struct session *s)
+bool router_in_call(const struct router *r, const struct session *s)
 {
-    bool in_call = call_table_in_call(r->calls, user_id(s->user), session_device(s));
+    return call_table_in_call(r->calls, user_id(s->user), session_device(s)) ||
+           room_table_in_room(r->rooms, user_id(s->user), session_device(s));
+}
+
+/* Pings come faster while a device is in a call. */
+void router_update_in_call(struct router *r, struct session *s)
+{
+    bool in_call = router_in_call(r, s);
 
     if (in_call == s->in_call)
         return;
@@ -55,14 +62,14 @@ static void perform_answer(const struct request *q, const struct call_fx *fx)
 }
 
 /* Whether s can take what another user sends it: flooded, it keeps what is its own instead. */
-static bool has_room(const struct router *r, const struct session *s, size_t bytes)
+bool router_has_room(const struct router *r, const struct session *s, size_t bytes)
 {
     return reliable_has_room(&s->rel, &r->reliable, bytes);
 }
 
 static void perform_one(struct router *r, const struct call_fx *fx)
 {
-    struct session *s = find_session(r, fx->user, fx->device);
+    struct session *s = router_find_session(r, fx->user, fx->device);
     bool foreign = fx->kind == CALL_FX_INCOMING || fx->kind == CALL_FX_RELAY;
     struct wr w = router_body(r);
 
@@ -71,14 +78,14 @@ static void perform_one(struct router *r, const struct call_fx *fx)
     call_fx_write(&w, fx, (struct slice){0}, ice_for(r, fx, fx->user), r->wall_us / US_PER_MS);
     if (w.bad)
         log_error("call", "a message of type %s does not fit its buffer", sig_type_name(fx->type));
-    else if (foreign && !has_room(r, s, fx->data_raw.len))
+    else if (foreign && !router_has_room(r, s, fx->data_raw.len))
         counter_inc(&r->count.rate_limited);
     else
         router_send(r, s, wr_done(&w), 0);
     if (fx->kind == CALL_FX_INCOMING)
         s->incoming_seq = s->rel.out_seq;
     if (fx->kind == CALL_FX_INCOMING || fx->kind == CALL_FX_ENDED || fx->kind == CALL_FX_ACCEPTED)
-        update_in_call(r, s);
+        router_update_in_call(r, s);
 }
 
 /* Counts and logs a call that this step has ended. */
@@ -120,25 +127,25 @@ static void limited(const struct request *q, uint32_t wait_ms)
     request_error(q, &(struct sig_error){.code = SIG_ERR_RATE_LIMITED, .retry_after_ms = wait_ms});
 }
 
-/* The limits of one user, and of one pair, on dialing. */
-static bool may_dial(const struct request *q)
+/* The limits of one user, and of one pair, on dialing. False: *wait_ms says how long to wait. */
+static bool may_dial(const struct request *q, struct slice to, uint32_t *wait_ms)
 {
     struct router *r = q->r;
-    uint64_t user = hash_bytes(user_id(q->s->user)), pair = user * 31 + hash_bytes(q->m->to);
+    uint64_t user = hash_bytes(user_id(q->s->user)), pair = user * 31 + hash_bytes(to);
 
     if (!limit_take(r->invites_short, user, 1, r->now_us))
-        limited(q, limit_wait_ms(r->invites_short, user, r->now_us));
+        *wait_ms = limit_wait_ms(r->invites_short, user, r->now_us);
     else if (!limit_take(r->invites_long, user, 1, r->now_us))
-        limited(q, limit_wait_ms(r->invites_long, user, r->now_us));
+        *wait_ms = limit_wait_ms(r->invites_long, user, r->now_us);
     else if (!limit_take(r->pairs, pair, 1, r->now_us))
-        limited(q, limit_wait_ms(r->pairs, pair, r->now_us));
+        *wait_ms = limit_wait_ms(r->pairs, pair, r->now_us);
     else
         return true;
     return false;
 }
 
-/* The devices on which a user can be rung. */
-static size_t devices_of(const struct router *r, struct slice user,
+/* The devices on which a user can be rung; room (may be empty): those that may and can go there. */
+static size_t devices_of(const struct router *r, struct slice user, struct slice room,
                          struct call_device out[CALL_LEGS_MAX])
 {
     struct user *u = user_find(r->sessions, user);
@@ -150,6 +157,8 @@ static size_t devices_of(const struct router *r, struct slice user,
     {
         struct session *s = CONTAINER_OF(l, struct session, of_user);
         if (s->ending || !s->may_call || n == CALL_LEGS_MAX)
+            continue;
+        if (room.len > 0 && (!s->can_rooms || (s->room && !slice_is(room, s->room))))
             continue;
         out[n++] = (struct call_device){
             .device = session_device(s), .online = s->client != NULL, .call_waiting = s->can_wait};
@@ -163,14 +172,17 @@ static void invite(const struct request *q)
     struct sig_fault fault;
     struct sig_invite in;
     struct router *r = q->r;
+    uint32_t wait_ms = 0;
 
     if (sig_client_invite(&in, q->m, &fault) != 0) {
         request_fail(q, fault.code, fault.text);
         return;
     }
-    if (!may_dial(q))
+    if (!may_dial(q, q->m->to, &wait_ms)) {
+        limited(q, wait_ms);
         return;
-    size_t n = devices_of(r, q->m->to, devices);
+    }
+    size_t n = devices_of(r, q->m->to, (struct slice){0}, devices);
     call_table_invite(r->calls,
                       &(struct call_invite){.id = q->m->call_id,
                                             .user = user_id(q->s->user),
@@ -185,8 +197,118 @@ static void invite(const struct request *q)
                                             .devices_n = n},
                       &r->fx, r->now_us);
     perform(r, q);
-    update_in_call(r, q->s);
+    router_update_in_call(r, q->s);
 }
+
+/* A random call id (RFC 9562 §5.4). */
+static void new_call_id(struct sig_call_id *id)
+{
+    rand_bytes(id->b, sizeof(id->b));
+    id->b[6] = (uint8_t)((id->b[6] & 0x0F) | 0x40);
+    id->b[8] = (uint8_t)((id->b[8] & 0x3F) | 0x80);
+}
+
+enum sig_err router_ring_into(const struct request *q, const struct room *room, struct slice user,
+                              const struct sig_room_invite *in, struct slice room_raw,
+                              struct sig_call_id *call)
+{
+    struct call_device devices[CALL_LEGS_MAX];
+    struct router *r = q->r;
+    uint32_t wait_ms;
+
+    if (!may_dial(q, user, &wait_ms)) {
+        counter_inc(&r->count.rate_limited);
+        return SIG_ERR_RATE_LIMITED;
+    }
+    new_call_id(call);
+    size_t n = devices_of(r, user, room->id, devices);
+    call_table_invite(r->calls,
+                      &(struct call_invite){.id = *call,
+                                            .user = user_id(q->s->user),
+                                            .device = session_device(q->s),
+                                            .name = session_name(q->s),
+                                            .to = user,
+                                            .metadata_raw = in->metadata,
+                                            .room = room->id,
+                                            .room_raw = room_raw,
+                                            .is_video = in->is_video,
+                                            .ring_timeout_ms = in->ring_timeout_ms,
+                                            .devices = devices,
+                                            .devices_n = n},
+                      &r->fx, r->now_us);
+    enum sig_err err = r->fx.n > 0 && r->fx.fx[0].kind == CALL_FX_ERROR ? r->fx.fx[0].err : SIG_OK;
+    perform(r, NULL); /* the inviter hears of all of them in one reply */
+    return err;
+}
+
+/* ---- moving to a room ---- */
+
+/* The session that a party's messages are passed on to, or NULL (while it rings there may be many).
+ */
+static struct session *other_party(const struct request *q)
+{
+    const struct call *c = call_table_find(q->r->calls, &q->m->call_id);
+
+    if (!c)
+        return NULL;
+    switch (call_role(c, user_id(q->s->user), session_device(q->s))) {
+    case CALL_ROLE_CALLER:
+        return router_find_session(q->r, call_callee(c), call_winner(c));
+    case CALL_ROLE_WINNER:
+        return router_find_session(q->r, call_caller(c), call_caller_device(c));
+    default:
+        return NULL;
+    }
+}
+
+/* The room that the call goes on in: the one agreed on, or a new id into text. */
+static struct slice upgrade_room(const struct call *c, char text[SIG_CALL_ID_TEXT + 1])
+{
+    struct sig_call_id id;
+
+    if (call_room(c).len > 0)
+        return call_room(c);
+    new_call_id(&id);
+    return slice_str(sig_call_id_text(&id, text));
+}
+
+/* Prepares call.upgrade: the room is there before anybody hears of it. False: the request was
+ * answered. *room borrows from text or the call. */
+static bool prepare_upgrade(const struct request *q, char text[SIG_CALL_ID_TEXT + 1],
+                            struct slice *room)
+{
+    struct router *r = q->r;
+    const struct call *c = call_table_find(r->calls, &q->m->call_id);
+    const struct session *other = other_party(q);
+
+    *room = (struct slice){0};
+    if (!c || !call_live(c) || call_rings(c) || !other)
+        return true; /* the machine has the error */
+    if (!q->s->can_rooms || !other->can_rooms) {
+        request_fail(q, SIG_ERR_CALL_INVALID_STATE, "a device of this call takes no part in rooms");
+        return false;
+    }
+    *room = upgrade_room(c, text);
+    if (room_find(r->rooms, *room))
+        return true;
+    if (!router_sfu_usable(r)) {
+        request_error(q, &(struct sig_error){.code = SIG_ERR_SFU_UNAVAILABLE,
+                                             .retry_after_ms = ROUTER_SFU_RETRY_MS});
+        return false;
+    }
+    if (room_make(r->rooms, *room, call_id(c), call_caller(c), call_callee(c), r->now_us))
+        return true;
+    request_fail(q, SIG_ERR_OVERLOADED, NULL);
+    return false;
+}
+
+void router_call_migrated(struct router *r, const struct sig_call_id *id)
+{
+    if (call_table_end(r->calls, id, SIG_REASON_ROOM_MIGRATED, &r->fx, r->now_us))
+        perform(r, NULL);
+}
+
+/* ---- requests ---- */
 
 /* Reads the data of a call request into an event. Returns 0, or -EBADMSG with *fault. */
 static int read_event(const struct request *q, struct call_event *ev, struct sig_fault *fault)
@@ -219,6 +341,9 @@ static int read_event(const struct request *q, struct call_event *ev, struct sig
     case SIG_CALL_INFO:
         ev->kind = CALL_EV_INFO;
         return sig_client_info(m, fault);
+    case SIG_CALL_UPGRADE:
+        ev->kind = CALL_EV_UPGRADE;
+        return 0;
     case SIG_CALL_STATE:
         ev->kind = CALL_EV_STATE;
         return sig_client_state(&ev->conn, m, fault);
@@ -228,31 +353,13 @@ static int read_event(const struct request *q, struct call_event *ev, struct sig
     }
 }
 
-/* The session that a party's messages are passed on to, or NULL (while it rings there may be many).
- */
-static struct session *other_party(const struct request *q)
-{
-    const struct call *c = call_table_find(q->r->calls, &q->m->call_id);
-
-    if (!c)
-        return NULL;
-    switch (call_role(c, user_id(q->s->user), session_device(q->s))) {
-    case CALL_ROLE_CALLER:
-        return find_session(q->r, call_callee(c), call_winner(c));
-    case CALL_ROLE_WINNER:
-        return find_session(q->r, call_caller(c), call_caller_device(c));
-    default:
-        return NULL;
-    }
-}
-
 /* Whether the event is passed on, and whoever is to get it can't take it now. */
 static bool overfills(const struct request *q, const struct call_event *ev)
 {
     if (ev->kind != CALL_EV_CANDIDATES && ev->kind != CALL_EV_NEGOTIATE && ev->kind != CALL_EV_INFO)
         return false;
     const struct session *s = other_party(q);
-    return s && !has_room(q->r, s, ev->data.len);
+    return s && !router_has_room(q->r, s, ev->data.len);
 }
 
 void router_call_request(const struct request *q)
@@ -260,6 +367,7 @@ void router_call_request(const struct request *q)
     struct call_event ev = {.user = user_id(q->s->user), .device = session_device(q->s)};
     struct router *r = q->r;
     struct sig_fault fault;
+    char room[SIG_CALL_ID_TEXT + 1];
 
     if (!q->s->may_call) {
         request_fail(q, SIG_ERR_FORBIDDEN, NULL);
@@ -273,6 +381,8 @@ void router_call_request(const struct request *q)
         request_fail(q, fault.code, fault.text);
         return;
     }
+    if (ev.kind == CALL_EV_UPGRADE && !prepare_upgrade(q, room, &ev.data))
+        return;
     if (overfills(q, &ev)) {
         counter_inc(&r->count.rate_limited);
         request_fail(q, SIG_ERR_OVERLOADED, "the other side does not keep up");
@@ -282,7 +392,7 @@ void router_call_request(const struct request *q)
     perform(r, q);
     if (ev.kind == CALL_EV_ANSWER || ev.kind == CALL_EV_REJECT || ev.kind == CALL_EV_CANCEL ||
         ev.kind == CALL_EV_HANGUP)
-        update_in_call(r, q->s);
+        router_update_in_call(r, q->s);
 }
 
 void router_turn_request(const struct request *q)
@@ -315,7 +425,7 @@ void router_call_session(struct router *r, struct session *s, enum call_event_ki
 
     while (call_table_session(r->calls, &walk, &ev, s->can_wait, &r->fx, r->now_us))
         perform(r, NULL);
-    update_in_call(r, s);
+    router_update_in_call(r, s);
 }
 
 void router_call_tick(struct router *r)

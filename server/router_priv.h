@@ -1,5 +1,6 @@
 /* The router's body, shared by router.c (messages), router_session.c, router_presence.c,
- * router_call.c and login.c (hello, tokens) and by nobody else. SPDX-License-Identifier:
+ * router_call.c, router_room.c, router_room_say.c, router_sfu.c and login.c (hello, tokens) and by
+ * nobody else. SPDX-License-Identifier:
  * BSD-3-Clause */
 #ifndef SORI_SERVER_ROUTER_PRIV_H
 #define SORI_SERVER_ROUTER_PRIV_H
@@ -8,10 +9,14 @@
 #include "server/client.h"
 #include "server/ice_servers.h"
 #include "server/limit_table.h"
+#include "server/node.h"
 #include "server/presence.h"
+#include "server/room_table.h"
 #include "server/router.h"
 #include "server/session.h"
 
+/* What a client is told to wait before it asks for an SFU again. */
+#define ROUTER_SFU_RETRY_MS 2000
 /* Room for one outgoing message: a description, metadata, iceServers and the envelope. */
 #define ROUTER_OUT_BYTES (2 * SIG_LARGE_BYTES)
 
@@ -28,7 +33,15 @@ struct router {
     struct limit_table *login_failures;
     struct limit_table *invites_short, *invites_long, *pairs; /* by user; by user and callee */
     struct bucket_rule messages, candidates, frames, subscribes, strikes;
+    struct limit_table *joins; /* by user */
     struct reliable_limits reliable;
+    struct room_table *rooms;
+    struct node *nodes[SERVER_SFU_MAX];
+    size_t nodes_n;
+    struct list waits;  /* struct sfu_wait: requests that an SFU has not answered yet */
+    uint64_t stale_us;  /* when to look for seats that missed news */
+    struct ctl_msg ctl; /* the request to an SFU that is being made */
+    uint8_t ids[CTL_PARTICIPANTS_MAX * (CTL_PARTICIPANT_MAX + 3) + 2];
     struct router_counters count;
     bool draining;
     struct call_effects fx;
@@ -102,5 +115,76 @@ void router_turn_request(const struct request *q);
 void router_call_session(struct router *r, struct session *s, enum call_event_kind kind);
 /* Performs what is due in the call table. */
 void router_call_tick(struct router *r);
+/* The session of a device, or NULL. */
+struct session *router_find_session(const struct router *r, struct slice user, struct slice device);
+/* Whether the device is in a call or a room (5 s pings). */
+bool router_in_call(const struct router *r, const struct session *s);
+/* Sees to it that pings come as often as they should. */
+void router_update_in_call(struct router *r, struct session *s);
+/* Whether s can take what another user sends it: flooded, it keeps what is its own instead. */
+bool router_has_room(const struct router *r, const struct session *s, size_t bytes);
+/* Rings one user into a room. Returns SIG_OK with *call, or why not. */
+enum sig_err router_ring_into(const struct request *q, const struct room *room, struct slice user,
+                              const struct sig_room_invite *in, struct slice room_raw,
+                              struct sig_call_id *call);
+/* Ends a call that went on in its room. */
+void router_call_migrated(struct router *r, const struct sig_call_id *id);
+
+/* ---- router_room.c ---- */
+
+/* Performs a room request. */
+void router_room_request(const struct request *q);
+/* Tells the rooms of s's device what happened to its session. */
+void router_room_session(struct router *r, struct session *s, enum room_session what,
+                         enum room_reason reason);
+/* Rooms' own time. */
+uint64_t router_room_deadline(const struct router *r);
+void router_room_tick(struct router *r);
+
+/* ---- router_room_say.c ---- */
+
+extern const struct room_ops router_room_ops;
+/* `people` and what follows them: participants as many as fit; from: where to go on, NULL = from
+ * the first. Gives where to go on, NULL at the end. */
+const struct list *router_room_people(struct wr *w, const struct room *room,
+                                      const struct seat *self, const struct list *from);
+void router_room_write_tracks(struct wr *w, const struct seat *s);
+void router_room_write_slots(struct wr *w, const struct seat *s);
+void router_room_write_person(struct wr *w, const char *key, const struct seat *s, bool tracks);
+/* Sends what did not fit behind a reply: room.state parts. */
+void router_room_rest(struct router *r, struct session *s, const struct seat *seat,
+                      const struct list *from);
+/* An event of the SFU that is passed on without being kept: layers, negotiate, speakers, quality.
+ */
+void router_room_pass(struct router *r, struct room *room, const struct ctl_msg *m);
+
+/* ---- router_sfu.c ---- */
+
+/* Makes the nodes of the configuration. False: memory is out. */
+bool router_sfu_init(struct router *r);
+void router_sfu_fini(struct router *r);
+/* Gives the room a node if it has none. False: there is no usable one. */
+bool router_sfu_place(struct router *r, struct room *room);
+/* Some node could take a room now. */
+bool router_sfu_usable(const struct router *r);
+
+/* A request of a client that waits for the SFU's answer. */
+struct sfu_wait {
+    struct list link;
+    enum ctl_type type;
+    enum sig_type request;
+    bool joins; /* a join, or a fresh offer */
+    uint8_t session[SESSION_ID_BYTES];
+    uint64_t id_hash;
+    uint8_t id_len, participant_len, room_len, track_len;
+    char id[SIG_ID_MAX], participant[CTL_PARTICIPANT_MAX], room[SIG_ROOM_MAX], track[CTL_TRACK_MAX];
+};
+/* Sends r->ctl about seat for the request; its answer is the client's. joins, track: as in
+ * sfu_wait. False: the request was answered with an error. */
+bool router_sfu_ask(const struct request *q, struct seat *seat, bool joins, struct slice track);
+/* Sends r->ctl, whose answer nobody waits for. */
+void router_sfu_tell(struct router *r, const struct room *room);
+/* The answer to this request is still under way. */
+bool router_sfu_waits(const struct router *r, const struct session *s, uint64_t id_hash);
 
 #endif

@@ -82,6 +82,11 @@ void router_end(struct router *r, struct session *s, enum call_event_kind event)
     s->ending = true;
     if (event != CALL_EV_COUNT)
         router_call_session(r, s, event);
+    if (event == CALL_EV_COUNT) /* a newer session may take the seats over by joining again */
+        router_room_session(r, s, ROOM_SESSION_LOST, ROOM_REASON_NONE);
+    else
+        router_room_session(r, s, ROOM_SESSION_ENDED,
+                            event == CALL_EV_CLOSED ? ROOM_REASON_LEFT : ROOM_REASON_EXPIRED);
     if (c) {
         s->client = NULL; /* so that closing does not detach it */
         client_close(c, event == CALL_EV_COUNT ? SIG_CLOSE_REPLACED : SIG_CLOSE_NORMAL);
@@ -120,6 +125,7 @@ void router_session_tick(struct router *r, struct session *s)
     if (s->lost_untold) {
         s->lost_untold = false;
         router_call_session(r, s, CALL_EV_LOST);
+        router_room_session(r, s, ROOM_SESSION_LOST, ROOM_REASON_NONE);
     }
     if (s->ending ||
         (!s->client && r->now_us - s->gone_us >= r->conf->session.resume_ttl_s * US_PER_S)) {

@@ -297,6 +297,8 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
         wrong = "[auth] hs256_secret_file: the secret is shorter than 32 bytes";
     else if (c->turn.urls.n > 0 && c->turn.secret.len == 0)
         wrong = "[turn] secret_file: needed when urls are given";
+    else if (c->sfu.nodes.n > 0 && !name_ok(slice_str(c->server.node_id)))
+        wrong = "[server] node_id: 1 to 64 of A-Z a-z 0-9 . _ - when [sfu] nodes are given";
     else if (c->sfu.nodes.n > 0 && c->sfu.secret.len < 32)
         wrong = "[sfu] secret_file: a secret of at least 32 bytes is needed when nodes are given";
     else if (c->dev.enabled && c->auth.hs256_secret.len == 0)

@@ -126,6 +126,7 @@ void session_free(struct session_table *t, struct session *s)
     crypto_wipe(s->_token, sizeof(s->_token));
     crypto_wipe(s->_token_before, sizeof(s->_token_before));
     mem_free(s->name);
+    mem_free(s->room);
     mem_free(s);
 }
 
@@ -136,7 +137,13 @@ struct session *session_find(const struct session_table *t, struct slice id_text
 
     if (base64url_decode(id_text, id, sizeof(id), &len) != 0 || len != sizeof(id))
         return NULL;
-    struct slice key = slice_of(id, sizeof(id));
+    return session_by_id(t, id);
+}
+
+struct session *session_by_id(const struct session_table *t, const uint8_t id[SESSION_ID_BYTES])
+{
+    struct slice key = slice_of(id, SESSION_ID_BYTES);
+
     for (struct hnode *n = htable_first(&t->sessions, hash_bytes(key)); n; n = htable_next(n)) {
         struct session *s = CONTAINER_OF(n, struct session, by_id);
         if (slice_eq(slice_of(s->id, sizeof(s->id)), key))

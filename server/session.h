@@ -9,6 +9,7 @@
 #include "base/htable.h"
 #include "base/timerwheel.h"
 #include "base/tokenbucket.h"
+#include "proto/sig_room.h"
 #include "server/presence.h"
 #include "server/reliable.h"
 
@@ -45,12 +46,14 @@ struct session {
     uint8_t _token[SESSION_ID_BYTES], _token_before[SESSION_ID_BYTES];
     bool _token_before_ok;
     enum sig_presence state; /* as the user set it */
-    bool expiry_told, in_call, can_wait, may_call, may_presence;
-    bool lost_untold; /* the calls do not know yet that the socket is gone */
-    bool shown;       /* others see it attached */
-    bool ending;      /* its history is broken: it ends at the next tick */
+    bool expiry_told, in_call, can_wait, can_rooms, may_call, may_presence;
+    bool lost_untold;                 /* the calls do not know yet that the socket is gone */
+    bool shown;                       /* others see it attached */
+    bool ending;                      /* its history is broken: it ends at the next tick */
+    struct sig_room_perms room_perms; /* the token's */
     uint8_t device_len, name_len;
     char *name;    /* display name or NULL; mem_free()d with the session */
+    char *room;    /* the one room that the token is good for, or NULL; the same */
     char device[]; /* NUL-terminated */
 };
 
@@ -71,6 +74,7 @@ void session_free(struct session_table *t, struct session *s);
 
 /* Lookups give NULL when there is none. id_text: as in welcome.sessionId. */
 struct session *session_find(const struct session_table *t, struct slice id_text);
+struct session *session_by_id(const struct session_table *t, const uint8_t id[SESSION_ID_BYTES]);
 struct user *user_find(const struct session_table *t, struct slice user);
 struct session *session_find_device(const struct user *u, struct slice device);
 /* Visits all: as htable_walk(). */
@@ -83,6 +87,11 @@ static inline struct slice session_device(const struct session *s)
 static inline struct slice session_name(const struct session *s)
 {
     return slice_of(s->name, s->name_len);
+}
+/* The one room that the token is good for; empty: any. */
+static inline struct slice session_room(const struct session *s)
+{
+    return slice_str(s->room);
 }
 static inline struct slice user_id(const struct user *u)
 {

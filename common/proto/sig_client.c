@@ -200,7 +200,7 @@ int sig_client_answer(struct slice *answer, const struct sig_msg *m, struct sig_
 
     if (read_fields(m->data, &f, 1, fault) != 0)
         return -EBADMSG;
-    if (sdp_type(&f, NULL) != SIG_SDP_ANSWER)
+    if (!absent(&f) && sdp_type(&f, NULL) != SIG_SDP_ANSWER)
         return refuse(fault, "data.answer: {type:\"answer\",sdp} is required");
     *answer = f.value;
     return 0;

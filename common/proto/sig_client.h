@@ -59,7 +59,8 @@ struct sig_invite {
 };
 int sig_client_invite(struct sig_invite *out, const struct sig_msg *m, struct sig_fault *fault);
 
-/* call.answer: the raw RTCSessionDescriptionInit of type answer. */
+/* call.answer: the raw RTCSessionDescriptionInit of type answer; empty when it is not there (an
+ * invitation into a room is answered without). */
 int sig_client_answer(struct slice *answer, const struct sig_msg *m, struct sig_fault *fault);
 
 struct sig_reject {

@@ -132,6 +132,13 @@ void sig_room_track(struct wr *w, const char *key, const struct ctl_track *t, st
 void sig_room_slot(struct wr *w, const struct ctl_slot *s);
 /* `layers` of a bit mask under key. */
 void sig_room_bits(struct wr *w, const char *key, unsigned bits);
+/* A list item {user, name?} of the participants in a call.incoming. */
+void sig_room_card(struct wr *w, struct slice user, struct slice name);
+/* A list item of room.invite's reply: {user, callId}, or {user, code} without a call. */
+void sig_room_invited(struct wr *w, struct slice user, const struct sig_call_id *call,
+                      enum sig_err err);
+/* `need` of room.negotiate. */
+void sig_room_need(struct wr *w, unsigned audio, unsigned video);
 /* A list item of speakers, of quality. */
 void sig_room_speaker(struct wr *w, const struct ctl_speaker *s);
 void sig_room_quality(struct wr *w, const struct ctl_quality *q);

@@ -180,6 +180,34 @@ void sig_room_bits(struct wr *w, const char *name, unsigned bits)
     wr_u8(w, ']');
 }
 
+void sig_room_card(struct wr *w, struct slice user, struct slice name)
+{
+    object(w, NULL);
+    text(w, "user", user);
+    text_if(w, "name", name);
+    wr_u8(w, '}');
+}
+
+void sig_room_invited(struct wr *w, struct slice user, const struct sig_call_id *call,
+                      enum sig_err err)
+{
+    object(w, NULL);
+    text(w, "user", user);
+    if (call)
+        call_id(w, "callId", call);
+    else
+        word(w, "code", sig_err_name(err));
+    wr_u8(w, '}');
+}
+
+void sig_room_need(struct wr *w, unsigned audio, unsigned video)
+{
+    object(w, "need");
+    number(w, "audio", audio);
+    number(w, "video", video);
+    wr_u8(w, '}');
+}
+
 void sig_room_speaker(struct wr *w, const struct ctl_speaker *s)
 {
     object(w, NULL);

@@ -185,8 +185,9 @@ void sig_server_glare_reply(struct wr *w, const struct sig_head *h, const struct
 void sig_server_incoming(struct wr *w, const struct sig_head *h, const struct sig_incoming *m)
 {
     begin(w, h);
-    raw(w, "offer", m->offer_raw);
-    raw(w, "metadata", m->metadata_raw);
+    raw_if(w, "offer", m->offer_raw);
+    raw_if(w, "room", m->room_raw);
+    raw_if(w, "metadata", m->metadata_raw);
     text_if(w, "fromName", m->from_name);
     number(w, "expiresInMs", m->expires_in_ms);
     ice_servers(w, m->ice_servers_raw);
@@ -200,6 +201,23 @@ void sig_server_answer_reply(struct wr *w, const struct sig_head *h, enum sig_ca
     begin(w, h);
     word(w, "state", sig_call_state_name(state));
     ice_servers(w, ice_servers_raw);
+    end(w);
+}
+
+void sig_server_room_answer_reply(struct wr *w, const struct sig_head *h, enum sig_call_state state,
+                                  struct slice room, struct slice ice_servers_raw)
+{
+    begin(w, h);
+    word(w, "state", sig_call_state_name(state));
+    text(w, "roomId", room);
+    ice_servers(w, ice_servers_raw);
+    end(w);
+}
+
+void sig_server_call_room(struct wr *w, const struct sig_head *h, struct slice room)
+{
+    begin(w, h);
+    text(w, "roomId", room);
     end(w);
 }
 
@@ -271,6 +289,7 @@ void sig_server_view(struct wr *w, const struct sig_view *v)
     truth(w, "selected", v->selected);
     raw_if(w, "answer", v->answer_raw);
     raw_if(w, "offer", v->offer_raw);
+    raw_if(w, "room", v->room_raw);
     truth(w, "callWaiting", v->call_waiting);
     wr_u8(w, '}');
 }

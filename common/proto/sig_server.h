@@ -92,6 +92,7 @@ void sig_server_glare_reply(struct wr *w, const struct sig_head *h, const struct
 
 struct sig_incoming {
     struct slice offer_raw, metadata_raw, from_name, ice_servers_raw;
+    struct slice room_raw; /* in the place of an offer: an invitation into a room */
     uint64_t expires_in_ms;
     bool call_waiting;
 };
@@ -103,6 +104,10 @@ void sig_server_incoming(struct wr *w, const struct sig_head *h, const struct si
 void sig_server_answer_reply(struct wr *w, const struct sig_head *h, enum sig_call_state state,
                              struct slice ice_servers_raw);
 void sig_server_accepted(struct wr *w, const struct sig_head *h, struct slice answer_raw);
+/* The same for an invitation into a room; and call.upgrade, reply and news. */
+void sig_server_room_answer_reply(struct wr *w, const struct sig_head *h, enum sig_call_state state,
+                                  struct slice room, struct slice ice_servers_raw);
+void sig_server_call_room(struct wr *w, const struct sig_head *h, struct slice room);
 void sig_server_cancel_reply(struct wr *w, const struct sig_head *h, enum sig_call_state state);
 void sig_server_hangup_reply(struct wr *w, const struct sig_head *h, uint64_t duration_ms);
 void sig_server_turn_reply(struct wr *w, const struct sig_head *h, struct slice ice_servers_raw,
@@ -130,7 +135,7 @@ struct sig_view {
     struct slice peer, peer_device;
     bool is_video, selected, call_waiting, has_expires;
     uint64_t expires_in_ms;
-    struct slice offer_raw, answer_raw; /* empty = left out */
+    struct slice offer_raw, answer_raw, room_raw; /* empty = left out */
 };
 void sig_server_view(struct wr *w, const struct sig_view *v); /* braces included */
 void sig_server_sync_reply(struct wr *w, const struct sig_head *h, const struct sig_view *v);

@@ -37,6 +37,8 @@ static const char *const eve[] = {"eve", "box"};
 static const struct call_device two_devices[] = {{.device = {(const uint8_t *)"phone", 5}},
                                                  {.device = {(const uint8_t *)"tablet", 6}}};
 
+static const char *const nobody_at_all[2] = {"", ""};
+
 static struct call_invite invite_of(const struct call_device *devices, size_t n)
 {
     return (struct call_invite){.id = {{1, 2, 3}},
@@ -170,34 +172,34 @@ static void test_every_request_in_every_state(void **state)
         const char *name;
         void (*to)(struct fixture *);
         const char *const *who;
-        /* ringing answer reject cancel hangup candidates negotiate info state sync:
+        /* ringing answer reject cancel hangup candidates negotiate info state upgrade sync:
          * . done  I invalid_state  A already_answered  E ended  N not_found */
         const char *want;
     } rows[] = {
-        {"inviting, caller", to_inviting, alice, "III.I.III."},
-        {"inviting, leg", to_inviting, phone, "...II.III."},
-        {"inviting, stranger", to_inviting, eve, "NNNNNNNNNN"},
-        {"inviting, callee's device without a leg", to_inviting, watch, "NNNNNNNNNN"},
-        {"ringing, caller", to_ringing, alice, "III.I.III."},
-        {"ringing, ringing leg", to_ringing, phone, "...II.III."},
-        {"ringing, other leg", to_ringing, tablet, "...II.III."},
-        {"ringing, leg that said no", to_ringing, watch, "IIIIIIIII."},
-        {"ringing, stranger", to_ringing, eve, "NNNNNNNNNN"},
-        {"connecting, caller", answered, alice, "III......."},
-        {"connecting, winner", answered, phone, "I.II......"},
-        {"connecting, loser", answered, tablet, "AAAAAAAAA."},
-        {"connecting, stranger", answered, eve, "NNNNNNNNNN"},
-        {"active, caller", active, alice, "III......."},
-        {"active, winner", active, phone, "I.II......"},
-        {"active, loser", active, tablet, "AAAAAAAAA."},
-        {"active, late device", active, watch, "NNNNNNNNNN"},
-        {"reconnecting, caller", to_reconnecting, alice, "III......."},
-        {"reconnecting, winner", to_reconnecting, phone, "I.II......"},
-        {"reconnecting, loser", to_reconnecting, tablet, "AAAAAAAAA."},
-        {"ended, caller", to_ended, alice, "EEEEEEEEE."},
-        {"ended, winner", to_ended, phone, "EEEEEEEEE."},
-        {"ended, loser", to_ended, tablet, "EEEEEEEEE."},
-        {"ended, stranger", to_ended, eve, "NNNNNNNNNN"},
+        {"inviting, caller", to_inviting, alice, "III.I.IIII."},
+        {"inviting, leg", to_inviting, phone, "...II.IIII."},
+        {"inviting, stranger", to_inviting, eve, "NNNNNNNNNNN"},
+        {"inviting, callee's device without a leg", to_inviting, watch, "NNNNNNNNNNN"},
+        {"ringing, caller", to_ringing, alice, "III.I.IIII."},
+        {"ringing, ringing leg", to_ringing, phone, "...II.IIII."},
+        {"ringing, other leg", to_ringing, tablet, "...II.IIII."},
+        {"ringing, leg that said no", to_ringing, watch, "IIIIIIIIII."},
+        {"ringing, stranger", to_ringing, eve, "NNNNNNNNNNN"},
+        {"connecting, caller", answered, alice, "III........"},
+        {"connecting, winner", answered, phone, "I.II......."},
+        {"connecting, loser", answered, tablet, "AAAAAAAAAA."},
+        {"connecting, stranger", answered, eve, "NNNNNNNNNNN"},
+        {"active, caller", active, alice, "III........"},
+        {"active, winner", active, phone, "I.II......."},
+        {"active, loser", active, tablet, "AAAAAAAAAA."},
+        {"active, late device", active, watch, "NNNNNNNNNNN"},
+        {"reconnecting, caller", to_reconnecting, alice, "III........"},
+        {"reconnecting, winner", to_reconnecting, phone, "I.II......."},
+        {"reconnecting, loser", to_reconnecting, tablet, "AAAAAAAAAA."},
+        {"ended, caller", to_ended, alice, "EEEEEEEEEE."},
+        {"ended, winner", to_ended, phone, "EEEEEEEEEE."},
+        {"ended, loser", to_ended, tablet, "EEEEEEEEEE."},
+        {"ended, stranger", to_ended, eve, "NNNNNNNNNNN"},
     };
     struct fixture f;
 
@@ -781,6 +783,98 @@ static void test_a_new_session_of_a_ringing_device_is_rung_again(void **state)
     stop(&f);
 }
 
+static void test_an_upgrade_names_one_room_for_both(void **state)
+{
+    struct call_event first = {.kind = CALL_EV_UPGRADE, .data = SLICE_LIT("room-1")};
+    struct call_event second = {.kind = CALL_EV_UPGRADE, .data = SLICE_LIT("room-2")};
+    struct fixture f;
+
+    (void)state;
+    active(&f);
+    assert_int_equal(call_room(f.c).len, 0);
+    assert_int_equal(send_event(&f, phone, first), SIG_OK);
+    assert_int_equal(f.fx.n, 2);
+    assert_true(slice_is(effect(&f, CALL_FX_REPLY, "", 0)->room, "room-1"));
+    const struct call_fx *told = effect(&f, CALL_FX_UPGRADE, "laptop", 0);
+    assert_true(slice_is(told->room, "room-1") && slice_is(told->from, "bob"));
+    assert_true(slice_is(told->from_device, "phone"));
+    assert_int_equal(send_event(&f, alice, second), SIG_OK); /* they asked at once: one room */
+    assert_int_equal(f.fx.n, 1);
+    assert_true(slice_is(effect(&f, CALL_FX_REPLY, "", 0)->room, "room-1"));
+    assert_int_equal(call_state(f.c), SIG_CALL_ACTIVE); /* the call goes on meanwhile */
+    send_event(&f, nobody_at_all,
+               (struct call_event){.kind = CALL_EV_END, .reason = SIG_REASON_ROOM_MIGRATED});
+    assert_int_equal(effect(&f, CALL_FX_ENDED, "laptop", 0)->reason, SIG_REASON_ROOM_MIGRATED);
+    assert_int_equal(effect(&f, CALL_FX_ENDED, "phone", 0)->reason, SIG_REASON_ROOM_MIGRATED);
+    stop(&f);
+    active(&f);
+    assert_int_equal(send_event(&f, alice, (struct call_event){.kind = CALL_EV_UPGRADE}),
+                     SIG_ERR_CALL_INVALID_STATE); /* nobody prepared a room */
+    stop(&f);
+}
+
+static void start_invitation(struct fixture *f)
+{
+    struct call_invite in = invite_of(two_devices, 2);
+
+    in.offer_raw = (struct slice){0};
+    in.room = SLICE_LIT("standup");
+    in.room_raw = SLICE_LIT("{\"roomId\":\"standup\"}");
+    f->now = 100 * US_PER_S;
+    call_effects_clear(&f->fx);
+    f->c = call_new(&conf, &in, &f->fx, f->now);
+    assert_non_null(f->c);
+}
+
+static void test_an_invitation_into_a_room_ends_when_it_is_answered(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    start_invitation(&f);
+    const struct call_fx *in = effect(&f, CALL_FX_INCOMING, "phone", 0);
+    assert_true(slice_is(in->room_raw, "{\"roomId\":\"standup\"}") && in->data_raw.len == 0);
+    send_kind(&f, phone, CALL_EV_RINGING);
+    assert_int_equal(count(&f, CALL_FX_RINGING), 1);
+    assert_int_equal(send_event(&f, phone, (struct call_event){.kind = CALL_EV_ANSWER}), SIG_OK);
+    const struct call_fx *reply = effect(&f, CALL_FX_REPLY, "", 0);
+    assert_true(slice_is(reply->room, "standup") && reply->state == SIG_CALL_OVER);
+    assert_true(slice_is(effect(&f, CALL_FX_ACCEPTED, "laptop", 0)->room, "standup"));
+    assert_int_equal(effect(&f, CALL_FX_ENDED, "tablet", 0)->reason, SIG_REASON_ANSWERED_ELSEWHERE);
+    assert_true(slice_is(effect(&f, CALL_FX_ENDED, "tablet", 0)->by_device, "phone"));
+    assert_int_equal(effect(&f, CALL_FX_ENDED, "laptop", 0)->reason, SIG_REASON_ROOM_MIGRATED);
+    assert_null(effect(&f, CALL_FX_ENDED, "phone", 0)); /* it knows from its reply */
+    assert_int_equal(call_ended_reason(f.c), SIG_REASON_ROOM_MIGRATED);
+    assert_int_equal(send_kind(&f, tablet, CALL_EV_ANSWER), SIG_ERR_CALL_ENDED);
+    stop(&f);
+}
+
+static void test_an_invitation_is_refused_and_times_out_like_a_call(void **state)
+{
+    struct call_event busy = {.kind = CALL_EV_REJECT, .reject = {false, SIG_REASON_BUSY}};
+    struct sig_view v;
+    struct fixture f;
+
+    (void)state;
+    start_invitation(&f);
+    assert_true(call_view(f.c, SLICE_LIT("bob"), SLICE_LIT("phone"), &v, f.now));
+    assert_true(slice_is(v.room_raw, "{\"roomId\":\"standup\"}"));
+    assert_int_equal(send_event(&f, phone, busy), SIG_OK);
+    assert_int_equal(effect(&f, CALL_FX_ENDED, "laptop", 0)->reason, SIG_REASON_BUSY);
+    assert_int_equal(effect(&f, CALL_FX_ENDED, "tablet", 0)->reason, SIG_REASON_BUSY_ELSEWHERE);
+    stop(&f);
+    start_invitation(&f);
+    send_kind(&f, tablet, CALL_EV_RINGING);
+    tick(&f, 30 * US_PER_S);
+    assert_int_equal(effect(&f, CALL_FX_ENDED, "laptop", 0)->reason, SIG_REASON_TIMEOUT);
+    stop(&f);
+    start(&f); /* and a call is not answered without an answer */
+    assert_int_equal(send_event(&f, phone, (struct call_event){.kind = CALL_EV_ANSWER}),
+                     SIG_ERR_BAD_REQUEST);
+    assert_true(call_rings(f.c));
+    stop(&f);
+}
+
 static void test_views_tell_each_device_its_truth(void **state)
 {
     struct sig_view v;
@@ -856,6 +950,9 @@ int main(void)
         cmocka_unit_test(test_negotiations_pass_as_sent),
         cmocka_unit_test(test_glare_makes_the_dialing_device_a_leg),
         cmocka_unit_test(test_a_new_session_of_a_ringing_device_is_rung_again),
+        cmocka_unit_test(test_an_upgrade_names_one_room_for_both),
+        cmocka_unit_test(test_an_invitation_into_a_room_ends_when_it_is_answered),
+        cmocka_unit_test(test_an_invitation_is_refused_and_times_out_like_a_call),
         cmocka_unit_test(test_views_tell_each_device_its_truth),
         cmocka_unit_test(test_oom_leaves_no_half_made_call),
     };

@@ -1,0 +1,529 @@
+/* Rooms and their SFU nodes: which node carries a room, requests under way, what nodes say.
+ *
+ * Called by router_room.c (requests) and by node.c (answers, events, changes), which node_link.c
+ * drives. A request of a client becomes one request to the node and a `struct sfu_wait`; whoever
+ * asked is found again by its session, which may have ended meanwhile. Pure.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "server/router_priv.h"
+#include "server/sfu_pick.h"
+
+#include <errno.h>
+
+/* ---- picking ---- */
+
+static size_t candidates(const struct router *r, struct sfu_candidate v[SERVER_SFU_MAX])
+{
+    for (size_t i = 0; i < r->nodes_n; i++) {
+        const struct node *n = r->nodes[i];
+        v[i] = (struct sfu_candidate){.usable = node_up(n) && !node_draining(n),
+                                      .weight = node_weight(n),
+                                      .load = node_load(n),
+                                      .region = node_region(n)};
+    }
+    return r->nodes_n;
+}
+
+bool router_sfu_usable(const struct router *r)
+{
+    struct sfu_candidate v[SERVER_SFU_MAX];
+    size_t n = candidates(r, v);
+
+    for (size_t i = 0; i < n; i++)
+        if (v[i].usable)
+            return true;
+    return false;
+}
+
+bool router_sfu_place(struct router *r, struct room *room)
+{
+    struct sfu_candidate v[SERVER_SFU_MAX];
+    uint64_t draw[2];
+
+    if (room->node != ROOM_NODE_NONE)
+        return true;
+    size_t n = candidates(r, v);
+    rand_bytes(draw, sizeof(draw));
+    room->node = sfu_pick(v, n, slice_str(r->conf->sfu.region), SFU_PICK_NONE, draw);
+    if (room->node == SFU_PICK_NONE) {
+        room->node = ROOM_NODE_NONE;
+        return false;
+    }
+    log_info("room", "%.*s is on %.*s", SLICE_FMT(room->id),
+             SLICE_FMT(node_name(r->nodes[room->node])));
+    return true;
+}
+
+/* ---- requests ---- */
+
+static struct slice wait_participant(const struct sfu_wait *w)
+{
+    return slice_of(w->participant, w->participant_len);
+}
+
+static uint8_t copy_in(char *to, size_t cap, struct slice from)
+{
+    size_t n = from.len < cap ? from.len : cap;
+
+    if (n > 0)
+        memcpy(to, from.p, n);
+    return (uint8_t)n;
+}
+
+static void drop_wait(struct sfu_wait *w)
+{
+    list_del(&w->link);
+    mem_free(w);
+}
+
+bool router_sfu_waits(const struct router *r, const struct session *s, uint64_t id_hash)
+{
+    LIST_EACH(l, tmp, &r->waits)
+    {
+        const struct sfu_wait *w = CONTAINER_OF(l, struct sfu_wait, link);
+        if (w->id_hash == id_hash && memcmp(w->session, s->id, SESSION_ID_BYTES) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void unavailable(const struct request *q)
+{
+    request_error(q, &(struct sig_error){.code = SIG_ERR_SFU_UNAVAILABLE,
+                                         .retry_after_ms = ROUTER_SFU_RETRY_MS});
+}
+
+bool router_sfu_ask(const struct request *q, struct seat *seat, bool joins, struct slice track)
+{
+    struct router *r = q->r;
+    struct room *room = seat->room;
+    struct sfu_wait *w = NULL;
+
+    if (!router_sfu_place(r, room)) {
+        unavailable(q);
+        return false;
+    }
+    w = mem_zalloc(sizeof(*w));
+    if (!w) {
+        request_fail(q, SIG_ERR_INTERNAL, NULL);
+        return false;
+    }
+    w->type = r->ctl.type;
+    w->request = q->m->type;
+    w->joins = joins;
+    memcpy(w->session, q->s->id, SESSION_ID_BYTES);
+    w->id_hash = q->id_hash;
+    w->id_len = copy_in(w->id, sizeof(w->id), q->m->id);
+    w->participant_len = copy_in(w->participant, sizeof(w->participant), seat->id);
+    w->room_len = copy_in(w->room, sizeof(w->room), room->id);
+    w->track_len = copy_in(w->track, sizeof(w->track), track);
+    r->ctl.room = room->id;
+    r->ctl.participant = seat->id;
+    list_append(&r->waits, &w->link);
+    int rc = node_request(r->nodes[room->node], &r->ctl, w, r->now_us);
+    if (rc == 0)
+        return true;
+    drop_wait(w);
+    if (rc == -ENOTCONN || rc == -ENOSPC)
+        unavailable(q);
+    else
+        request_fail(q, rc == -EMSGSIZE ? SIG_ERR_TOO_LARGE : SIG_ERR_INTERNAL, NULL);
+    return false;
+}
+
+void router_sfu_tell(struct router *r, const struct room *room)
+{
+    /* What can't be sent is made up for by the next sync. */
+    if (room->node != ROOM_NODE_NONE)
+        (void)node_request(r->nodes[room->node], &r->ctl, NULL, r->now_us);
+}
+
+/* ---- answers ---- */
+
+static enum sig_err error_of(const struct ctl_msg *m)
+{
+    static const enum sig_err table[CTL_ERR_COUNT] = {
+        [CTL_ERR_NO_ROOM] = SIG_ERR_ROOM_INVALID_STATE,
+        [CTL_ERR_NO_PARTICIPANT] = SIG_ERR_ROOM_INVALID_STATE,
+        [CTL_ERR_NO_TRACK] = SIG_ERR_ROOM_TRACK_NOT_FOUND,
+        [CTL_ERR_FORBIDDEN] = SIG_ERR_ROOM_FORBIDDEN,
+        [CTL_ERR_REJECTED] = SIG_ERR_SFU_REJECTED,
+        [CTL_ERR_CONFLICT] = SIG_ERR_ROOM_INVALID_STATE,
+        [CTL_ERR_FULL] = SIG_ERR_ROOM_FULL,
+        [CTL_ERR_DRAINING] = SIG_ERR_SFU_UNAVAILABLE,
+    };
+
+    if (!m)
+        return SIG_ERR_SFU_UNAVAILABLE;
+    enum sig_err e = table[m->u.error.code];
+    return e == SIG_OK ? SIG_ERR_INTERNAL : e;
+}
+
+/* Answers a client by an error. s NULL: it is gone. */
+static void answer_error(struct router *r, struct session *s, const struct sfu_wait *w,
+                         enum sig_err code, struct slice message)
+{
+    struct wr body = router_body(r);
+
+    counter_inc(&r->count.errors[code]);
+    if (!s || w->id_len == 0)
+        return;
+    sig_server_error(&body, &(struct sig_error){.re = slice_of(w->id, w->id_len),
+                                                .room = slice_of(w->room, w->room_len),
+                                                .code = code,
+                                                .message = message,
+                                                .retry_after_ms = code == SIG_ERR_SFU_UNAVAILABLE
+                                                                      ? ROUTER_SFU_RETRY_MS
+                                                                      : 0});
+    router_send(r, s, wr_done(&body), w->id_hash);
+}
+
+/* The part of a reply that join and offer share. */
+static void write_answer(struct wr *w, const struct seat *seat, const struct ctl_msg *m)
+{
+    sig_room_sdp(w, "answer", "answer", m->u.joined.answer.raw);
+    sig_room_text(w, "negotiationId", m->u.joined.negotiation);
+    sig_room_sdp(w, "subOffer", "offer", m->u.joined.sub_offer.raw);
+    router_room_write_tracks(w, seat);
+    router_room_write_slots(w, seat);
+}
+
+static struct sig_head head_of(const struct sfu_wait *w)
+{
+    return (struct sig_head){.type = w->request,
+                             .re = slice_of(w->id, w->id_len),
+                             .room = slice_of(w->room, w->room_len)};
+}
+
+static void write_ice(struct router *r, struct wr *w, struct slice user)
+{
+    struct wr ice = wr_init(r->ice, sizeof(r->ice));
+
+    ice_servers_write(&ice, r->conf, (struct slice){0}, user, r->wall_us);
+    sig_room_raw(w, "iceServers", ice.bad ? SLICE_LIT("[]") : wr_done(&ice));
+}
+
+/* A body that the buffer could not hold becomes an error. */
+static void send_or_fail(struct router *r, struct session *s, const struct sfu_wait *w,
+                         const struct wr *body)
+{
+    if (body->bad)
+        answer_error(r, s, w, SIG_ERR_INTERNAL, (struct slice){0});
+    else
+        router_send(r, s, wr_done(body), w->id_hash);
+}
+
+static void reply_join(struct router *r, struct session *s, const struct sfu_wait *w,
+                       const struct seat *seat, const struct ctl_msg *m)
+{
+    const struct sig_head head = head_of(w);
+    const struct server_conf *c = r->conf;
+    struct wr body = router_body(r);
+
+    sig_room_open(&body, &head);
+    sig_room_text(&body, "participantId", seat->id);
+    write_answer(&body, seat, m);
+    sig_room_facts(&body, seat->room->id, (unsigned)c->room.participants, (unsigned)c->room.tracks,
+                   (unsigned)c->room.slots, (unsigned)c->room.metadata_bytes);
+    sig_room_perms(&body, &seat->perms);
+    sig_room_word(&body, "role", sig_room_role_name(seat->role));
+    write_ice(r, &body, seat->user);
+    const struct list *rest = router_room_people(&body, seat->room, seat, NULL);
+    sig_room_truth(&body, "more", rest != NULL);
+    sig_room_end(&body);
+    send_or_fail(r, s, w, &body);
+    router_room_rest(r, s, seat, rest);
+}
+
+static void reply_offer(struct router *r, struct session *s, const struct sfu_wait *w,
+                        const struct seat *seat, const struct ctl_msg *m)
+{
+    const struct sig_head head = head_of(w);
+    struct wr body = router_body(r);
+
+    sig_room_open(&body, &head);
+    write_answer(&body, seat, m);
+    sig_room_end(&body);
+    send_or_fail(r, s, w, &body);
+}
+
+static void reply_slots(struct router *r, struct session *s, const struct sfu_wait *w,
+                        const struct seat *seat)
+{
+    const struct sig_head head = head_of(w);
+    struct wr body = router_body(r);
+
+    sig_room_open(&body, &head);
+    router_room_write_slots(&body, seat);
+    sig_room_end(&body);
+    send_or_fail(r, s, w, &body);
+}
+
+static void reply_empty(struct router *r, struct session *s, const struct sfu_wait *w)
+{
+    const struct sig_head head = head_of(w);
+    struct wr body = router_body(r);
+
+    sig_server_raw(&body, &head, SLICE_LIT("{}"));
+    router_send(r, s, wr_done(&body), w->id_hash);
+}
+
+/* It worked: the room hears it, then the client. */
+static void succeeded(struct router *r, struct session *s, const struct sfu_wait *w,
+                      struct seat *seat, const struct ctl_msg *m)
+{
+    switch (w->type) {
+    case CTL_JOIN:
+        seat_joined(r->rooms, seat, m, r->now_us);
+        counter_inc(&r->count.joins_ok);
+        if (!s)
+            break;
+        if (w->request == SIG_ROOM_JOIN)
+            reply_join(r, s, w, seat, m);
+        else
+            reply_offer(r, s, w, seat, m);
+        router_update_in_call(r, s);
+        break;
+    case CTL_OFFER:
+        seat_offered(r->rooms, seat, m, r->now_us);
+        if (s)
+            reply_offer(r, s, w, seat, m);
+        break;
+    case CTL_SUBSCRIBE:
+        seat_set_slots(seat, m->u.slots.v, m->u.slots.n);
+        if (s)
+            reply_slots(r, s, w, seat);
+        break;
+    case CTL_UNPUBLISH:
+        seat_unpublished(r->rooms, seat, slice_of(w->track, w->track_len));
+        if (s)
+            reply_empty(r, s, w);
+        break;
+    default:
+        if (s)
+            reply_empty(r, s, w);
+        break;
+    }
+}
+
+/* It did not: a join leaves nothing behind; a seat that the SFU does not know starts over. */
+static void failed(struct router *r, struct session *s, const struct sfu_wait *w, struct seat *seat,
+                   const struct ctl_msg *m)
+{
+    bool unknown =
+        m && (m->u.error.code == CTL_ERR_NO_ROOM || m->u.error.code == CTL_ERR_NO_PARTICIPANT);
+    struct slice message =
+        m && m->u.error.code == CTL_ERR_REJECTED ? m->u.error.text : (struct slice){0};
+
+    answer_error(r, s, w, error_of(m), message);
+    if (w->type == CTL_JOIN)
+        counter_inc(&r->count.joins_failed);
+    if (seat && !seat->in)
+        seat_leave(r->rooms, seat, ROOM_REASON_LEFT, r->now_us);
+    else if (seat && unknown && w->type != CTL_JOIN)
+        seat_media_lost(r->rooms, seat, r->now_us);
+}
+
+static void synced(struct router *r, const struct sfu_wait *w, const struct ctl_msg *m)
+{
+    struct room *room = room_find(r->rooms, slice_of(w->room, w->room_len));
+
+    if (room && m && m->kind == CTL_KIND_REPLY)
+        room_synced(r->rooms, room, m->u.synced.states, r->now_us);
+}
+
+static void on_answered(void *arg, struct node *n, void *ctx, const struct ctl_msg *m)
+{
+    struct router *r = arg;
+    struct sfu_wait *w = ctx;
+    struct seat *seat = seat_find(r->rooms, wait_participant(w));
+    struct session *s = session_by_id(r->sessions, w->session);
+
+    (void)n;
+    list_del(&w->link);
+    if (seat && (w->type == CTL_JOIN || w->type == CTL_OFFER))
+        seat->busy = false;
+    if (s && s->ending)
+        s = NULL;
+    if (w->type == CTL_SYNC)
+        synced(r, w, m);
+    else if (!seat)
+        answer_error(r, s, w, SIG_ERR_ROOM_NOT_FOUND, (struct slice){0}); /* it left meanwhile */
+    else if (m && m->kind == CTL_KIND_REPLY)
+        succeeded(r, s, w, seat, m);
+    else
+        failed(r, s, w, seat, m);
+    mem_free(w);
+}
+
+/* ---- events ---- */
+
+static size_t index_of(const struct router *r, const struct node *n)
+{
+    for (size_t i = 0; i < r->nodes_n; i++)
+        if (r->nodes[i] == n)
+            return i;
+    return ROOM_NODE_NONE;
+}
+
+/* Both parties of a call have media in the room that continues it: the call is over. */
+static void check_migrated(struct router *r, struct room *room)
+{
+    const struct call *c = room->has_call ? call_table_find(r->calls, &room->call) : NULL;
+
+    if (!c || !call_live(c) || call_rings(c))
+        return;
+    const struct seat *a = seat_of(r->rooms, room->id, call_caller(c), call_caller_device(c));
+    const struct seat *b = seat_of(r->rooms, room->id, call_callee(c), call_winner(c));
+    if (!a || !b || seat_state(a) != SIG_ROOM_CONNECTED || seat_state(b) != SIG_ROOM_CONNECTED)
+        return;
+    room->has_call = false;
+    router_call_migrated(r, &room->call);
+}
+
+static void on_event(void *arg, struct node *n, const struct ctl_msg *m)
+{
+    struct router *r = arg;
+    struct room *room = room_find(r->rooms, m->room);
+
+    if (!room || room->node != index_of(r, n))
+        return;
+    switch (m->type) {
+    case CTL_LAYERS:
+    case CTL_NEGOTIATE:
+    case CTL_SPEAKERS:
+    case CTL_QUALITY:
+        router_room_pass(r, room, m);
+        break;
+    default:
+        room_sfu_event(r->rooms, room->node, m, r->now_us);
+        if (m->type == CTL_STATE)
+            check_migrated(r, room);
+        break;
+    }
+}
+
+/* ---- changes ---- */
+
+static void sync_room(struct router *r, struct room *room)
+{
+    struct sfu_wait *w = mem_zalloc(sizeof(*w));
+    struct wr ids = wr_init(r->ids, sizeof(r->ids));
+
+    wr_u8(&ids, '[');
+    room_sync_write(room, &ids);
+    wr_u8(&ids, ']');
+    if (!w || ids.bad) { /* the SFU then closes the room: its seats start over */
+        mem_free(w);
+        return;
+    }
+    w->type = CTL_SYNC;
+    w->room_len = copy_in(w->room, sizeof(w->room), room->id);
+    list_append(&r->waits, &w->link);
+    r->ctl = (struct ctl_msg){.type = CTL_SYNC, .room = room->id};
+    r->ctl.u.sync.participants = wr_done(&ids);
+    if (node_request(r->nodes[room->node], &r->ctl, w, r->now_us) != 0)
+        drop_wait(w);
+}
+
+/* Runs fn over the rooms of a node. */
+static void each_room(struct router *r, size_t node, void (*fn)(struct router *, struct room *))
+{
+    struct hnode *saved = NULL;
+    size_t pos = 0;
+
+    for (struct room *room; (room = room_walk(r->rooms, &pos, &saved));)
+        if (room->node == node)
+            fn(r, room);
+}
+
+static void restart_room(struct router *r, struct room *room)
+{
+    counter_inc(&r->count.room_restarts);
+    room_media_lost(r->rooms, room, ROOM_REASON_SFU_LOST, r->now_us);
+}
+
+static void on_changed(void *arg, struct node *n, enum node_change what)
+{
+    struct router *r = arg;
+    size_t i = index_of(r, n);
+
+    switch (what) {
+    case NODE_CAME:
+        log_info("sfu", "%.*s is up", SLICE_FMT(node_name(n)));
+        each_room(r, i, sync_room);
+        node_sync_end(n, r->now_us);
+        break;
+    case NODE_WENT:
+        log_warn("sfu", "%.*s: the connection is gone", SLICE_FMT(node_name(n)));
+        break;
+    case NODE_FORGOT:
+        log_warn("sfu", "%.*s has restarted: its rooms start over", SLICE_FMT(node_name(n)));
+        each_room(r, i, restart_room);
+        node_sync_end(n, r->now_us);
+        break;
+    case NODE_GIVEN_UP:
+        log_error("sfu", "%.*s does not come back: its rooms start over on another node",
+                  SLICE_FMT(node_name(n)));
+        each_room(r, i, restart_room);
+        break;
+    }
+}
+
+static const struct node_ops NODE_OPS = {on_answered, on_event, on_changed};
+
+/* ---- life ---- */
+
+static uint64_t new_epoch(void)
+{
+    uint64_t epoch = 0;
+
+    while (epoch == 0)
+        rand_bytes(&epoch, sizeof(epoch));
+    return epoch;
+}
+
+bool router_sfu_init(struct router *r)
+{
+    const struct server_conf *c = r->conf;
+    struct node_conf conf = {.server = slice_str(c->server.node_id),
+                             .secret = slice_of(c->sfu.secret.p, c->sfu.secret.len),
+                             .epoch = new_epoch(),
+                             .request_us = c->sfu.request_timeout_s * US_PER_S,
+                             .dead_us = c->room.node_timeout_s * US_PER_S};
+    struct server_sfu sfu;
+
+    list_init(&r->waits);
+    r->stale_us = CLOCK_NEVER;
+    for (size_t i = 0; i < c->sfu.nodes.n && i < SERVER_SFU_MAX; i++) {
+        if (server_sfu_parse(&sfu, slice_str(c->sfu.nodes.v[i])) != 0)
+            continue; /* cannot be: the configuration was checked */
+        conf.name = sfu.name;
+        conf.region = sfu.region;
+        conf.weight = sfu.weight;
+        struct node *n = node_new(&conf, &NODE_OPS, r);
+        if (!n)
+            return false;
+        r->nodes[r->nodes_n++] = n;
+    }
+    return true;
+}
+
+void router_sfu_fini(struct router *r)
+{
+    for (size_t i = 0; i < r->nodes_n; i++)
+        node_free(r->nodes[i]);
+    r->nodes_n = 0;
+    if (!r->waits.next)
+        return;
+    LIST_EACH(l, tmp, &r->waits)
+    drop_wait(CONTAINER_OF(l, struct sfu_wait, link));
+}
+
+struct node *router_node(const struct router *r, size_t i)
+{
+    return i < r->nodes_n ? r->nodes[i] : NULL;
+}
