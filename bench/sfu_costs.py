@@ -9,9 +9,8 @@ import subprocess
 import tempfile
 import time
 
-from sfu_rig import AUDIO, BUILD, LEVEL_ID, MID_ID, SERVER_CORE, VIDEO, WITNESS_IP, Engine, Sori, Wire, taskset
+from sfu_rig import AUDIO, BUILD, LEVEL_ID, MID_ID, SERVER_CORE, VIDEO, VOICE_BYTES, WITNESS_IP, Engine, Sori, Wire, taskset
 
-VOICE_BYTES = 60  # 20 ms of Opus at 24 kbit/s
 TALK = [f"mid={MID_ID}:0", f"level={LEVEL_ID}:20"]
 
 

@@ -20,143 +20,15 @@ import statistics
 import subprocess
 import time
 
-from sfu_rig import AUDIO, BUILD, LEVEL_ID, MID_ID, ROOT, VIDEO, Engine, Sori
-from sfu_costs import TALK, VOICE_BYTES, careful
-from impairnet import Net
+from sfu_rig import ROOT, VIDEO  # it finds tests/lib
+from sfu_costs import careful
+from sfuscene import FPS, LAYERS, Scene
 
 QUICK = "--quick" in sys.argv[1:]
 ONLY = [a for a in sys.argv[1:] if not a.startswith("-")]
 CALL_S = 12 if QUICK else int(os.environ.get("BENCH_SECONDS", "60"))
 SEEDS = (1,) if QUICK else (1, 2, 3)
 RTT_80 = "both delay 40ms"
-FILMS = os.path.join(ROOT, "build", "bench-films")
-FPS = 25
-LAYERS = (("l", 320, 180, 150), ("m", 640, 360, 450), ("h", 1280, 720, 1200))  # name, size, kbit/s
-
-
-class Here:
-    """Instead of a wire: the engine runs on the servers' side, where nothing is impaired."""
-
-    @staticmethod
-    def inside(argv):
-        return list(map(str, argv))
-
-
-class Scene:
-    """A network, a server and an engine; Chromium and libwebrtc as wished."""
-
-    def __init__(self, **lines):
-        self.lines, self.media, self.numbers = lines, [], 0
-
-    def __enter__(self):
-        self.net = Net()
-        self.engine = self.sfu = None
-        try:
-            self.engine = Engine(Here)
-            self.sfu = Sori(Here, self.engine, core=None, threads=1, **self.lines)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        for m in self.media:
-            m.close()
-        if self.sfu:
-            if sys.exc_info()[0]:
-                print(self.sfu.log())
-            self.sfu.close()
-        if self.engine:
-            self.engine.close()
-        self.net.close()
-
-    def client(self, kind, room, script="", seed=1, **offer):
-        """A real client in the room, with media running."""
-        self.numbers += 1
-        m = Media(self, kind, f"m{self.numbers}", room, script, seed, offer)
-        self.media.append(m)
-        return m
-
-    def film(self, room, n, layers=("h",)):
-        """Client n of the engine publishes the film: one stream, or as simulcast; gives the track."""
-        media = dict(VIDEO)
-        if len(layers) > 1:
-            media["lines"] = (*VIDEO["lines"], "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
-                              *(f"a=rid:{r} send" for r in layers), f"a=simulcast:send {';'.join(layers)}")
-        reply = self.sfu.join(room, n, [(media, 0, "sendonly", 7000 if len(layers) == 1 else None)])
-        self.engine.wait_up([n])
-        for i, layer in enumerate(layers):
-            rid = [f"rid=10:{layer}"] if len(layers) > 1 else []
-            self.engine("play", n, 7000 + i, VIDEO["pt"], FPS, film_file(layer), f"mid={MID_ID}:0", *rid)
-        self.engine("report", "on")
-        return reply["tracks"][0]["track"]
-
-    def talker(self, room, n, level=20):
-        """Client n of the engine talks."""
-        self.sfu.join(room, n, [(AUDIO, 0, "sendonly", 1000 + n)])
-        self.engine.wait_up([n])
-        self.engine("pub", n, 1000 + n, AUDIO["pt"], 50, VOICE_BYTES, 1, f"mid={MID_ID}:0", f"level={LEVEL_ID}:{level}",
-                    f"offset={n * 7919 % 20000}")
-
-
-class Media:
-    """One real client. up is its publishing, down what it receives; both go through its path."""
-
-    def __init__(self, scene, kind, name, room, script, seed, offer):
-        self.scene, self.name, self.room = scene, name, room
-        self.place = scene.net.client(script, seed)
-        self.process = self.place.popen(["node", os.path.join(ROOT, "tests/clients/media_client.mjs"), kind],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert json.loads(self.process.stdout.readline() or "{}").get("ready"), f"{kind} does not start"
-        from ctlclient import ALL
-        got = self("offer", **offer)
-        self.tracks = [{"mid": mid, "source": "microphone", "muted": False}
-                       for mid, direction in got["mids"] if direction.startswith("send")]
-        self.reply = scene.sfu.ctl.request("join", room, name, mode="single", perms=ALL, autoAudio=True, autoVideo=True,
-                                           offer=got["sdp"], tracks=self.tracks)
-        self("answer", sdp=self.reply["answer"])
-        scene.sfu.ctl.wait("state", lambda e: e["participant"] == name and e["state"] == "connected")
-
-    def __call__(self, do, **arguments):
-        self.process.stdin.write((json.dumps(dict(arguments, do=do)) + "\n").encode())
-        self.process.stdin.flush()
-        got = json.loads(self.process.stdout.readline() or '{"error": "the client ended"}')
-        if "error" in got:
-            raise RuntimeError(f"{self.name}: {got['error']}")
-        return got
-
-    @property
-    def path(self):
-        return self.place.path
-
-    def heard(self):
-        """Sums over all audio streams: (samples, concealed samples, packets, lost packets)."""
-        audio = self("stats")["audio"]
-        return tuple(sum(s.get(k, 0) for s in audio) for k in (
-            "totalSamplesReceived", "concealedSamples", "packetsReceived", "packetsLost"))
-
-    def restart(self):
-        """ICE restart."""
-        reply = self.scene.sfu.ctl.request("offer", self.room, self.name, offer=self("restart")["sdp"], tracks=self.tracks)
-        self("answer", sdp=reply["answer"])
-
-    def close(self):
-        self.process.stdin.close()
-
-
-def film_file(layer):
-    """Ten seconds of VP8 that begin with the only key frame, made when they are not there."""
-    name, width, height, kbit = next(x for x in LAYERS if x[0] == layer)
-    path = os.path.join(FILMS, f"{name}-{height}p{FPS}-{kbit}k.ivf")
-    if not os.path.exists(path):
-        os.makedirs(FILMS, exist_ok=True)
-        subprocess.run(
-            ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", f"testsrc2=size={width}x{height}:rate={FPS}", "-t", "10",
-             "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "10000", "-keyint_min", "10000",
-             "-error-resilient", "1", "-lag-in-frames", "0", "-b:v", f"{kbit}k", "-maxrate", f"{kbit}k", "-bufsize",
-             f"{kbit // 2}k", "-f", "ivf", path + ".part"], check=True, stdin=subprocess.DEVNULL)
-        os.rename(path + ".part", path)
-    return path
 
 
 def percentile(values, share):
