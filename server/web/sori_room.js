@@ -412,7 +412,9 @@ export class Room extends EventTarget {
 
     if (!this.#local.has(local)) return;
     this.#forget(local);
-    if (id) await this.#request('room.unpublish', { trackId: id }).catch((e) => this.#note(e));
+    const done = id ? this.#request('room.unpublish', { trackId: id })
+      : this.#negotiate(); // the offer that has it may be under way
+    await done.catch((error) => this.#note(error));
   }
 
   /**

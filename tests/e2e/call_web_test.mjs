@@ -213,6 +213,16 @@ describe('calls in the browser', () => {
     assert.equal(await alice.at('conn').getAttribute('data-state'), 'online');
   });
 
+  test('a server without an SFU has no rooms, and says so', DEADLINE, async (t) => {
+    const [alice] = await browser.people(t, 'alice');
+
+    await alice.at('room-input').fill('team');
+    await alice.at('room-join').click();
+    await alice.says('No media server is there at the moment.');
+    await alice.at('room').waitFor({ state: 'hidden' });
+    assert.deepEqual(await alice.page.evaluate(() => sori.rooms.length), 0);
+  });
+
   test('the media stays on its own addresses', DEADLINE, async (t) => {
     const [alice, bob] = await browser.people(t, 'alice', 'bob');
 

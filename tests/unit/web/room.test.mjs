@@ -215,6 +215,21 @@ describe('our tracks', () => {
     c.socket.read('room.unpublish');
   });
 
+  test('off before the server has taken it: a second offer without it', async () => {
+    const c = await joined();
+    const on = c.room.setCamera(true);
+
+    await c.settle();
+    const first = c.socket.read('room.offer');
+    const off = c.room.setCamera(false);
+    await c.reply(first, answer(first));
+    const second = await offered(c);
+    await Promise.all([on, off]);
+    assert.deepEqual(second.data.tracks, [{ mid: '0', source: 'microphone' }]);
+    assert.match(second.data.offer.sdp, /a=mid:5\r\na=inactive/);
+    assert.equal(c.socket.sent('room.unpublish').length, 0);
+  });
+
   test('a refused track is taken back', async () => {
     const c = await joined();
     const on = assert.rejects(c.room.setCamera(true), { code: 'room.forbidden' });
