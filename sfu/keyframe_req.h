@@ -7,34 +7,36 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-#define KEYFRAME_REQ_MIN_US (500 * US_PER_MS)  /* between two requests that were answered */
-#define KEYFRAME_REQ_MAX_US (3000 * US_PER_MS) /* the longest that cost may stretch it to */
-#define KEYFRAME_REQ_RETRY_US \
-    (300 * US_PER_MS) /* unanswered: ask again after this + RTT, doubled */
-#define KEYFRAME_REQ_BACKOFF_MAX_US (4000 * US_PER_MS)
-#define KEYFRAME_REQ_SHARE_PERCENT  25 /* of a stream's bytes that asked-for key frames may be */
+/* Between a key frame that was asked for and the next request, at least and (when key frames are
+ * dear) at most. */
+#define KEYFRAME_REQ_MIN_US (500 * US_PER_MS)
+#define KEYFRAME_REQ_MAX_US (3 * US_PER_S)
+/* A request that stays without a key frame is repeated after this and the round trip time, then
+ * after twice as long, and so on. */
+#define KEYFRAME_REQ_RETRY_US      (300 * US_PER_MS)
+#define KEYFRAME_REQ_RETRY_MAX_US  (4 * US_PER_S)
+#define KEYFRAME_REQ_SHARE_PERCENT 25 /* of a stream's bytes that asked-for key frames may be */
 
 /* A zeroed one is valid: nothing asked, nothing known. */
 struct keyframe_req {
-    bool _wanted;       /* somebody waits */
-    bool _asked;        /* a request is out and no key frame came yet */
+    bool _wanted;       /* somebody asked since the last request */
+    bool _waiting;      /* a request is out, no key frame came yet */
     uint8_t _tries;     /* requests since the last key frame */
     uint64_t _asked_us; /* the last request */
-    uint64_t _first_us; /* the first one since the last key frame */
-    uint64_t _got_us;   /* the last key frame */
+    uint64_t _next_us;  /* no request before */
     uint64_t _rtt_us;
-    uint32_t _key_bytes; /* what a key frame costs, smoothed; 0 unknown */
-    uint32_t _bps;
+    uint64_t _spacing_us; /* that the cost of key frames asks for; 0: not known */
 };
 
-/* Somebody needs a key frame now. Returns true when the caller must send a PLI or FIR at once (and
- * has been taken to have done so); else the deadline says when. Asking again and again is fine. */
+/* Somebody needs a key frame. Returns true when the caller must send a PLI or FIR now (and is taken
+ * to do so); else keyframe_req_deadline() says when one is due. Who still needs one asks again, at
+ * any rate: nothing is repeated for those who don't. */
 bool keyframe_req_ask(struct keyframe_req *k, uint64_t now_us);
 
-/* The first packet of a key frame came: whoever waited has it. Those who come later ask anew. */
+/* The first packet of a key frame came, asked for or not: whoever waited has it. */
 void keyframe_req_got(struct keyframe_req *k, uint64_t now_us);
 
-/* What a key frame took, once it is whole, and the stream's mean bit rate. */
+/* What the last key frame took, once it is whole, and the stream's mean bit rate without it. */
 void keyframe_req_cost(struct keyframe_req *k, size_t key_bytes, uint64_t stream_bps);
 
 /* The round trip time to the source. */
@@ -45,8 +47,5 @@ uint64_t keyframe_req_deadline(const struct keyframe_req *k);
 
 /* True when a request must be sent now. */
 bool keyframe_req_tick(struct keyframe_req *k, uint64_t now_us);
-
-/* Nobody waits any more (all consumers left or paused). */
-void keyframe_req_forget(struct keyframe_req *k);
 
 #endif

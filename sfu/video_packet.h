@@ -27,27 +27,30 @@ enum video_facts {
     VIDEO_DD_ACTIVE = 1 << 13,    /* … and the mask of active decode targets */
     VIDEO_EMPTY = 1 << 14,        /* padding only: never forwarded */
     VIDEO_BROKEN = 1 << 15,       /* not to be understood: never forwarded */
+    VIDEO_BLIND = 1 << 16,        /* encrypted: key frames can't be told, VIDEO_KEY says nothing */
+    VIDEO_DD_UNKNOWN = 1 << 17,   /* a descriptor whose structure is not known (yet): frame and
+                                   template_id are there */
 };
 
 struct video_packet {
-    uint8_t layer; /* simulcast: 0 = lowest; the caller sets it, all else is video_describe()'s */
-    uint8_t codec; /* enum rtp_codec */
+    uint32_t facts; /* enum video_facts */
+    uint8_t layer;  /* simulcast: 0 = lowest; the caller sets it, all else is video_describe()'s */
+    uint8_t codec;  /* enum rtp_codec */
     uint8_t sid, tid;
-    uint16_t facts;   /* enum video_facts */
     uint16_t pid;     /* picture id */
     uint8_t pid_at;   /* where it is in the payload; 0 nowhere */
     uint8_t pid_bits; /* 7 or 15 */
     uint8_t tl0_at;
     uint8_t tl0;
-    uint8_t ref[VIDEO_REFS_MAX]; /* by how many frames (VP9: pictures) earlier */
     uint8_t n_ref;
+    uint8_t ref[VIDEO_REFS_MAX]; /* by how many frames (VP9: pictures) earlier */
     /* Dependency descriptor (VIDEO_DD). */
-    uint16_t frame;
     uint8_t structure; /* generation: see video_source.h */
     uint8_t template_id;
     uint8_t chain[VIDEO_CHAINS_MAX]; /* how many frames earlier the last one of the chain was */
-    uint32_t active;                 /* active decode targets, as of this packet */
-    uint64_t dti;                    /* two bits each, target 0 lowest: enum dependency_dti */
+    uint16_t frame;
+    uint32_t active; /* active decode targets, as of this packet */
+    uint64_t dti;    /* two bits each, target 0 lowest: enum dependency_dti */
 };
 
 _Static_assert(sizeof(struct video_packet) <= 48, "kept with every stored packet");
