@@ -266,6 +266,12 @@ export class RoomPage {
     click('side-close', () => this.#side('none'));
     click('tab-people', () => this.#side('people', true));
     click('tab-chat', () => this.#side('chat', true));
+    for (const [from, to] of [['people', 'chat'], ['chat', 'people']])
+      $(`tab-${from}`).addEventListener('keydown', (event) => {
+        if (event.key !== 'ArrowLeft' && event.key !== 'ArrowRight') return;
+        this.#side(to, true);
+        $(`tab-${to}`).focus();
+      }, { signal: this.#off.signal });
     click('room-leave', () => this.leave());
     click('room-link', () => this.#copyLink());
     click('empty-link', () => this.#copyLink());
@@ -596,11 +602,12 @@ export class RoomPage {
       const here = open && tab === name;
       $(`panel-${name}`).hidden = !here;
       $(`tab-${name}`).setAttribute('aria-selected', String(here));
+      $(`tab-${name}`).tabIndex = here ? 0 : -1;
       $(`room-${name}`).setAttribute('aria-expanded', String(here));
     }
     if (open && tab === 'chat') {
       this.#unread = 0;
-      $('chat-input').focus();
+      if (!keep) $('chat-input').focus();
       $('chat-log').scrollTop = $('chat-log').scrollHeight;
     }
     $('chat-count').hidden = this.#unread === 0;

@@ -220,7 +220,7 @@ describe('the room page', () => {
     assert.deepEqual(boxes, { wide: 390, outside: 0, small: 0 });
   });
 
-  test('every control has a name', DEADLINE, async (t) => {
+  test('every control has a name, and tabs are changed by arrow keys', DEADLINE, async (t) => {
     const { page, at } = await enter(t, ['bob'], { before: (r) => { r.permissions.admin = true; } });
 
     await at('room-people').click();
@@ -229,5 +229,8 @@ describe('the room page', () => {
       .filter((el) => el.checkVisibility?.() ?? true)
       .filter((el) => !(el.getAttribute('aria-label') || el.textContent.trim() || el.labels?.length)).map((el) => el.outerHTML));
     assert.deepEqual(nameless, []);
+    await page.locator('#tab-people').press('ArrowRight');
+    await page.locator('#tab-chat[aria-selected=true]:focus').waitFor();
+    await page.locator('#panel-chat').waitFor();
   });
 });
