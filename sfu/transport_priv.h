@@ -110,6 +110,7 @@ void transport_path_media(struct transport_path *p);
 
 /* --- transport.c */
 
+/* For demux_add() and demux_del(). NULL: no memory. */
 struct transport *transport_new(struct demux *d, void *user);
 void transport_free(struct transport *t);
 /* A STUN message whose username names t. */

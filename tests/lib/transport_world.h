@@ -159,7 +159,8 @@ static inline enum transport_verdict world_recv(struct world *w, struct media_pa
 {
     static uint8_t buf[65536];
 
-    memcpy(buf, p, len);
+    if (len > 0)
+        memcpy(buf, p, len);
     return demux_recv(w->d, &from, buf, len, world_now_us, t, in);
 }
 
