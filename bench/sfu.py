@@ -32,7 +32,7 @@ from sfu_rig import (AUDIO, BUILD, CLIENT_IP, CORES, LEVEL_ID, LOAD_CORE, MID_ID
 
 QUICK = "--quick" in sys.argv[1:]
 ONLY = [a for a in sys.argv[1:] if not a.startswith("-")]
-ROUNDS, SECONDS = (1, 2) if QUICK else (5, int(os.environ.get("BENCH_SECONDS", "4")))
+ROUNDS, SECONDS = (1, 2) if QUICK else (int(os.environ.get("BENCH_ROUNDS", "5")), int(os.environ.get("BENCH_SECONDS", "4")))
 IDLE_S = 1 if QUICK else 2
 SORI, OTHER, JANUS, JANUS_TUNED, BARE = "sori-sfu", "other", "janus", "janus tuned", "bare"
 ROOM = 4711

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """make bench-sfu-quality: what calls through bad networks sound and look like with sori-sfu.
 
-    bench/sfu_quality.py [--quick] [concealed freeze switch cap speaker keyframes move: only these]
+    bench/sfu_quality.py [--quick] [concealed freeze switch cap speaker onset keyframes move: only these]
 
 Real clients (libwebrtc in Node and headless Chromium, tests/clients/media_client.mjs) each sit in a
 network namespace behind the project's impairer (tests/lib/impairnet.py); who only has to send or to
@@ -20,9 +20,9 @@ import statistics
 import subprocess
 import time
 
-from sfu_rig import ROOT, VIDEO  # it finds tests/lib
+from sfu_rig import ROOT  # it finds tests/lib
 from sfu_costs import careful
-from sfuscene import FPS, LAYERS, Scene
+from sfuscene import AUDIO, FPS, LAYERS, VIDEO, Scene
 
 QUICK = "--quick" in sys.argv[1:]
 ONLY = [a for a in sys.argv[1:] if not a.startswith("-")]
@@ -167,6 +167,34 @@ def speaker(quick):
     return {"speaker_ms": percentile(took, 0.95)}
 
 
+def onset(quick):
+    """Six sources, three slots: how much of what somebody says first is not forwarded?"""
+    with Scene() as s:
+        for n in range(6):
+            s.talker("talk", n, level=30 if n < 3 else 90)
+        s.sfu.join("talk", 10, [(AUDIO, i, "recvonly", None) for i in range(3)])
+        s.engine.wait_up([10])
+        s.engine("open", 10)
+        time.sleep(3)
+        clipped, missed, loud = [], 0, [0, 1, 2]
+        for i in range(6 if quick else 40):
+            quiet = next(n for n in range(6) if n not in loud and n != (loud[-1] + 3) % 6)
+            s.engine("level", loud.pop(0), 90)
+            time.sleep(2.5)
+            s.engine("mark")
+            first = s.engine("level", quiet, 15)["next"]
+            loud.append(quiet)
+            time.sleep(0.6)
+            heard = {t: f for t, f, _ in s.engine("heard", 10)["heard"]}
+            if quiet in heard:
+                clipped.append(20 * max(0, heard[quiet] - first))
+            else:
+                missed += 1
+        print(f"onset: {len(clipped)} talkers began beside two others (3 slots): cut off median {statistics.median(clipped):.0f} ms, p95 "
+              f"{percentile(clipped, 0.95):.0f} (goal 20), {missed} not forwarded within 0.6 s", flush=True)
+    return {}
+
+
 def keyframes(quick):
     """100 join within one second; how often is the publisher asked for a key frame?"""
     with Scene() as s:
@@ -237,7 +265,7 @@ def main():
                               stderr=subprocess.DEVNULL, check=False).stdout.decode().strip()
     print(f"{os.cpu_count()} cores, Linux {platform.release()}; sori {describe or 'no commit'}; calls of {CALL_S} s", flush=True)
     found = {}
-    for name, row in (("speaker", speaker), ("keyframes", keyframes), ("move", move), ("concealed", concealed), ("freeze", freeze),
+    for name, row in (("speaker", speaker), ("onset", onset), ("keyframes", keyframes), ("move", move), ("concealed", concealed), ("freeze", freeze),
                       ("switch", switch), ("cap", cap)):
         if not ONLY or name in ONLY:
             found.update(careful(name, row, QUICK))

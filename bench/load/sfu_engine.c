@@ -20,8 +20,9 @@
  * mark                                      counters and latencies begin anew stat [N]  |  joins  |
  * latency            {"re":…} quit
  *
- * Payloads end with a number and the time when they were sent, which is what latency comes from.
- * One thread; sleeps until something is due or arrives. SPDX-License-Identifier: BSD-3-Clause */
+ * Payloads end with the talker's client number and a count, and the time when they were sent, which
+ * is what latency comes from. One thread; sleeps until something is due or arrives.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #include "sfu_peer.h"
 
 #include <netinet/udp.h>
@@ -36,6 +37,8 @@
 #define TAIL_BYTES       12
 #define VP8_BYTES        14 /* descriptor, key frame's header of 10 */
 #define DESCRIPTOR_BYTES 4
+#define NUMBER_BITS      18 /* of a payload's number; above it, who sent it */
+#define NUMBER_MASK      ((1u << NUMBER_BITS) - 1)
 #define TICK_US          (10 * US_PER_MS)
 #define LATE_US          (20 * US_PER_MS)
 #define REPORT_US        US_PER_S
@@ -130,7 +133,7 @@ static size_t make_packet(struct stream *s, uint8_t *p, bool first, bool last, u
     memset(p + header, 0, s->bytes);
     if (s->vp8)
         put_vp8(s, p + header, first);
-    put32(p + len - TAIL_BYTES, s->number++);
+    put32(p + len - TAIL_BYTES, s->peer->id << NUMBER_BITS | (s->number++ & NUMBER_MASK));
     put32(p + len - 8, (uint32_t)(now_us >> 32));
     put32(p + len - 4, (uint32_t)now_us);
     len = bench_srtp_seal(&s->peer->tx, p, header, len, s->index);
@@ -268,6 +271,20 @@ static struct peer_in *find_in(struct peer *p, uint32_t ssrc, uint16_t seq)
     return in;
 }
 
+static void take_talker(struct peer *p, uint32_t number)
+{
+    unsigned i = 0;
+
+    while (i < p->n_talkers && p->talker[i].id != number >> NUMBER_BITS)
+        i++;
+    if (i == PEER_TALKERS)
+        return;
+    if (i == p->n_talkers)
+        p->talker[p->n_talkers++] =
+            (struct peer_talker){number >> NUMBER_BITS, number & NUMBER_MASK, 0};
+    p->talker[i].pkts++;
+}
+
 /* The sequence number as 48 bits: nearest to the highest so far. */
 static uint64_t extend(uint64_t top, uint16_t seq)
 {
@@ -298,6 +315,7 @@ static void take_rtp(struct peer *p, uint8_t *b, size_t len, uint64_t now_us)
         }
         if (p->first_open_us == 0)
             p->first_open_us = now_us;
+        take_talker(p, get32(b + len - TAIL_BYTES));
         uint64_t sent = (uint64_t)get32(b + len - 8) << 32 | get32(b + len - 4);
         if (sent <= now_us && now_us - sent < 100 * US_PER_S)
             take_latency(now_us - sent);
@@ -693,13 +711,19 @@ static void forget_streams(const struct peer *p)
     en.n_streams = kept;
 }
 
-static void do_level(const struct peer *p, unsigned level)
+/* Gives the number of the first packet that will have it. */
+static uint32_t do_level(const struct peer *p, unsigned level)
 {
+    uint32_t next = 0;
+
     for (unsigned i = 0; i < en.n_streams; i++) {
         struct stream *s = en.stream[i];
         if (s->peer == p && s->level_at > 0)
             s->ext[s->level_at - 1] = (uint8_t)((level < 127 ? 0x80 : 0) | level);
+        if (s->peer == p)
+            next = s->number & NUMBER_MASK;
     }
+    return next;
 }
 
 static void do_mark(void)
@@ -715,6 +739,7 @@ static void do_mark(void)
         p->got_pkts = p->got_bytes = p->lost_auth = p->rtcp_pkts = p->nack = p->pli = p->fir = 0;
         p->twcc = p->remb = p->sr = p->rr = 0;
         p->first_rtp_us = p->first_open_us = 0;
+        p->n_talkers = 0;
         for (unsigned k = 0; k < p->n_streams; k++) {
             struct peer_in *in = &p->stream[k];
             *in = (struct peer_in){in->ssrc, in->top, in->top + 1, 0, in->last_us, 0};
@@ -736,6 +761,15 @@ static void stat_peer(const struct peer *p)
         printf("%s{\"ssrc\":%u,\"pkts\":%" PRIu64 ",\"want\":%" PRIu64 ",\"gap_us\":%" PRIu64 "}",
                i ? "," : "", in->ssrc, in->pkts, want, in->gap_us);
     }
+    printf("]}\n");
+}
+
+static void stat_heard(const struct peer *p)
+{
+    printf("{\"re\":\"heard\",\"heard\":[");
+    for (unsigned i = 0; i < p->n_talkers; i++)
+        printf("%s[%u,%u,%" PRIu64 "]", i ? "," : "", p->talker[i].id, p->talker[i].first,
+               p->talker[i].pkts);
     printf("]}\n");
 }
 
@@ -823,7 +857,11 @@ static bool peer_command(const char *what, struct peer *p, char *rest)
     } else if (strcmp(what, "unpub") == 0) {
         do_unpub(p);
     } else if (strcmp(what, "level") == 0) {
-        do_level(p, (unsigned)number(&rest));
+        printf("{\"re\":\"level\",\"next\":%u}\n", do_level(p, (unsigned)number(&rest)));
+        return true;
+    } else if (strcmp(what, "heard") == 0) {
+        stat_heard(p);
+        return true;
     } else if (strcmp(what, "open") == 0) {
         p->recv = RECV_OPEN;
     } else if (strcmp(what, "count") == 0) {

@@ -27,6 +27,7 @@
 
 #define PEER_BYTES     2048 /* longest datagram */
 #define PEER_RECVS     8    /* SSRCs that are told apart */
+#define PEER_TALKERS   16   /* and who sent it */
 #define CHECK_EVERY_US (50 * US_PER_MS)
 #define CONSENT_US     (4 * US_PER_S)
 #define UFRAG_BYTES    8
@@ -49,6 +50,13 @@ struct peer_in {
     uint64_t last_us, gap_us;  /* the longest silence */
 };
 
+/* Somebody whose payloads arrive, under whatever SSRC. */
+struct peer_talker {
+    unsigned id;
+    uint32_t first; /* number of the first packet */
+    uint64_t pkts;
+};
+
 struct peer {
     unsigned id;
     int fd;
@@ -68,6 +76,8 @@ struct peer {
     uint64_t got_pkts, got_bytes, lost_auth, rtcp_pkts, nack, pli, fir, twcc, remb, sr, rr;
     struct peer_in stream[PEER_RECVS];
     unsigned n_streams;
+    struct peer_talker talker[PEER_TALKERS];
+    unsigned n_talkers;
     uint8_t *tcp_buf;
     size_t tcp_len;
 };
