@@ -313,7 +313,7 @@ static enum sig_err may_enter(const struct room_table *t, const struct room *r,
     if (r && room_is_banned(r, in->user))
         return SIG_ERR_ROOM_FORBIDDEN;
     for (size_t i = 0; i < in->offer->n; i++)
-        if (!(in->perms.publish & CTL_SOURCE_BIT(in->offer->v[i].wish.source)))
+        if (in->perms.hidden || !(in->perms.publish & CTL_SOURCE_BIT(in->offer->v[i].wish.source)))
             return SIG_ERR_ROOM_FORBIDDEN;
     return SIG_OK;
 }
@@ -386,7 +386,7 @@ static void part(struct room_table *t, struct seat *s, enum room_reason reason, 
     room_command(t, s, &leave);
     if (say)
         room_tell_person(t, s, ROOM_LEFT, reason);
-    if (reason != ROOM_REASON_LEFT)
+    if (reason != ROOM_REASON_LEFT && reason != ROOM_REASON_REPLACED)
         room_tell(t, s->room, s,
                   &(struct room_note){.kind = ROOM_NOTE_CLOSED, .about = s, .reason = reason});
     drop_seat(t, s, now_us);
