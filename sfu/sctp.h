@@ -13,16 +13,21 @@
 #include "base/bytes.h"
 
 enum {
-    SCTP_STREAMS = 1024, /* of an association, each way; clients use few, but number them freely */
+    SCTP_STREAMS = 32,      /* of an association, each way: a room has two channels, and each stream
+                             * costs memory in usrsctp whether it is used or not */
     SCTP_PACKET_MAX = 1172, /* bytes of an SCTP packet: DTLS, TURN and IPv6 around it fit 1280 */
-    SCTP_SEND_BUFFER = 128 * 1024, /* bytes of an association inside usrsctp, each way */
-    SCTP_TICK_US = 10 * 1000, /* usrsctp's clock; no tick is wanted while nothing is associated */
+    SCTP_BUFFER_MIN = 128 * 1024, /* bytes of an association inside usrsctp, each way, at least, and
+                                   * twice the longest message */
+    SCTP_MESSAGE_MAX = 256 * 1024,
+    SCTP_TICK_US = 10 * 1000,     /* usrsctp's clock while there are associations */
+    SCTP_LINGER_US = 2000 * 1000, /* and so long after the last one is gone */
 };
 
 struct sctp_assoc;
 
-/* Called from inside sctp_input(), sctp_send(), sctp_connect(), sctp_close() and sctp_tick(). None
- * of them may call into sctp.h for another end of the same association. */
+/* Called from inside sctp_new() (output only), sctp_input(), sctp_tick(), sctp_send(), sctp_reset()
+ * and sctp_free() (output only in these three). They may call sctp_send() and sctp_reset(), not
+ * sctp_free(). */
 struct sctp_ops {
     void (*output)(void *owner, struct slice packet); /* to the client, as DTLS application data */
     void (*up)(void *owner);
@@ -34,17 +39,18 @@ struct sctp_ops {
 
 struct sctp_conf {
     uint16_t local_port, remote_port; /* RFC 8841; usually 5000 both */
-    uint32_t max_message;             /* that is taken: longer ones end the association */
+    uint32_t max_message; /* that is taken, at most SCTP_MESSAGE_MAX: longer ones end it */
 };
 
-/* Starts and ends the library, once for the process. sctp_stop() after all associations are freed.
- */
-int sctp_start(void);
-void sctp_stop(void);
+/* Starts and ends the library. sctp_stop() after all associations are freed: false when usrsctp
+ * still holds something (its memory is then left alone). */
+void sctp_start(uint64_t now_us);
+bool sctp_stop(void);
 
 /* A new association; both ends may connect (RFC 8841 §9.3), which this begins. NULL: out of memory.
  */
-struct sctp_assoc *sctp_new(const struct sctp_conf *conf, const struct sctp_ops *ops, void *owner);
+struct sctp_assoc *sctp_new(const struct sctp_conf *conf, const struct sctp_ops *ops, void *owner,
+                            uint64_t now_us);
 void sctp_free(struct sctp_assoc *a); /* aborts what is up; NULL is allowed */
 
 /* One SCTP packet of the client's. Malformed ones are dropped inside. */
