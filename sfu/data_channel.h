@@ -8,7 +8,6 @@
 
 enum {
     DCEP_LABEL_MAX = 256, /* longer labels and protocols are refused */
-    DATA_CHANNELS_MAX = 16,
 };
 
 /* SCTP payload protocol identifiers (RFC 8831 §8). */
@@ -60,15 +59,15 @@ struct data_channel {
     uint32_t reliability;
 };
 
-/* Open channels of one association; a zeroed table is empty. */
+/* Open channels of one association, one of each class; a zeroed table is empty. */
 struct data_channels {
-    struct data_channel _v[DATA_CHANNELS_MAX];
+    struct data_channel _v[DATA_CLASSES];
     uint8_t _n;
 };
 
 /* Takes the client's OPEN on a stream. Returns 0: the caller sends an ACK. -EPROTO when the label
- * is none of ours, or the stream or the label's class is open already; -ENOSPC. The caller then
- * resets the stream. */
+ * is none of ours, or the stream or the label's class is open already: the caller resets the
+ * stream. */
 int data_channels_open(struct data_channels *t, uint16_t stream, const struct dcep_open *open);
 
 /* The client closed the stream (RFC 8831 §6.7); the caller resets its own side. False: not open. */

@@ -13,10 +13,13 @@
 #include "base/tokenbucket.h"
 
 enum {
-    DATA_TO_MAX = 64,    /* receivers that one message names */
-    DATA_ID_MAX = 64,    /* bytes of a participant's id */
-    DATA_TOPIC_MAX = 64, /* bytes of a topic: letters, digits and . _ - : / */
-    DATA_HEAD_MAX = 256, /* bytes that the outgoing form adds at most */
+    DATA_SCRATCH_MAX = 256,
+    DATA_TO_MAX = 64,     /* receivers that one message names */
+    DATA_ID_MAX = 64,     /* bytes of a participant's id */
+    DATA_TOPIC_MAX = 64,  /* bytes of a topic: letters, digits and . _ - : / */
+    DATA_HEAD_MAX = 1024, /* bytes that the outgoing form adds at most */
+    DATA_JSON_DEPTH = 32, /* of a text message, and how many values it may have */
+    DATA_JSON_VALUES = 8192,
 };
 
 /* Why a message is not passed on. */
@@ -36,8 +39,14 @@ const char *data_verdict_name(enum data_verdict v);
 struct data_limits {
     uint32_t message_bytes;
     struct bucket_rule messages;
-    struct bucket_rule bytes; /* burst at least message_bytes, else none of that size passes */
+    struct bucket_rule bytes; /* in units of DATA_RATE_UNIT bytes */
 };
+#define DATA_RATE_UNIT 64
+
+/* Limits per second, with a burst of one second; the byte rate's burst is at least one message. 0
+ * messages or bytes a second: no limit. */
+struct data_limits data_limits_make(uint32_t message_bytes, uint32_t messages_per_s,
+                                    uint32_t bytes_per_s);
 
 /* Of one sender; zeroed is a new one. */
 struct data_sender {
@@ -50,9 +59,10 @@ struct data_message {
     bool text;
     bool to_all;
     unsigned n_to;
-    struct slice to[DATA_TO_MAX]; /* ids as they were written; no id is named twice */
-    struct slice topic;           /* text: its characters, "" when absent; binary: empty */
-    struct slice payload;         /* text: raw JSON; binary: bytes */
+    struct slice to[DATA_TO_MAX];       /* ids as they were written; no id is named twice */
+    struct slice topic;                 /* text: its characters, "" when absent; binary: empty */
+    struct slice payload;               /* text: raw JSON; binary: bytes */
+    uint8_t _scratch[DATA_SCRATCH_MAX]; /* names that were written with escapes */
 };
 
 /* Checks one message of a sender against its permission, the limits and the form; counts. *out is
