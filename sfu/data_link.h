@@ -4,7 +4,10 @@
  *     data_port_open/input/send/close ──ring──►   association, channels, queues
  *     ops: output, up, message, …     ◄──ring──
  *
- * One port per worker. A full ring drops the record and counts it: SCTP sends packets again.
+ * One port per worker. Packets and messages that find a ring full are dropped and counted (SCTP
+ * sends packets again); what opens, closes and tells of channels is not. A client that is too slow
+ * loses lossy messages first, then reliable ones beyond its queue, and is told in its reliable
+ * channel as soon as there is room: {"event":"lost","reliable":2,"lossy":7}.
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SFU_DATA_LINK_H
 #define SORI_SFU_DATA_LINK_H
@@ -18,7 +21,8 @@ struct data_port;
 enum {
     DATA_PORT_RING_BYTES = 4 * 1024 * 1024, /* each way, per worker; touched as used */
     DATA_SEND_TO_MAX = 256,                 /* receivers of one data_port_send() */
-    DATA_MESSAGE_MAX = 64 * 1024,           /* the largest limit that a message can have */
+    DATA_MESSAGE_MAX = 256 * 1024,          /* the largest limit that a message can have */
+    DATA_PORT_ASSOCS_MAX = 1 << 19,         /* of one worker */
 };
 
 /* All in the worker's thread, once per loop turn. owner: what data_port_open() was given. */
@@ -37,12 +41,13 @@ struct data_conf {
     uint32_t queue_bytes; /* reliable messages that wait for a slow client; beyond: lost, told */
 };
 
-/* Starts the thread. n_workers ports can be made. NULL: out of memory or threads. */
+/* Starts the thread; once per process at a time. n_workers ports can be made. NULL: out of memory
+ * or threads. */
 struct data_link *data_link_new(unsigned n_workers);
 /* After the workers have stopped. NULL is allowed. */
 void data_link_free(struct data_link *l);
 
-/* The port of worker w; once per worker, before it runs. */
+/* The port of worker w; once per worker, before it runs. NULL: out of memory. Goes with l. */
 struct data_port *data_link_port(struct data_link *l, struct worker *w,
                                  const struct data_port_ops *ops);
 
