@@ -191,6 +191,12 @@ static struct slice trail_of(const struct srtp_sess *s, uint64_t index, uint8_t 
     return slice_of(roc, 4);
 }
 
+void srtp_sess_prefetch(const struct srtp_sess *s)
+{
+    if (s->rtp.cipher)
+        packet_cipher_prefetch(s->rtp.cipher);
+}
+
 size_t srtp_sess_protect(struct srtp_sess *s, uint64_t index, struct slice head, struct slice a,
                          struct slice b, uint8_t *out)
 {

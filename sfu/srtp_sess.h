@@ -56,6 +56,10 @@ void srtp_sess_free(struct srtp_sess *s); /* wipes; NULL is allowed */
 size_t srtp_sess_protect(struct srtp_sess *s, uint64_t index, struct slice head, struct slice a,
                          struct slice b, uint8_t *out);
 
+/* This session is the next one, or the next but one, that protects or unprotects RTP: asks for its
+ * keys to be in the processor's cache by then. */
+void srtp_sess_prefetch(const struct srtp_sess *s);
+
 /* Checks and decrypts one RTP packet.
  *
  * header_len: of the RTP header with CSRCs and extensions, 12 at least and within the packet. out:

@@ -26,7 +26,7 @@ BANNED = ["sprintf", "vsprintf", "strcpy", "strcat", "strncpy", "strncat", "strt
 SHELL = re.compile(r"(main|_listener|_link|_sock|_store_\w+)\.c$")
 CONFINED = {
     r"event2/": r"^common/net/|_listener\.c$|_link\.c$|_sock\.c$|main\.c$",
-    r"openssl/ssl\.h|openssl/err\.h": r"^common/net/(tls|dtls|dtls_srtp)\.c$|^common/base/crypto\.c$",
+    r"openssl/ssl\.h|openssl/err\.h": r"^common/net/(tls|dtls|dtls_srtp)\.c$|^common/base/(crypto|packet_cipher)\.c$",
     r"openssl/": r"^common/base/(crypto|rand|packet_cipher)\.c$|^common/net/(tls|dtls|dtls_srtp)\.c$",
     r"usrsctp\.h": r"^sfu/sctp\.c$",
     r"srtp2/": r"^sfu/srtp_libsrtp\.c$",

@@ -35,6 +35,9 @@ struct packet_cipher *packet_cipher_new(enum packet_cipher_kind kind, struct sli
                                         struct slice auth, bool seal);
 void packet_cipher_free(struct packet_cipher *c); /* wipes; NULL is allowed */
 
+/* Asks the processor to have the context in its cache soon. */
+void packet_cipher_prefetch(const struct packet_cipher *c);
+
 /* Encrypts a and behind it b to out, which may be where a is (then b must follow it directly) but
  * must not overlap otherwise, and writes the tag to tag. Authenticated are:
  *   GCM   head, trail, ciphertext
