@@ -1,13 +1,12 @@
-/* proto/sig.c and sig_client.c: any text gives a message or a fault with a code and a text; what is
- * accepted keeps the contract's charsets and is passed on as valid JSON.
+/* proto/sig.c, sig_client.c and sig_room_read.c: any text gives a message or a fault with a code
+ * and a text; what is accepted keeps the contract's charsets and is passed on as valid JSON.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "proto/json.h"
-#include "proto/sig_client.h"
-#include "proto/sig_server.h"
+#include "proto/sig_room.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -62,7 +61,7 @@ static int read_call(const struct sig_msg *m, struct wr *scratch, struct sig_fau
         return rc;
     case SIG_CALL_ANSWER:
         rc = sig_client_answer(&answer, m, fault);
-        must(rc != 0 || json_scan(answer, &limits) == 0);
+        must(rc != 0 || answer.len == 0 || json_scan(answer, &limits) == 0);
         return rc;
     case SIG_CALL_REJECT:
         return sig_client_reject(&reject, m, fault);
@@ -83,6 +82,71 @@ static int read_call(const struct sig_msg *m, struct wr *scratch, struct sig_fau
     }
 }
 
+static int read_offer(const struct sig_msg *m, struct wr *scratch, struct sig_fault *fault)
+{
+    static struct sig_room_offer o;
+    int rc = m->type == SIG_ROOM_JOIN ? sig_room_join(&o, m, scratch, fault)
+                                      : sig_room_offer(&o, m, scratch, fault);
+
+    if (rc != 0)
+        return rc;
+    must(json_kind_of(o.sdp) == JSON_KIND_STRING && json_scan(o.sdp, &limits) == 0);
+    must(o.n <= CTL_TRACKS_MAX && o.metadata.len <= SIG_ROOM_METADATA_MAX);
+    must(!o.has_metadata || json_scan(o.metadata, &limits) == 0);
+    for (size_t i = 0; i < o.n; i++)
+        must(o.v[i].wish.mid.len > 0 && o.v[i].wish.mid.len <= RTP_MID_MAX &&
+             o.v[i].name.len <= CTL_TRACK_NAME_MAX && o.v[i].wish.source < CTL_SOURCE_COUNT);
+    return 0;
+}
+
+static int read_room(const struct sig_msg *m, struct wr *scratch, struct sig_fault *fault)
+{
+    static struct ctl_subscription subs[SIG_ROOM_SUBSCRIBE_MAX];
+    struct sig_room_update update;
+    struct sig_room_invite invite;
+    struct slice a, b;
+    bool flag;
+    size_t n;
+    int rc;
+
+    must(sig_user_ok(m->room));
+    switch (m->type) {
+    case SIG_ROOM_JOIN:
+    case SIG_ROOM_OFFER:
+        return read_offer(m, scratch, fault);
+    case SIG_ROOM_ANSWER:
+        rc = sig_room_answer(&a, &b, m, scratch, fault);
+        must(rc != 0 || json_kind_of(a) == JSON_KIND_STRING);
+        return rc;
+    case SIG_ROOM_CANDIDATES:
+        rc = sig_room_candidates(&a, m, fault);
+        must(rc != 0 || json_items_count(a) <= SIG_CANDIDATES_MAX);
+        return rc;
+    case SIG_ROOM_SUBSCRIBE:
+        rc = sig_room_subscribe(subs, &n, m, scratch, fault);
+        must(rc != 0 || (n > 0 && n <= SIG_ROOM_SUBSCRIBE_MAX));
+        return rc;
+    case SIG_ROOM_UNPUBLISH:
+    case SIG_ROOM_MUTE:
+        rc = sig_room_mute(&a, &flag, m, scratch, fault);
+        must(rc != 0 || (a.len > 0 && a.len <= CTL_TRACK_MAX));
+        return rc;
+    case SIG_ROOM_UPDATE:
+        rc = sig_room_update(&update, m, scratch, fault);
+        must(rc != 0 || (update.name.len <= SIG_ROOM_NAME_MAX &&
+                         update.metadata.len <= SIG_ROOM_METADATA_MAX));
+        return rc;
+    case SIG_ROOM_KICK:
+        return sig_room_kick(&a, &flag, m, scratch, fault);
+    case SIG_ROOM_INVITE:
+        rc = sig_room_invite(&invite, m, fault);
+        must(rc != 0 || json_items_count(invite.users) <= SIG_ROOM_INVITE_MAX);
+        return rc;
+    default:
+        return 0;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t scratch_mem[SIG_SCRATCH_BYTES], out[2 * SIG_LARGE_BYTES];
@@ -97,8 +161,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(!m.has_id || sig_id_ok(m.id));
     if (rc == 0) {
         must(sig_type_from_client(m.type) && size <= sig_type_max_bytes(m.type));
-        rc = m.type >= SIG_CALL_INVITE ? read_call(&m, &scratch, &fault)
-                                       : read_session(&m, &scratch, &fault);
+        rc = sig_type_needs_room(m.type) ? read_room(&m, &scratch, &fault)
+             : m.type >= SIG_CALL_INVITE ? read_call(&m, &scratch, &fault)
+                                         : read_session(&m, &scratch, &fault);
     }
     must(rc == 0 || (fault.code != SIG_OK && fault.text));
     sig_server_open(&w, 1, 0);
@@ -106,6 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sig_server_raw(&w,
                        &(struct sig_head){.type = m.type,
                                           .re = m.id,
+                                          .room = m.room,
                                           .call_id = m.has_call_id ? &m.call_id : NULL},
                        m.data);
     else
