@@ -22,9 +22,9 @@ static void take_tracks(struct room_table *t, struct seat *s, const struct ctl_t
             continue;
         track->keep = true;
         if (fresh)
-            room_tell_track(t, s, track, ROOM_PUBLISHED, (struct slice){0});
+            room_say_track(t, s, track, ROOM_PUBLISHED, (struct slice){0});
         else if (changed)
-            room_tell_track(t, s, track, ROOM_TRACK_UPDATED, (struct slice){0});
+            room_say_track(t, s, track, ROOM_TRACK_UPDATED, (struct slice){0});
     }
     LIST_EACH(l, tmp, &s->tracks)
     {
@@ -33,7 +33,7 @@ static void take_tracks(struct room_table *t, struct seat *s, const struct ctl_t
         track->keep = false;
         if (keep)
             continue;
-        room_tell_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
+        room_say_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
         seat_track_del(s, track);
     }
 }
@@ -52,7 +52,7 @@ void seat_joined(struct room_table *t, struct seat *s, const struct ctl_msg *rep
     s->in = true;
     if (first) {
         s->told = seat_state(s);
-        room_tell_person(t, s, ROOM_JOINED, ROOM_REASON_NONE);
+        room_say_person(t, s, ROOM_JOINED, ROOM_REASON_NONE);
     } else {
         room_review(t, s);
     }
@@ -74,7 +74,7 @@ static void end_tracks(struct room_table *t, struct seat *s, bool say)
     {
         struct seat_track *track = CONTAINER_OF(l, struct seat_track, of_seat);
         if (say)
-            room_tell_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
+            room_say_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
         seat_track_del(s, track);
     }
     seat_slots_put(s, NULL, 0);
@@ -107,7 +107,7 @@ void seat_unpublished(struct room_table *t, struct seat *s, struct slice track_i
 
     if (!track)
         return; /* the SFU's event came first */
-    room_tell_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
+    room_say_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
     seat_track_del(s, track);
 }
 
@@ -118,8 +118,8 @@ void seat_media_lost(struct room_table *t, struct seat *s, uint64_t now_us)
     if (s->lost || !s->in)
         return;
     seat_start_over(t, s, now_us);
-    room_tell(t, s->room, s,
-              &(struct room_note){.kind = ROOM_NOTE_RESTART, .reason = ROOM_REASON_MEDIA_LOST});
+    room_say(t, s->room, s,
+             &(struct room_note){.kind = ROOM_NOTE_RESTART, .reason = ROOM_REASON_MEDIA_LOST});
 }
 
 void room_media_lost(struct room_table *t, struct room *r, enum room_reason reason, uint64_t now_us)
@@ -136,7 +136,7 @@ void room_media_lost(struct room_table *t, struct room *r, enum room_reason reas
         end_tracks(t, s, false);
         s->told = seat_state(s); /* the restart tells everybody */
     }
-    room_tell(t, r, NULL, &note);
+    room_say(t, r, NULL, &note);
 }
 
 static void state_event(struct room_table *t, struct seat *s, const struct ctl_msg *m,
@@ -159,8 +159,8 @@ static void track_event(struct room_table *t, struct seat *s, const struct ctl_m
         struct seat_track *gone = seat_track_find(s, from->track);
         if (!gone)
             return;
-        room_tell_track(t, s, gone, ROOM_UNPUBLISHED, (struct slice){0});
-        room_tell_owner(t, s, gone, ROOM_UNPUBLISHED, (struct slice){0});
+        room_say_track(t, s, gone, ROOM_UNPUBLISHED, (struct slice){0});
+        room_say_owner(t, s, gone, ROOM_UNPUBLISHED, (struct slice){0});
         seat_track_del(s, gone);
         return;
     }
@@ -168,15 +168,15 @@ static void track_event(struct room_table *t, struct seat *s, const struct ctl_m
     if (!track)
         return;
     if (fresh)
-        room_tell_track(t, s, track, ROOM_PUBLISHED, (struct slice){0});
+        room_say_track(t, s, track, ROOM_PUBLISHED, (struct slice){0});
     else if (changed)
-        room_tell_track(t, s, track, ROOM_TRACK_UPDATED, (struct slice){0});
+        room_say_track(t, s, track, ROOM_TRACK_UPDATED, (struct slice){0});
 }
 
 void room_sfu_event(struct room_table *t, size_t node, const struct ctl_msg *m, uint64_t now_us)
 {
     struct seat *s = m->participant.len > 0 ? seat_find(t, m->participant) : NULL;
-    struct room *r = room_find(t, m->room);
+    struct room *r = room_by_id(t, m->room);
 
     if (!r || r->node != node)
         return;
@@ -195,7 +195,7 @@ void room_sfu_event(struct room_table *t, size_t node, const struct ctl_msg *m, 
         break;
     case CTL_SLOTS:
         seat_slots_put(s, m->u.slots.v, m->u.slots.n);
-        room_tell(t, r, s, &(struct room_note){.kind = ROOM_NOTE_SLOTS, .about = s});
+        room_say(t, r, s, &(struct room_note){.kind = ROOM_NOTE_SLOTS, .about = s});
         break;
     default:
         break;

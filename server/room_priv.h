@@ -22,16 +22,16 @@ struct room_table {
     struct timerwheel *rooms_wheel, *seats_wheel;
 };
 
-/* Tells; room_tell_person() and room_tell_track() tell the others about s unless they do not see
- * it, room_tell_owner() its own device. */
-void room_tell(const struct room_table *t, struct room *r, struct seat *to,
-               const struct room_note *note);
-void room_tell_person(const struct room_table *t, const struct seat *s, enum room_event event,
-                      enum room_reason reason);
-void room_tell_track(const struct room_table *t, const struct seat *s,
-                     const struct seat_track *track, enum room_event event, struct slice by);
-void room_tell_owner(const struct room_table *t, struct seat *s, const struct seat_track *track,
-                     enum room_event event, struct slice by);
+/* Tells; room_say_person() and room_say_track() tell the others about s unless they do not see
+ * it, room_say_owner() its own device. */
+void room_say(const struct room_table *t, struct room *r, struct seat *to,
+              const struct room_note *note);
+void room_say_person(const struct room_table *t, const struct seat *s, enum room_event event,
+                     enum room_reason reason);
+void room_say_track(const struct room_table *t, const struct seat *s,
+                    const struct seat_track *track, enum room_event event, struct slice by);
+void room_say_owner(const struct room_table *t, struct seat *s, const struct seat_track *track,
+                    enum room_event event, struct slice by);
 /* Tells the others when the state of s that they know is no longer true. */
 void room_review(const struct room_table *t, struct seat *s);
 /* A command about s to its room's node, if it has one. Fills in whom it is about. */

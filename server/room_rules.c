@@ -38,39 +38,39 @@ const char *room_reason_name(enum room_reason r)
 
 /* ---- telling ---- */
 
-void room_tell(const struct room_table *t, struct room *r, struct seat *to,
-               const struct room_note *note)
+void room_say(const struct room_table *t, struct room *r, struct seat *to,
+              const struct room_note *note)
 {
     t->ops->tell(t->arg, r, to, note);
 }
 
 /* News about a seat to the others; nothing when they do not see it. */
-void room_tell_person(const struct room_table *t, const struct seat *s, enum room_event event,
-                      enum room_reason reason)
+void room_say_person(const struct room_table *t, const struct seat *s, enum room_event event,
+                     enum room_reason reason)
 {
     if (s->in && !s->perms.hidden)
-        room_tell(t, s->room, NULL,
-                  &(struct room_note){
-                      .kind = ROOM_NOTE_PERSON, .event = event, .about = s, .reason = reason});
+        room_say(t, s->room, NULL,
+                 &(struct room_note){
+                     .kind = ROOM_NOTE_PERSON, .event = event, .about = s, .reason = reason});
 }
 
-void room_tell_track(const struct room_table *t, const struct seat *s,
-                     const struct seat_track *track, enum room_event event, struct slice by)
+void room_say_track(const struct room_table *t, const struct seat *s,
+                    const struct seat_track *track, enum room_event event, struct slice by)
 {
     if (s->in && !s->perms.hidden)
-        room_tell(
+        room_say(
             t, s->room, NULL,
             &(struct room_note){
                 .kind = ROOM_NOTE_TRACK, .event = event, .about = s, .track = track, .by = by});
 }
 
 /* The owner hears of what was not its own doing. */
-void room_tell_owner(const struct room_table *t, struct seat *s, const struct seat_track *track,
-                     enum room_event event, struct slice by)
+void room_say_owner(const struct room_table *t, struct seat *s, const struct seat_track *track,
+                    enum room_event event, struct slice by)
 {
-    room_tell(t, s->room, s,
-              &(struct room_note){
-                  .kind = ROOM_NOTE_TRACK, .event = event, .about = s, .track = track, .by = by});
+    room_say(t, s->room, s,
+             &(struct room_note){
+                 .kind = ROOM_NOTE_TRACK, .event = event, .about = s, .track = track, .by = by});
 }
 
 /* Tells the others when the state that they know is no longer true. */
@@ -83,11 +83,11 @@ void room_review(const struct room_table *t, struct seat *s)
     if (now == s->told)
         return;
     s->told = now;
-    room_tell_person(t, s,
-                     now == SIG_ROOM_CONNECTED      ? ROOM_CONNECTED
-                     : now == SIG_ROOM_RECONNECTING ? ROOM_RECONNECTING
-                                                    : ROOM_UPDATED,
-                     ROOM_REASON_NONE);
+    room_say_person(t, s,
+                    now == SIG_ROOM_CONNECTED      ? ROOM_CONNECTED
+                    : now == SIG_ROOM_RECONNECTING ? ROOM_RECONNECTING
+                                                   : ROOM_UPDATED,
+                    ROOM_REASON_NONE);
 }
 
 /* ---- the SFU's commands ---- */
@@ -122,9 +122,9 @@ enum sig_err room_mute(struct room_table *t, struct seat *by, struct slice track
         return SIG_OK;
     track->t.muted = muted;
     enum room_event event = muted ? ROOM_MUTED : ROOM_UNMUTED;
-    room_tell_track(t, owner, track, event, own ? (struct slice){0} : by->id);
+    room_say_track(t, owner, track, event, own ? (struct slice){0} : by->id);
     if (!own)
-        room_tell_owner(t, owner, track, event, by->id);
+        room_say_owner(t, owner, track, event, by->id);
     return SIG_OK;
 }
 
@@ -164,13 +164,13 @@ static void change_perms(struct room_table *t, struct seat *s, const struct sig_
     bool was_hidden = s->perms.hidden;
 
     if (!was_hidden && p->hidden) /* to the others this is a leave */
-        room_tell_person(t, s, ROOM_LEFT, ROOM_REASON_LEFT);
+        room_say_person(t, s, ROOM_LEFT, ROOM_REASON_LEFT);
     s->perms = *p;
     s->role = seat_role_of(p);
     m.u.permissions.perms = seat_ctl_perms(s);
     room_command(t, s, &m);
     if (was_hidden && !p->hidden)
-        room_tell_person(t, s, ROOM_JOINED, ROOM_REASON_NONE);
+        room_say_person(t, s, ROOM_JOINED, ROOM_REASON_NONE);
 }
 
 static bool perms_equal(const struct sig_room_perms *a, const struct sig_room_perms *b)
@@ -198,10 +198,10 @@ enum sig_err room_update(struct room_table *t, struct seat *by, const struct sig
     struct sig_room_perms p = updated_perms(s, u);
     if (rights && !perms_equal(&p, &s->perms))
         change_perms(t, s, &p);
-    room_tell_person(t, s, ROOM_UPDATED, ROOM_REASON_NONE);
+    room_say_person(t, s, ROOM_UPDATED, ROOM_REASON_NONE);
     if (s != by)
-        room_tell(t, s->room, s,
-                  &(struct room_note){.kind = ROOM_NOTE_PERSON, .event = ROOM_UPDATED, .about = s});
+        room_say(t, s->room, s,
+                 &(struct room_note){.kind = ROOM_NOTE_PERSON, .event = ROOM_UPDATED, .about = s});
     *changed = s;
     return SIG_OK;
 }

@@ -20,7 +20,7 @@ static uint64_t device_hash(struct slice user, struct slice device)
     return hash_bytes(user) * 31 + hash_bytes(device);
 }
 
-struct room *room_find(const struct room_table *t, struct slice id)
+struct room *room_by_id(const struct room_table *t, struct slice id)
 {
     for (struct hnode *n = htable_first(&t->by_id, hash_bytes(id)); n; n = htable_next(n)) {
         struct room *r = CONTAINER_OF(n, struct room, by_id);
@@ -348,7 +348,7 @@ static void add_seat(struct room_table *t, struct room *r, struct seat *s)
 enum sig_err room_join(struct room_table *t, const struct room_entry *in, struct seat **out,
                        uint64_t now_us)
 {
-    struct room *r = room_find(t, in->room);
+    struct room *r = room_by_id(t, in->room);
     struct seat *old = r ? seat_of(t, in->room, in->user, in->device) : NULL;
     struct room_entry use = *in;
     char id[SIG_CALL_ID_TEXT + 1];
@@ -385,10 +385,10 @@ static void part(struct room_table *t, struct seat *s, enum room_reason reason, 
 
     room_command(t, s, &leave);
     if (say)
-        room_tell_person(t, s, ROOM_LEFT, reason);
+        room_say_person(t, s, ROOM_LEFT, reason);
     if (reason != ROOM_REASON_LEFT && reason != ROOM_REASON_REPLACED)
-        room_tell(t, s->room, s,
-                  &(struct room_note){.kind = ROOM_NOTE_CLOSED, .about = s, .reason = reason});
+        room_say(t, s->room, s,
+                 &(struct room_note){.kind = ROOM_NOTE_CLOSED, .about = s, .reason = reason});
     drop_seat(t, s, now_us);
 }
 
@@ -423,7 +423,7 @@ static void session_of(struct room_table *t, struct seat *s, enum room_session w
     room_arm_seat(t, s);
     room_review(t, s);
     if (s->stale && s->online)
-        room_tell(t, s->room, s, &(struct room_note){.kind = ROOM_NOTE_STATE, .about = s});
+        room_say(t, s->room, s, &(struct room_note){.kind = ROOM_NOTE_STATE, .about = s});
 }
 
 void room_table_session(struct room_table *t, struct slice user, struct slice device,

@@ -242,7 +242,7 @@ void room_table_tick(struct room_table *t, uint64_t now_us);
 /* ---- looking ---- */
 
 /* Lookups give NULL when there is none. room_track_find(): *owner is set with it. */
-struct room *room_find(const struct room_table *t, struct slice id);
+struct room *room_by_id(const struct room_table *t, struct slice id);
 struct seat *seat_find(const struct room_table *t, struct slice participant);
 struct seat *seat_of(const struct room_table *t, struct slice room, struct slice user,
                      struct slice device);

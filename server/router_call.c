@@ -289,7 +289,7 @@ static bool prepare_upgrade(const struct request *q, char text[SIG_CALL_ID_TEXT 
         return false;
     }
     *room = upgrade_room(c, text);
-    if (room_find(r->rooms, *room))
+    if (room_by_id(r->rooms, *room))
         return true;
     if (!router_sfu_usable(r)) {
         request_error(q, &(struct sig_error){.code = SIG_ERR_SFU_UNAVAILABLE,

@@ -86,7 +86,7 @@ static void join(const struct request *q)
     }
     if (!within_joins(q))
         return;
-    if (!router_sfu_usable(r) && !room_find(r->rooms, q->m->room)) {
+    if (!router_sfu_usable(r) && !room_by_id(r->rooms, q->m->room)) {
         request_error(q, &(struct sig_error){.code = SIG_ERR_SFU_UNAVAILABLE,
                                              .retry_after_ms = ROUTER_SFU_RETRY_MS});
         return;

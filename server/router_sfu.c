@@ -329,7 +329,7 @@ static void failed(struct router *r, struct session *s, const struct sfu_wait *w
 
 static void synced(struct router *r, const struct sfu_wait *w, const struct ctl_msg *m)
 {
-    struct room *room = room_find(r->rooms, slice_of(w->room, w->room_len));
+    struct room *room = room_by_id(r->rooms, slice_of(w->room, w->room_len));
 
     if (room && m && m->kind == CTL_KIND_REPLY)
         room_synced(r->rooms, room, m->u.synced.states, r->now_us);
@@ -387,7 +387,7 @@ static void check_migrated(struct router *r, struct room *room)
 static void on_event(void *arg, struct node *n, const struct ctl_msg *m)
 {
     struct router *r = arg;
-    struct room *room = room_find(r->rooms, m->room);
+    struct room *room = room_by_id(r->rooms, m->room);
 
     if (!room || room->node != index_of(r, n))
         return;

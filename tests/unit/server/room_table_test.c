@@ -446,15 +446,15 @@ static void test_empty_rooms_end(void **state)
 
     (void)state;
     seat_leave(t, a, ROOM_REASON_LEFT, now);
-    assert_int_equal(room_find(t, SLICE_LIT("r"))->node, ROOM_NODE_NONE);
+    assert_int_equal(room_by_id(t, SLICE_LIT("r"))->node, ROOM_NODE_NONE);
     pass(conf.empty_us - US_PER_MS);
-    assert_non_null(room_find(t, SLICE_LIT("r")));
+    assert_non_null(room_by_id(t, SLICE_LIT("r")));
     a = in("r", "alice", &MEMBER);
     pass(conf.empty_us * 2);
-    assert_non_null(room_find(t, SLICE_LIT("r"))); /* somebody is there */
+    assert_non_null(room_by_id(t, SLICE_LIT("r"))); /* somebody is there */
     seat_leave(t, a, ROOM_REASON_LEFT, now);
     pass(conf.empty_us + 2 * US_PER_MS);
-    assert_null(room_find(t, SLICE_LIT("r")));
+    assert_null(room_by_id(t, SLICE_LIT("r")));
 }
 
 static void test_a_device_without_socket_keeps_its_seat_for_a_while(void **state)
