@@ -8,7 +8,7 @@
  * the source's packet_store. With AES-GCM the same SSRC and number must never be encrypted twice
  * with other bytes: a retransmission goes by RTX, whose numbers are its own, or, where the receiver
  * knows no RTX, repeats header, extensions and payload exactly.
- * Called by forward.c, peer_rtcp.c, room_slots.c. Worker-owned.
+ * Called by fanout.c, peer_rtcp.c, room_slots.c. Worker-owned.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "sfu/consumer.h"
 

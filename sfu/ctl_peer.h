@@ -29,6 +29,7 @@ void ctl_peer_free(struct ctl_peer *p); /* NULL is allowed */
 /* Another epoch of the same server: its answers and events are another's. */
 void ctl_peer_restart(struct ctl_peer *p, uint64_t epoch);
 
+/* Its epoch. */
 uint64_t ctl_peer_epoch(const struct ctl_peer *p);
 
 /* A request with this id came. With CTL_PEER_REPEAT *answer is the whole message, lent. */

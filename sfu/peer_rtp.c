@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 #include "sfu/consumer.h"
-#include "sfu/forward.h"
+#include "sfu/fanout.h"
 #include "sfu/participant.h"
 #include "sfu/room.h"
 
@@ -222,7 +222,7 @@ static void take_rtx(struct peer *p, struct stream *s, const struct rtp_header *
         return;
     }
     size_t whole = len - OSN_BYTES;
-    forward_room(c, s->track, whole);
+    fanout_room(c, s->track, whole);
     uint8_t *to = packet_store_reserve(s->store, whole);
     if (!to) {
         core_drop(c, CORE_DROP_SIZE);
@@ -272,7 +272,7 @@ static void take_media(struct peer *p, struct stream *s, const struct rtp_header
 /* The first packet of an SSRC lies aside: it goes where the stream keeps its packets. */
 static uint8_t *move(struct peer *p, struct stream *s, const uint8_t *buf, size_t len)
 {
-    forward_room(p->owner->room->core, s->track, len);
+    fanout_room(p->owner->room->core, s->track, len);
     uint8_t *to = packet_store_reserve(s->store, len);
 
     if (to)
@@ -299,7 +299,7 @@ void peer_rtp(struct peer *p, const struct transport_in *in, uint64_t now_us)
         return;
     }
     if (e && !e->rtx) {
-        forward_room(c, e->stream->track, len);
+        fanout_room(c, e->stream->track, len);
         buf = packet_store_reserve(e->stream->store, len);
     }
     if (transport_open_rtp(p->transport, in, buf, &len, &index) != 0)

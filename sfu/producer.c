@@ -1,7 +1,7 @@
-/* One published track: packets are parsed once, kept once, and told to forward.c.
+/* One published track: packets are parsed once, kept once, and told to fanout.c.
  *
  *   peer_rtp.c ─► producer_packet ─► packet_store (media_packet) ─► room_heard (audio)
- *                     │                                          └► forward_add
+ *                     │                                          └► fanout_add
  *                     └ RED: the primary is what is kept; copies fill what was lost
  *
  * Called by peer_rtp.c, participant.c, consumer.c. Worker-owned.
@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "proto/red.h"
 #include "sfu/consumer.h"
-#include "sfu/forward.h"
+#include "sfu/fanout.h"
 #include "sfu/room.h"
 
 #define LIVE_US        (1500 * US_PER_MS) /* a layer without packets for so long has stopped */
@@ -59,7 +59,7 @@ void stream_restart(struct stream *s)
 {
     struct producer *t = s->track;
 
-    forward_flush(t->room->core);
+    fanout_flush(t->room->core);
     packet_store_reset(s->store);
     if (s->nack)
         nack_gen_reset(s->nack);
@@ -104,7 +104,7 @@ void producer_free(struct producer *t, uint64_t now_us)
 {
     struct sfu_core *core = t->room->core;
 
-    forward_forget(core, t);
+    fanout_forget(core, t);
     while (t->n_consumers > 0)
         consumer_set_source(t->consumer[t->n_consumers - 1], NULL, now_us);
     room_remove_track(t->room, t, now_us);
@@ -330,7 +330,7 @@ static void recover(struct stream *s, uint64_t seq, uint32_t ts, const struct re
     if (s->nack)
         nack_gen_recv(s->nack, seq, now_us);
     counter_inc(&s->track->room->core->count.repaired_red);
-    forward_add(s->track->room->core, s->track, m, 0);
+    fanout_add(s->track->room->core, s->track, m, 0);
 }
 
 /* Older packets that the RED blocks of m bring and that never came. The blocks' bytes are m's own:
@@ -398,7 +398,7 @@ static void red_packet(struct stream *s, const struct stream_packet *in, uint64_
     recover_all(s, &held, block, n, now_us);
     m = packet_store_find(s->store, held.seq);
     if (m && m->len)
-        forward_add(t->room->core, t, m, 0);
+        fanout_add(t->room->core, t, m, 0);
 }
 
 void producer_packet(struct stream *s, const struct stream_packet *in, uint64_t now_us)
@@ -424,7 +424,7 @@ void producer_packet(struct stream *s, const struct stream_packet *in, uint64_t 
         core_drop(t->room->core, CORE_DROP_NOT_ALLOWED);
         return;
     }
-    forward_add(t->room->core, t, m, s->layer);
+    fanout_add(t->room->core, t, m, s->layer);
 }
 
 void producer_padding(struct stream *s, uint64_t index, uint64_t now_us)

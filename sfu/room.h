@@ -29,8 +29,9 @@ struct room *room_new(struct sfu_core *c, struct slice id);
 /* Ends it with all members; nothing is told. */
 void room_free(struct room *r, uint64_t now_us);
 
+/* The member of that id; NULL: none. */
 struct participant *room_member(const struct room *r, struct slice id);
-/* Returns 0, -ENOSPC or -ENOMEM. */
+/* Adds a member (0, -ENOSPC, -ENOMEM) and takes it out; a track likewise. */
 int room_add(struct room *r, struct participant *p);
 void room_remove(struct room *r, struct participant *p);
 int room_add_track(struct room *r, struct producer *t);

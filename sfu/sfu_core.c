@@ -1,6 +1,6 @@
 /* All rooms of one worker.
  *
- *   sfu_core_packet ─► demux ─► peer_rtp | peer_rtcp | peer_data     sfu_core_batch ─► forward
+ *   sfu_core_packet ─► demux ─► peer_rtp | peer_rtcp | peer_data     sfu_core_batch ─► fanout
  *   sfu_core_request ─► room, participant                            sfu_core_tick ─► what is due
  *
  * A shell (sfu_worker.c) moves the bytes and reads the clock. Worker-owned.
@@ -14,7 +14,7 @@
 #include "proto/rtcp.h"
 #include "sfu/core_data.h"
 #include "sfu/core_stats.h"
-#include "sfu/forward.h"
+#include "sfu/fanout.h"
 #include "sfu/participant.h"
 #include "sfu/room.h"
 
@@ -205,7 +205,7 @@ bool sfu_core_packet(struct sfu_core *c, const struct media_path *from, uint8_t 
 void sfu_core_batch(struct sfu_core *c, uint64_t now_us)
 {
     c->now_us = now_us;
-    forward_flush(c);
+    fanout_flush(c);
 }
 
 void sfu_core_gone(struct sfu_core *c, const struct media_path *path, uint64_t now_us)
@@ -253,7 +253,7 @@ void sfu_core_tick(struct sfu_core *c, uint64_t now_us)
     }
     while ((t = timerwheel_pop(c->room_wheel, now_us)))
         room_tick(CONTAINER_OF(t, struct room, timer), now_us);
-    forward_flush(c);
+    fanout_flush(c);
 }
 
 /* ---- requests ---- */
@@ -433,7 +433,7 @@ void sfu_core_request(struct sfu_core *c, const struct ctl_msg *req, struct ctl_
     perform(c, req, reply, now_us);
     if (reply->kind == CTL_KIND_ERROR)
         counter_inc(&c->count.refused[reply->u.error.code]);
-    forward_flush(c);
+    fanout_flush(c);
     c->ops->wake(c->arg);
 }
 

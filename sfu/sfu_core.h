@@ -153,6 +153,7 @@ void sfu_core_drain(struct sfu_core *c, bool on);
 void sfu_core_close_room(struct sfu_core *c, struct slice room, struct slice reason,
                          uint64_t now_us);
 
+/* When sfu_core_tick() has something to do, at the earliest. */
 uint64_t sfu_core_deadline(const struct sfu_core *c);
 void sfu_core_tick(struct sfu_core *c, uint64_t now_us);
 

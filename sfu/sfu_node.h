@@ -27,6 +27,7 @@ uint64_t sfu_node_participants(const struct sfu_node *n);
 /* How datagrams move, and why not by io_uring (empty: they do, or nobody wished so). Lent. */
 const char *sfu_node_io(const struct sfu_node *n, const char **why);
 
+/* How many workers it has, and each of them; lent. */
 unsigned sfu_node_threads(const struct sfu_node *n);
 struct sfu_worker *sfu_node_worker(const struct sfu_node *n, unsigned i);
 

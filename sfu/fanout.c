@@ -5,7 +5,7 @@
  * that a video frame leaves as one send (net/udp.h). Audio has one packet per producer and turn,
  * which costs a send each whatever the order. Worker-owned. SPDX-License-Identifier: BSD-3-Clause
  */
-#include "sfu/forward.h"
+#include "sfu/fanout.h"
 
 #include "sfu/consumer.h"
 
@@ -24,7 +24,7 @@ static void flush_one(struct sfu_core *c, struct producer *t)
     t->news_bytes = 0;
 }
 
-void forward_flush(struct sfu_core *c)
+void fanout_flush(struct sfu_core *c)
 {
     for (unsigned i = 0; i < c->n_dirty; i++)
         if (c->dirty[i])
@@ -32,10 +32,10 @@ void forward_flush(struct sfu_core *c)
     c->n_dirty = c->n_news = 0;
 }
 
-void forward_add(struct sfu_core *c, struct producer *t, struct media_packet *m, unsigned layer)
+void fanout_add(struct sfu_core *c, struct producer *t, struct media_packet *m, unsigned layer)
 {
     if (c->n_news == CORE_NEWS_MAX || t->n_news == NEWS_PER_PRODUCER_MAX)
-        forward_flush(c);
+        fanout_flush(c);
     unsigned k = c->n_news++;
     c->news[k] = (struct core_news){m, (uint8_t)layer, CORE_NEWS_MAX};
     if (t->last_news == CORE_NEWS_MAX) {
@@ -49,17 +49,17 @@ void forward_add(struct sfu_core *c, struct producer *t, struct media_packet *m,
     t->news_bytes += m->len;
 }
 
-void forward_room(struct sfu_core *c, struct producer *t, size_t len)
+void fanout_room(struct sfu_core *c, struct producer *t, size_t len)
 {
     size_t ring =
         t->kind == RTP_KIND_AUDIO ? PACKET_STORE_AUDIO_BYTES : c->conf->video.history_bytes;
 
     /* A quarter: the ring may skip its end to keep a packet in one piece. */
     if (t->n_news && t->news_bytes + len > ring / 4)
-        forward_flush(c);
+        fanout_flush(c);
 }
 
-void forward_forget(struct sfu_core *c, struct producer *t)
+void fanout_forget(struct sfu_core *c, struct producer *t)
 {
     for (unsigned i = 0; i < c->n_dirty; i++)
         if (c->dirty[i] == t)
