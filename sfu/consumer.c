@@ -28,7 +28,8 @@
 #define RED_COPIES_MAX 2
 #define SILENCE_PKTS   2 /* so that one may be lost */
 #define AUDIO_STEP_MS  20
-#define OPUS_STEP_MAX  5760  /* 120 ms at 48 kHz: no two neighbours are further apart */
+#define OPUS_STEP_MAX  5760 /* 120 ms at 48 kHz: no two neighbours are further apart */
+#define OVERTAKEN_MAX  32
 #define BUDGET_FLOOR   12000 /* bytes of retransmission that a slot may always run up */
 
 static const uint8_t zeros[PAD_MAX + 1];
@@ -477,50 +478,73 @@ static enum pacer_class pacing_class(const struct consumer *c)
                : PACER_VIDEO;
 }
 
-static void drop_for_pacer(struct consumer *c, uint64_t now_us)
+static void drop_for_pacer(struct consumer *c)
 {
     core_drop(c->peer->owner->room->core, CORE_DROP_PACER);
-    (void)now_us;
 }
 
-static void video_packet(struct consumer *c, const struct media_packet *m, unsigned layer,
-                         uint64_t now_us)
+/* Sends a packet that has a number, now or when the pacer lets it. */
+static void send_video(struct consumer *c, const struct media_packet *m, unsigned layer,
+                       const struct video_out *o, const struct video_sent *kept, uint64_t now_us)
 {
     struct peer *p = c->peer;
-    struct stream *s = &c->source->layer[layer];
+    size_t about = datagram_bytes(RTP_HEADER_BYTES + 12) + media_payload(m).len;
+    enum pacer_class cls = pacing_class(c);
+
+    c->newest = o->seq > c->newest ? o->seq : c->newest;
+    c->sent[o->seq & c->sent_mask] = (struct sent){
+        .seq = o->seq, .src_seq = m->seq, .run = c->run, .layer = (uint8_t)layer, .video = *kept};
+    if (p->pacer && !pacer_pass(p->pacer, cls, about, now_us)) {
+        struct pacer_item item = {.owner = c,
+                                  .seq = o->seq,
+                                  .tag = c->run,
+                                  .bytes = (uint16_t)about,
+                                  .cls = (uint8_t)cls};
+        if (pacer_push(p->pacer, &item, now_us))
+            peer_arm(p, pacer_deadline(p->pacer));
+        else
+            drop_for_pacer(c);
+        return;
+    }
+    size_t bytes = emit_video(c, m, o, false, p->pacer ? pacer_cluster(p->pacer) : 0, now_us);
+    count_sent(c, bytes, o->ts, now_us);
+}
+
+/* Decides about one packet. True when it begins a source or layer. */
+static bool video_one(struct consumer *c, const struct media_packet *m, unsigned layer,
+                      uint64_t now_us)
+{
     struct video_out o;
     struct video_sent kept;
     unsigned want;
 
-    enum video_verdict v = video_forward_packet(c->video, s->video, m, &o, &kept);
+    o.began = false;
+    enum video_verdict v =
+        video_forward_packet(c->video, c->source->layer[layer].video, m, &o, &kept);
     if (v == VIDEO_DROP_WAIT_KEY && video_forward_wants_key(c->video, &want))
         producer_want_key(c->source, want, now_us);
     if (v == VIDEO_FILL)
         emit_fill(c, &o, now_us);
     if (v != VIDEO_FORWARD)
+        return false;
+    send_video(c, m, layer, &o, &kept, now_us);
+    return o.began;
+}
+
+static void video_packet(struct consumer *c, const struct media_packet *m, unsigned layer,
+                         uint64_t now_us)
+{
+    struct packet_store *store = c->source->layer[layer].store;
+
+    if (!video_one(c, m, layer, now_us))
         return;
-    struct sent *e = &c->sent[o.seq & c->sent_mask];
-    *e = (struct sent){.seq = o.seq,
-                       .src_seq = m->seq,
-                       .run = c->run,
-                       .layer = (uint8_t)layer,
-                       .marker = o.marker,
-                       .video = kept};
-    size_t about = datagram_bytes(RTP_HEADER_BYTES + 12) + media_payload(m).len;
-    if (p->pacer && !pacer_pass(p->pacer, pacing_class(c), about, now_us)) {
-        struct pacer_item item = {.owner = c,
-                                  .seq = o.seq,
-                                  .tag = c->run,
-                                  .bytes = (uint16_t)about,
-                                  .cls = (uint8_t)pacing_class(c)};
-        if (pacer_push(p->pacer, &item, now_us))
-            peer_arm(p, pacer_deadline(p->pacer));
-        else
-            drop_for_pacer(c, now_us);
-        return;
+    /* Packets of the key frame that overtook its first one were dropped when they came. */
+    for (uint64_t seq = m->seq + 1; seq <= m->seq + OVERTAKEN_MAX; seq++) {
+        const struct media_packet *early = packet_store_find(store, seq);
+
+        if (early && early->arrival_us < m->arrival_us)
+            video_one(c, early, layer, now_us);
     }
-    size_t bytes = emit_video(c, m, &o, false, p->pacer ? pacer_cluster(p->pacer) : 0, now_us);
-    count_sent(c, bytes, o.ts, now_us);
 }
 
 /* The packet behind an entry, and how it was rewritten; NULL when either is gone. */
@@ -534,10 +558,8 @@ static const struct media_packet *recall(struct consumer *c, const struct sent *
 
     if (!m || is_audio(c))
         return m;
-    if (!video_forward_again(s->video, m, &e->video, o))
-        return NULL;
+    video_rewrite(s->video, m, &e->video, o);
     o->seq = e->seq;
-    o->marker = e->marker;
     return m;
 }
 
@@ -574,7 +596,7 @@ void consumer_paced(struct consumer *c, const struct pacer_item *item, uint64_t 
 
 void consumer_dropped(struct consumer *c, const struct pacer_item *item, uint64_t now_us)
 {
-    drop_for_pacer(c, now_us);
+    drop_for_pacer(c);
     /* A gap in video is a broken picture until something repairs it: the receiver will ask. */
     if (item->cls != PACER_RTX)
         peer_realloc(c->peer, now_us);
@@ -634,6 +656,23 @@ static void resend(struct consumer *c, struct sent *e, const struct media_packet
     counter_inc(&p->owner->room->core->count.rtx_pkts);
 }
 
+/* A number that was kept for a packet which was not sent: it may be sent now. */
+static bool send_late(struct consumer *c, uint16_t seq, uint64_t now_us)
+{
+    uint64_t src_seq;
+    unsigned layer;
+
+    if (is_audio(c) || !c->video || !c->source || !c->enabled ||
+        !video_forward_lookup(c->video, rtp_extend(c->newest, seq), &layer, &src_seq) ||
+        layer >= c->source->n_layers)
+        return false;
+    struct packet_store *store = c->source->layer[layer].store;
+    const struct media_packet *m = store ? packet_store_find(store, src_seq) : NULL;
+    if (m)
+        video_one(c, m, layer, now_us);
+    return m != NULL;
+}
+
 void consumer_nack(struct consumer *c, uint16_t seq, uint64_t now_us)
 {
     struct sfu_core *core = c->peer->owner->room->core;
@@ -641,7 +680,8 @@ void consumer_nack(struct consumer *c, uint16_t seq, uint64_t now_us)
     struct video_out o;
 
     if (!e || e->seq == 0 || (uint16_t)e->seq != seq || !c->enabled) {
-        core_drop(core, CORE_DROP_NACK_GONE);
+        if (!send_late(c, seq, now_us))
+            core_drop(core, CORE_DROP_NACK_GONE);
         return;
     }
     const struct media_packet *m = recall(c, e, &o);
@@ -711,10 +751,20 @@ void consumer_offer_layers(struct consumer *c, uint64_t now_us)
         a->priority++;
     a->screen = t->source == CTL_SOURCE_SCREEN;
     for (unsigned l = 0; l < t->n_layers; l++) {
+        /* What a layer that has just begun may take, until it is measured. */
+        static const uint32_t guess[RTP_LAYERS_MAX] = {150000, 500000, 1500000};
         struct stream *s = &t->layer[l];
         uint32_t sum = 0;
 
         stream_measure(s, now_us);
+        for (unsigned tid = 0; tid < LAYER_TIDS_MAX; tid++)
+            sum += s->bps[tid];
+        if (s->live && sum == 0) {
+            for (unsigned tid = 0; tid < LAYER_TIDS_MAX; tid++)
+                a->bps[l][tid] = guess[t->n_layers == 1 ? 1 : l];
+            continue;
+        }
+        sum = 0;
         for (unsigned tid = 0; s->live && tid < LAYER_TIDS_MAX; tid++) {
             sum += s->bps[tid];
             a->bps[l][tid] = sum;
@@ -759,7 +809,7 @@ void consumer_take_layers(struct consumer *c, uint64_t now_us)
 
     if (!c->video || !c->source)
         return;
-    video_forward_target(c->video, a->layer, RTP_LAYERS_MAX,
+    video_forward_target(c->video, a->layer, VIDEO_SID_MAX,
                          a->tid < 0 ? LAYER_TIDS_MAX - 1 : (unsigned)a->tid);
     if (a->layer >= 0 && video_forward_wants_key(c->video, &want))
         producer_want_key(c->source, want, now_us);

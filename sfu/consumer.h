@@ -5,6 +5,7 @@
 
 #include "sfu/audio_forward.h"
 #include "sfu/producer.h"
+#include "sfu/video_rewrite.h"
 
 /* What was sent under one sequence number: enough to make the same bytes again. */
 struct sent {
@@ -54,9 +55,9 @@ struct consumer {
         struct audio_forward audio;
         struct video_forward *video; /* made with the first source */
     };
-    uint16_t run; /* of source assignments */
-    uint64_t rtx_seq;
-    struct sent *sent; /* ring; NULL until something is sent */
+    uint16_t run;             /* of source assignments */
+    uint64_t rtx_seq, newest; /* of RTX; the highest number of video */
+    struct sent *sent;        /* ring; NULL until something is sent */
     unsigned sent_mask;
 
     /* Sender report */

@@ -317,7 +317,7 @@ static void measure(struct peer *p, uint64_t now_us)
 }
 
 /* Chooses the layers of all video slots for what the path takes. */
-static void allocate(struct peer *p, uint64_t now_us)
+void peer_allocate(struct peer *p, uint64_t now_us)
 {
     struct layer_slot v[LAYER_SLOTS_MAX];
     struct consumer *who[LAYER_SLOTS_MAX];
@@ -342,7 +342,7 @@ static void allocate(struct peer *p, uint64_t now_us)
                           .audio_bps = p->audio_bps,
                           .red_bps = p->audio_bps,
                           .extra_bps = p->extra_bps};
-    struct layer_out out;
+    struct layer_out out = {.red = p->red_room};
     layer_alloc_run(v, n, &in, &out, now_us);
     p->red_room = out.red;
     if (steer)
@@ -455,7 +455,7 @@ void peer_tick(struct peer *p, uint64_t now_us)
     if (p->twcc && twcc_recv_deadline(p->twcc) <= now_us)
         rtcp_report_feedback(p, now_us);
     if (p->alloc_us <= now_us)
-        allocate(p, now_us);
+        peer_allocate(p, now_us);
     if (p->bwe && p->pacer)
         steer(p, now_us);
     if (p->report_us <= now_us)

@@ -118,7 +118,8 @@ void peer_video_changed(struct peer *p, uint64_t now_us);
 /* The estimate may be another now: the pacer and the choice of layers follow it. */
 void peer_target(struct peer *p, uint64_t now_us);
 
-/* Chooses layers anew soon. */
+/* Chooses layers anew, now or soon. */
+void peer_allocate(struct peer *p, uint64_t now_us);
 void peer_realloc(struct peer *p, uint64_t now_us);
 
 #endif

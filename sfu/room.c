@@ -162,8 +162,12 @@ void room_tell_track(struct producer *t, enum ctl_track_event what)
 
 void room_layers_changed(struct producer *t, uint64_t now_us)
 {
-    for (unsigned i = 0; i < t->n_consumers; i++)
-        peer_realloc(t->consumer[i]->peer, now_us);
+    for (unsigned i = 0; i < t->n_consumers; i++) {
+        if (t->consumer[i]->alloc.layer < 0)
+            peer_allocate(t->consumer[i]->peer, now_us); /* its first packet may be a key frame */
+        else
+            peer_realloc(t->consumer[i]->peer, now_us);
+    }
 }
 
 void room_arm(struct room *r, uint64_t at_us)

@@ -26,15 +26,16 @@ static unsigned air_places(const struct room *r)
 static struct producer *weakest(const struct room *r, const struct producer *t, uint64_t now_us)
 {
     struct producer *low = NULL;
-    float low_rank = 0.0f;
+    float low_rank = 0.0f; /* of one who is silent: below zero, the lower the longer */
 
     for (unsigned i = 0; i < r->n_tracks; i++) {
         struct producer *o = r->track[i];
 
         if (o->kind != RTP_KIND_AUDIO || !o->on_air)
             continue;
-        float rank =
-            speaker_active(&o->speaker, now_us) ? speaker_rank(&o->speaker, now_us) : -1.0f;
+        float rank = speaker_active(&o->speaker, now_us)
+                         ? speaker_rank(&o->speaker, now_us)
+                         : -(float)(now_us - o->speaker.loud_us) - 1.0f;
         if (!low || rank < low_rank) {
             low = o;
             low_rank = rank;

@@ -41,7 +41,8 @@ static int rank_of(const struct room *r, const struct producer *t, const struct 
     int rank = w && w->wanted ? 1000 + w->priority * 10 : 0;
 
     if (t->kind == RTP_KIND_AUDIO)
-        return rank + (t->on_air ? 100 : 0) + (has_slot ? 1 : 0);
+        return rank + (t->on_air ? 4 : 0) + (speaker_active(&t->speaker, r->core->now_us) ? 2 : 0) +
+               (has_slot ? 1 : 0);
     if (t->source == CTL_SOURCE_SCREEN)
         rank += 8;
     if (r->dominant && t->peer->owner == r->dominant->peer->owner)
