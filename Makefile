@@ -56,8 +56,7 @@ LIB_server := $(BUILD)/libserver.a
 LIB_turn   := $(BUILD)/libturn.a
 LIB_sfu    := $(BUILD)/libsfu.a
 DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
-              $(patsubst sfu/main.c,$(BUILD)/sori-sfu,$(wildcard sfu/main.c)) \
-              $(patsubst sfu/sfuctl_main.c,$(BUILD)/sori-sfuctl,$(wildcard sfu/sfuctl_main.c))
+              $(BUILD)/sori-sfu $(BUILD)/sori-sfuctl
 WEB        := $(wildcard server/web/*)
 
 .DELETE_ON_ERROR:
@@ -201,7 +200,9 @@ install: all ## install daemons, units and (where none is) configuration: PREFIX
 	install -Dm755 $(BUILD)/sori-server $(DESTDIR)$(PREFIX)/bin/sori-server
 	install -Dm755 $(BUILD)/sori-turn $(DESTDIR)$(PREFIX)/bin/sori-turn
 	install -Dm755 $(BUILD)/sori-turnctl $(DESTDIR)$(PREFIX)/bin/sori-turnctl
-	for f in server turn; do [ -e $(DESTDIR)/etc/sori/$$f.ini ] || \
+	install -Dm755 $(BUILD)/sori-sfu $(DESTDIR)$(PREFIX)/bin/sori-sfu
+	install -Dm755 $(BUILD)/sori-sfuctl $(DESTDIR)$(PREFIX)/bin/sori-sfuctl
+	for f in server turn sfu; do [ -e $(DESTDIR)/etc/sori/$$f.ini ] || \
 	  install -Dm644 config/$$f.ini $(DESTDIR)/etc/sori/$$f.ini || exit 1; done
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/*.service
 

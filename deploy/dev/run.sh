@@ -1,5 +1,5 @@
 #!/bin/bash
-# A development set-up on this machine: keys, certificate and configuration under run/, both daemons,
+# A development set-up on this machine: keys, certificate and configuration under run/, the three daemons,
 # the page's addresses. Ctrl-C stops everything. Nothing listens beyond loopback, unless
 #
 #     make run LAN=192.168.1.5        that address of this machine as well: to try with a phone
@@ -8,13 +8,13 @@
 set -euo pipefail
 build=${BUILD:-build/gcc}
 lan=${LAN:-}
-http_port=${HTTP_PORT:-8080} https_port=${HTTPS_PORT:-8443} turn_port=${TURN_PORT:-3478}
+http_port=${HTTP_PORT:-8080} https_port=${HTTPS_PORT:-8443} turn_port=${TURN_PORT:-3478} sfu_port=${SFU_PORT:-7882}
 dir=${RUN_DIR:-run}
 case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
 
 umask 077
 mkdir -p "$dir"
-for secret in token.secret turn.secret; do
+for secret in token.secret turn.secret sfu.secret; do
     [ -s "$dir/$secret" ] || openssl rand -hex 32 >"$dir/$secret"
 done
 
@@ -48,6 +48,9 @@ busy_policy = reject
 [turn]
 urls = stun:$host:$turn_port, turn:$host:$turn_port?transport=udp, turn:$host:$turn_port?transport=tcp
 secret_file = $dir/turn.secret
+[sfu]
+nodes = dev=unix:$dir/sfu.sock
+secret_file = $dir/sfu.secret
 [limits]
 handshakes_per_s = 50
 handshakes_burst = 200
@@ -76,6 +79,22 @@ allow_loopback_peers = yes
 listen = 127.0.0.1:$((http_port + 2))
 INI
 
+cat >"$dir/sfu.ini" <<INI
+; Written by make run: development only. config/sfu.ini explains every option.
+[sfu]
+node_id = dev
+listen = $host
+port = $sfu_port
+threads = 1
+drain_timeout = 0
+[control]
+listen = unix:$dir/sfu.sock
+secret_file = $dir/sfu.secret
+socket = $dir/sfuctl.sock
+[admin]
+listen = 127.0.0.1:$((http_port + 3))
+INI
+
 pids=()
 stop() {
     trap - EXIT INT TERM
@@ -88,11 +107,13 @@ trap stop EXIT
 
 "$build/sori-turn" --config "$dir/turn.ini" &
 pids+=($!)
+"$build/sori-sfu" --config "$dir/sfu.ini" &
+pids+=($!)
 "$build/sori-server" --config "$dir/server.ini" &
 pids+=($!)
 
 ready() { (exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3 && grep -q '200 OK' <&3) 2>/dev/null; }
-for port in "$http_port" $((http_port + 2)); do
+for port in "$http_port" $((http_port + 2)) $((http_port + 3)); do
     for _ in $(seq 200); do
         ready "$port" && break
         kill -0 "${pids[@]}" 2>/dev/null || { echo "a daemon did not start: see above" >&2; exit 1; }
@@ -101,12 +122,14 @@ for port in "$http_port" $((http_port + 2)); do
 done
 cat <<TEXT
 
-  Sori is running. Open one of these in two tabs, pick two names, call:
+  Sori is running. Open one of these in two tabs, pick two names, call; or in more, and meet in a
+  room:
 
       http://127.0.0.1:$http_port/
       https://$host:$https_port/    (self-signed certificate: accept it once)
 
-  Files: $dir    Metrics: http://127.0.0.1:$((http_port + 1))/metrics and :$((http_port + 2))/metrics
+  Files: $dir    Metrics: http://127.0.0.1:$((http_port + 1))/metrics, :$((http_port + 2)), :$((http_port + 3))
+  Rooms: $build/sori-sfuctl --socket $dir/sfuctl.sock status
   Ctrl-C stops everything.
 
 TEXT

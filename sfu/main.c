@@ -1,0 +1,249 @@
+/* sori-sfu: the daemon of group calls. Options, configuration, signals.
+ *
+ * The main thread only waits for signals: SIGTERM and SIGUSR1 drain (no new room; the end comes
+ * with the last one, or drain_timeout later); SIGINT and SIGTERM while it drains end the process at
+ * once. Exit status: 0, 64 for a wrong command line, 78 for a wrong configuration or an address
+ * that cannot be used. SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/admin_http.h"
+#include "sfu/sfu_node.h"
+
+#define POLL_US (100 * US_PER_MS)
+
+struct options {
+    const char *config;
+    bool check, print;
+};
+
+/* What runs, in the order in which it was made. */
+struct daemon {
+    struct sfu_conf conf;
+    struct metrics *metrics;
+    struct sfu_node *node;
+    struct admin_http *admin;
+    bool ready, draining;
+    uint64_t end_us; /* of the drain */
+};
+
+static void usage(FILE *f)
+{
+    fputs("usage: sori-sfu [--config FILE] [--check-config | --print-config]\n"
+          "  -c, --config FILE   read the configuration from FILE (default: built-in values)\n"
+          "      --check-config  read it, say what is wrong, and exit\n"
+          "      --print-config  print the commented default configuration and exit\n"
+          "      --version       print the version and exit\n"
+          "  -h, --help          print this and exit\n"
+          "signals: SIGTERM drains, then ends; SIGUSR1 too, but repeating it changes nothing; "
+          "SIGINT\n"
+          "         and a second SIGTERM end at once.\n",
+          f);
+}
+
+/* Returns -1 to go on, or an exit status. */
+static int parse(struct options *o, int argc, char **argv)
+{
+    enum { CHECK = 256, PRINT, VERSION };
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'},   {"check-config", no_argument, NULL, CHECK},
+        {"print-config", no_argument, NULL, PRINT}, {"version", no_argument, NULL, VERSION},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            o->config = optarg;
+            break;
+        case CHECK:
+            o->check = true;
+            break;
+        case PRINT:
+            o->print = true;
+            break;
+        case VERSION:
+            puts("sori-sfu " SORI_VERSION);
+            return EX_OK;
+        case 'h':
+            usage(stdout);
+            return EX_OK;
+        default:
+            usage(stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        usage(stderr);
+        return EX_USAGE;
+    }
+    return -1;
+}
+
+/* Every TCP connection is a descriptor: take as many as we may. */
+static void raise_nofile(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+        l.rlim_cur = l.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &l);
+    }
+}
+
+static bool is_ready(void *arg)
+{
+    const struct daemon *d = arg;
+
+    return __atomic_load_n(&d->ready, __ATOMIC_ACQUIRE);
+}
+
+static void log_start(const struct daemon *d)
+{
+    char text[ADDR_TEXT_MAX];
+    const char *why, *io = sfu_node_io(d->node, &why);
+    unsigned n = sfu_node_threads(d->node);
+
+    for (size_t i = 0; i < d->conf.n_listen; i++)
+        log_info("sfu", "media on %s, %s%" PRIu64 " to %" PRIu64,
+                 addr_ip_format(&d->conf.listen[i], text),
+                 d->conf.sfu.tcp ? "UDP and TCP " : "UDP ", d->conf.sfu.port,
+                 d->conf.sfu.port + n - 1);
+    for (size_t i = 0; i < d->conf.control.listen_text.n; i++)
+        log_info("sfu", "control on %s", d->conf.control.listen_text.v[i]);
+    if (d->conf.control.listen_text.n == 0)
+        log_warn("sfu", "no sori-server can connect: [control] listen is empty");
+    log_info("sfu", "datagrams move by %s%s%s%s", io, why[0] ? " (" : "", why, why[0] ? ")" : "");
+    log_info("sfu", "sori-sfu %s is ready, %u threads", SORI_VERSION, n);
+}
+
+static int start(struct daemon *d)
+{
+    char err[CONF_ERR_MAX];
+
+    d->metrics = metrics_new();
+    if (!d->metrics)
+        return EX_OSERR;
+    d->node = sfu_node_new(&d->conf, d->metrics, err);
+    if (d->node && d->conf.admin.listen.family != ADDR_NONE) {
+        char why[ADMIN_HTTP_ERR_MAX];
+
+        d->admin = admin_http_start(&d->conf.admin.listen, d->metrics, is_ready, d, why);
+        if (!d->admin)
+            snprintf(err, sizeof(err), "[admin] listen: %s", why);
+    }
+    if (!d->node || (d->conf.admin.listen.family != ADDR_NONE && !d->admin)) {
+        log_error("sfu", "cannot start: %s", err);
+        return EX_CONFIG;
+    }
+    int e = sfu_node_start(d->node);
+    if (e) {
+        log_error("sfu", "cannot start threads: %s", strerror(-e));
+        return EX_OSERR;
+    }
+    __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
+    log_start(d);
+    return EX_OK;
+}
+
+static void stop(struct daemon *d)
+{
+    __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
+    admin_http_stop(d->admin);
+    sfu_node_free(d->node);
+    metrics_free(d->metrics);
+    sfu_conf_free(&d->conf);
+}
+
+/* From now on no new room; not ready any more. Doing it twice changes nothing. */
+static void drain(struct daemon *d)
+{
+    if (d->draining)
+        return;
+    d->draining = true;
+    d->end_us = clock_now_us() + d->conf.sfu.drain_timeout_s * US_PER_S;
+    __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
+    sfu_node_drain(d->node, true);
+    log_info("sfu", "draining: %" PRIu64 " rooms, at most %" PRIu64 " s", sfu_node_rooms(d->node),
+             d->conf.sfu.drain_timeout_s);
+}
+
+static bool is_drained(const struct daemon *d)
+{
+    return d->draining && (sfu_node_rooms(d->node) == 0 || clock_now_us() >= d->end_us);
+}
+
+static void wait_for_end(struct daemon *d, const sigset_t *set)
+{
+    static const struct timespec poll = {.tv_nsec = (long)(POLL_US * 1000)};
+
+    while (!is_drained(d)) {
+        int sig = d->draining ? sigtimedwait(set, NULL, &poll) : sigwaitinfo(set, NULL);
+
+        if (sig == SIGINT || (sig == SIGTERM && d->draining))
+            break;
+        if (sig == SIGTERM || sig == SIGUSR1)
+            drain(d);
+    }
+    log_info("sfu", "stopping with %" PRIu64 " rooms", sfu_node_rooms(d->node));
+}
+
+/* Blocks the signals that wait_for_end() waits for, in this thread and those it starts. A shell's
+ * background jobs begin with SIGINT ignored, and what is ignored is not waited for: undone. */
+static void block_signals(sigset_t *set)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_IGN); /* nothing is reloaded: it must not end the daemon */
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    static struct daemon d;
+    char err[CONF_ERR_MAX];
+    sigset_t set;
+
+    int status = parse(&o, argc, argv);
+    if (status >= 0)
+        return status;
+    if (o.print) {
+        sfu_conf_print(stdout);
+        return EX_OK;
+    }
+    if (sfu_conf_load(&d.conf, o.config, err) != 0) {
+        fprintf(stderr, "sori-sfu: %s\n", err);
+        return EX_CONFIG;
+    }
+    if (o.check) {
+        sfu_conf_free(&d.conf);
+        puts("configuration is valid");
+        return EX_OK;
+    }
+    log_setup((enum log_level)d.conf.log.level, (enum log_format)d.conf.log.format, 2);
+    raise_nofile();
+    block_signals(&set);
+
+    status = start(&d);
+    if (status == EX_OK)
+        wait_for_end(&d, &set);
+    stop(&d);
+    return status;
+}
