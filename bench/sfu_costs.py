@@ -135,8 +135,8 @@ def joins(quick):
               f"{1000 * statistics.median(waits):.1f} ms, keys {statistics.median(ups):.1f} ms after it (p95 "
               f"{ups[int(0.95 * count)]:.1f}, longest {ups[-1]:.1f})", flush=True)
         for n in range(count):
+            engine("del", n)  # first: else it hears the goodbye
             server.ctl.request("leave", f"r{n % 10}", f"p{n}")
-            engine("del", n)
             del engine.state[n]
         fill_room(engine, server, 0, room="talk")
         engine("pub", 0, 1000, AUDIO["pt"], 50, VOICE_BYTES, 1, *TALK)
@@ -288,8 +288,8 @@ def churn(quick):
                 server.went(r, n)
             engine.wait_up(range(group))
             for n in range(group):
-                server.ctl.ask("leave", f"r{n // 4}", f"p{n}")
                 engine("del", n)
+                server.ctl.request("leave", f"r{n // 4}", f"p{n}")
             engine.state.clear()
             if done % (total // 10) == 0:
                 marks.append(server.server.rss_bytes())
