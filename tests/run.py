@@ -25,7 +25,10 @@ SEEDS = os.environ.get("SEEDS", "10000")
 # Public seeds that a fuzz target replays beside its own corpus where they are present.
 STUN_SEEDS = ["fuzz-seeds/webrtc/stun-corpus", "fuzz-seeds/coturn/FuzzStun", "fuzz-seeds/coturn/FuzzStunClient"]
 SDP_SEEDS = ["fuzz-seeds/webrtc/sdp-corpus", "fuzz-seeds/janus/sdp_fuzzer"]
-PUBLIC_SEEDS = {"stun": STUN_SEEDS, "turn": STUN_SEEDS, "chandata": STUN_SEEDS, "json": ["json-parsing"],
+RTP_SEEDS = ["fuzz-seeds/webrtc/rtp-corpus", "fuzz-seeds/janus/rtp_fuzzer"]
+RTCP_SEEDS = ["fuzz-seeds/webrtc/rtcp-corpus", "fuzz-seeds/janus/rtcp_fuzzer"]
+PUBLIC_SEEDS = {"rtp": RTP_SEEDS, "rtcp": RTCP_SEEDS, "video_desc": RTP_SEEDS,
+                "stun": STUN_SEEDS, "turn": STUN_SEEDS, "chandata": STUN_SEEDS, "json": ["json-parsing"],
                 "sig": ["json-parsing"], "call": ["json-parsing"], "jwt": ["wycheproof"],
                 "sdp": SDP_SEEDS, "negotiate": SDP_SEEDS}
 

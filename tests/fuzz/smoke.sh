@@ -13,6 +13,8 @@ for bin in "$BUILD"/tests/fuzz/lf_*; do
     stun | turn) more="$vectors/fuzz-seeds/webrtc/stun-corpus $vectors/fuzz-seeds/coturn/FuzzStun" ;;
     json | sig) more="$vectors/json-parsing" ;;
     sdp | negotiate) more="$vectors/fuzz-seeds/webrtc/sdp-corpus $vectors/fuzz-seeds/janus/sdp_fuzzer" ;;
+    rtp | video_desc) more="$vectors/fuzz-seeds/webrtc/rtp-corpus $vectors/fuzz-seeds/janus/rtp_fuzzer" ;;
+    rtcp) more="$vectors/fuzz-seeds/webrtc/rtcp-corpus $vectors/fuzz-seeds/janus/rtcp_fuzzer" ;;
     *) more="" ;;
     esac
     work="$BUILD/fuzz-work/$name"
