@@ -163,7 +163,11 @@ static void ask_for_gaps(struct run *r)
         if (rx.seq_used[seq % RECEIVER_SEQS] || !video_forward_lookup(&fwd, seq, &layer, &src_seq))
             continue;
         struct world_packet *p = slot_of(r->who, layer, src_seq);
-        if (p->m.seq == src_seq && fate[r->who][layer][src_seq % STORED] == 1) {
+        if (p->m.seq != src_seq)
+            continue;
+        uint8_t is = fate[r->who][layer][src_seq % STORED];
+        CHECK(is != 2); /* its number is this one and no other */
+        if (is == 1) {
             feed(r, p);
             CHECK(rx.seq_used[seq % RECEIVER_SEQS]);
         }
