@@ -276,7 +276,7 @@ static void control(struct bwe *b, uint64_t now_us)
         b->overuses++;
         probe_overused(&b->probe, now_us);
     }
-    bwe_loss_update(&b->loss, b->aimd.bps);
+    bwe_loss_update(&b->loss, b->aimd.bps, (int64_t)now_us);
     if (b->loss.limit_bps < LIMIT_FELL * limit)
         probe_overused(&b->probe, now_us);
 }

@@ -1,34 +1,42 @@
-/* The loss-based limit: a fit of inherent loss and capacity to what was sent and lost.
+/* The loss-based limit: experiments that tell radio from congestion.
  *
  * Called by bwe.c. Pure.
  *
- * For each candidate capacity the inherent loss that explains the spans best follows directly; the
- * binomial likelihood then ranks the candidates. Losses come in bursts, which a binomial takes for
- * more evidence than they are: it is weakened (TEMPER), and a change of mind wants to be clearly
- * better (EVIDENCE). Without differing rates in the spans nothing can be told apart. Then high loss
- * is taken for congestion (PRIOR), and the lower rate that follows is the experiment that tells: if
- * as much is lost as before, it was not, and the limit goes at once.
- * SPDX-License-Identifier: BSD-3-Clause */
+ *           loss clearly above the inherent
+ *     FREE ─────────────────────────────────► TESTING: limit = what came through
+ *      ▲ ▲                                       │  four spans sent under the limit
+ *      │ └── as much is lost as before ──────────┤  inherent loss: the limit goes
+ *      └──── less is lost ───────────────────────┘  congestion: it stays, and grows slowly
+ *
+ * draft-ietf-rmcat-gcc-02 §6 takes all loss over 10 % for congestion, which starves a call on bad
+ * radio; libwebrtc's second loss-based estimator fits both parts to what was observed, which tells
+ * nothing as long as the rate is constant. SPDX-License-Identifier: BSD-3-Clause */
 #include "sfu/bwe_loss.h"
 
 #include <math.h>
 
-#define SPAN_US       250000
-#define SPAN_MAX_US   1500000 /* slow streams: a span is over then, whatever it holds */
-#define SPAN_PKTS     20
-#define PKTS_MAX      60000
-#define INHERENT_MAX  0.25 /* more than that is congestion */
-#define LOSS_LOW      0.02 /* below, nothing is fitted: GCC §6 holds from 2 % on */
-#define TEMPER        0.3
-#define EVIDENCE      2.0
-#define PRIOR         40.0 /* inherent loss is the less likely the higher it is: so the fit tries less */
-#define QUIET_SPANS   20   /* without loss of congestion: the limit is lifted */
-#define AGE           0.95 /* weight of a span against the one after it */
-#define GROWTH        1.01 /* of the limit per span without loss of congestion */
-#define RELEASE       1.10 /* the limit is lifted when it is so far above what delay allows */
-#define PROB_MIN      0.001
-#define PROB_MAX      0.999
+#define SPAN_US      250000
+#define SPAN_MAX_US  1500000 /* slow streams: a span is over then, whatever it holds */
+#define SPAN_PKTS    20
+#define PKTS_MAX     60000
+#define TEST_SPANS   4
+#define INHERENT_MAX 0.25 /* more than that is congestion */
+#define NEW_LOSS     0.04 /* so much above half as much again as the inherent loss is new */
+#define NEW_FACTOR   1.5
+#define BREAK        0.25 /* so much more in one span, and not of a handful of packets: at once */
+#define BREAK_PKTS   8.0
+/* The experiment goes lower than what came through by this part of the new loss, so that its result
+ * is clear: within these bounds. */
+#define MARGIN        0.5
+#define MARGIN_MIN    0.05
+#define MARGIN_MAX    0.15
+#define LESS          0.6  /* of what was new is lost in the experiment: congestion */
+#define CALM          0.02 /* above the inherent loss: more may fit */
+#define GROWTH        1.01 /* of the limit per calm span */
+#define QUIET_SPANS   20   /* calm spans after which the limit is lifted */
+#define RELEASE       1.10 /* or when it is so far above what delay allows */
 #define RECENT_WEIGHT 0.3
+#define LEARN         0.05
 
 void bwe_loss_init(struct bwe_loss *l)
 {
@@ -37,6 +45,8 @@ void bwe_loss_init(struct bwe_loss *l)
 
 void bwe_loss_packet(struct bwe_loss *l, int64_t sent_us, size_t bytes, bool lost)
 {
+    if (l->_testing && sent_us < l->_test_from_us)
+        return;
     if (l->_pkts == 0) {
         l->_from_us = l->_to_us = sent_us;
         l->_bytes = 0;
@@ -56,76 +66,6 @@ void bwe_loss_found(struct bwe_loss *l)
         l->_lost--;
 }
 
-/* Part of the packets beyond capacity c. */
-static double excess(double bps, double c)
-{
-    return bps > c ? 1 - c / bps : 0;
-}
-
-/* The inherent loss that explains the spans best at capacity c. */
-static double inherent_at(const struct bwe_loss *l, double c)
-{
-    double lost = 0, through = 0, weight = 1;
-
-    for (unsigned i = 0; i < l->_n; i++, weight *= AGE) {
-        const struct loss_span *s = &l->_span[(l->_head + LOSS_SPANS - 1 - i) % LOSS_SPANS];
-        double k = excess((double)s->bps, c);
-        lost += weight * (s->lost - k * s->pkts);
-        through += weight * (1 - k) * s->pkts;
-    }
-    if (through <= 0 || lost <= 0)
-        return 0;
-    double p = lost / through;
-    return p < INHERENT_MAX ? p : INHERENT_MAX;
-}
-
-static double likelihood(const struct bwe_loss *l, double c, double p)
-{
-    double sum = 0, weight = TEMPER;
-
-    for (unsigned i = 0; i < l->_n; i++, weight *= AGE) {
-        const struct loss_span *s = &l->_span[(l->_head + LOSS_SPANS - 1 - i) % LOSS_SPANS];
-        double e = p + (1 - p) * excess((double)s->bps, c);
-        e = e < PROB_MIN ? PROB_MIN : e > PROB_MAX ? PROB_MAX : e;
-        sum += weight * (s->lost * log(e) + (s->pkts - s->lost) * log(1 - e));
-    }
-    return sum;
-}
-
-/* How well capacity c (infinite: none) explains the spans, and the inherent loss that goes with it.
- */
-static double score(const struct bwe_loss *l, double c, double *p)
-{
-    *p = inherent_at(l, c);
-    return likelihood(l, c, *p) - PRIOR * *p;
-}
-
-/* Fits: gives the capacity (infinite: none) and sets the inherent loss. */
-static double fit(struct bwe_loss *l)
-{
-    const struct loss_span *now = &l->_span[(l->_head + LOSS_SPANS - 1) % LOSS_SPANS];
-    double through = (double)now->bps * (1 - (double)now->lost / now->pkts);
-    bool limited = isfinite(l->limit_bps);
-    const double base[] = {through, limited ? l->limit_bps : (double)now->bps};
-    static const double step[] = {0.85, 0.95, 1.0, 1.05, 1.15};
-    double best_c = INFINITY, best_p;
-    double best = score(l, INFINITY, &best_p) + (limited ? -EVIDENCE : EVIDENCE);
-
-    for (unsigned b = 0; b < ARRAY_LEN(base); b++) {
-        for (unsigned i = 0; i < ARRAY_LEN(step); i++) {
-            double c = base[b] * step[i], p = 0;
-            double s = c > 0 ? score(l, c, &p) : -INFINITY;
-            if (s > best) {
-                best = s;
-                best_c = c;
-                best_p = p;
-            }
-        }
-    }
-    l->inherent = best_p;
-    return best_c;
-}
-
 static bool span_is_full(const struct bwe_loss *l)
 {
     int64_t us = l->_to_us - l->_from_us;
@@ -133,35 +73,79 @@ static bool span_is_full(const struct bwe_loss *l)
     return l->_pkts > 1 && ((l->_pkts >= SPAN_PKTS && us >= SPAN_US) || us >= SPAN_MAX_US);
 }
 
-void bwe_loss_update(struct bwe_loss *l, double delay_bps)
+static double inherent_of(double loss)
+{
+    return loss < INHERENT_MAX ? loss : INHERENT_MAX;
+}
+
+static void begin_test(struct bwe_loss *l, double loss, double bps, int64_t now_us)
+{
+    if (!l->_testing)
+        l->_limit_before = l->limit_bps;
+    double more = MARGIN * (loss - l->inherent), through = bps * (1 - loss) / (1 - l->inherent);
+    more = more < MARGIN_MIN ? MARGIN_MIN : more > MARGIN_MAX ? MARGIN_MAX : more;
+    through *= 1 - more;
+    if (through < l->limit_bps)
+        l->limit_bps = through;
+    l->_testing = true;
+    l->_test_spans = 0;
+    l->_test_pkts = l->_test_lost = 0;
+    l->_test_from_us = now_us;
+    l->_loss_before = loss;
+    l->_quiet = 0;
+}
+
+static void end_test(struct bwe_loss *l)
+{
+    double loss = (double)l->_test_lost / l->_test_pkts;
+
+    l->_testing = false;
+    l->recent = loss;
+    if (loss <= l->inherent + LESS * (l->_loss_before - l->inherent))
+        return;
+    l->inherent = inherent_of((loss + l->_loss_before) / 2);
+    if (l->_loss_before < INHERENT_MAX + BREAK)
+        l->limit_bps = l->_limit_before;
+}
+
+/* Nothing new: forgets slowly what is not lost any more (only an experiment shows the opposite),
+ * and tries more. */
+static void go_on(struct bwe_loss *l, double delay_bps)
+{
+    if (l->recent < l->inherent)
+        l->inherent += LEARN * (l->recent - l->inherent);
+    if (isinf(l->limit_bps) || l->recent > l->inherent + CALM)
+        return;
+    l->limit_bps *= GROWTH;
+    if (++l->_quiet > QUIET_SPANS || l->limit_bps > RELEASE * delay_bps)
+        l->limit_bps = INFINITY;
+}
+
+void bwe_loss_update(struct bwe_loss *l, double delay_bps, int64_t now_us)
 {
     if (!span_is_full(l))
         return;
     double bps = (double)l->_bytes * 8e6 / (double)(l->_to_us - l->_from_us);
-    int32_t n_lost = l->_lost > 0 ? l->_lost : 0;
-    double lost = (double)n_lost / l->_pkts;
-    l->_span[l->_head] =
-        (struct loss_span){.bps = (float)bps, .pkts = (uint16_t)l->_pkts, .lost = (uint16_t)n_lost};
-    l->_head = (l->_head + 1) % LOSS_SPANS;
-    if (l->_n < LOSS_SPANS)
-        l->_n++;
+    double allowed = delay_bps < l->limit_bps ? delay_bps : l->limit_bps;
+    uint32_t lost = l->_lost > 0 ? (uint32_t)l->_lost : 0;
+    double loss = (double)lost / l->_pkts, above = loss - l->inherent;
+    bool breaks = above > BREAK && above * l->_pkts > BREAK_PKTS;
+
+    l->recent += RECENT_WEIGHT * (loss - l->recent);
+    l->_test_pkts += l->_pkts;
+    l->_test_lost += lost;
     l->_pkts = 0;
-    l->_lost -= n_lost;
-    l->recent += RECENT_WEIGHT * (lost - l->recent);
-    if (lost < LOSS_LOW && l->recent < LOSS_LOW) {
-        l->inherent += 0.1 * (lost - l->inherent);
-        l->_quiet++;
+    l->_lost -= (int32_t)lost;
+    if (breaks) {
+        begin_test(l, loss, bps, now_us);
+    } else if (l->_testing) {
+        if (++l->_test_spans >= TEST_SPANS)
+            end_test(l);
+    } else if (l->recent > NEW_FACTOR * l->inherent + NEW_LOSS) {
+        begin_test(l, l->recent, bps < allowed ? bps : allowed, now_us);
     } else {
-        double c = fit(l);
-        if (c < l->limit_bps || isinf(c))
-            l->limit_bps = c;
-        l->_quiet = 0;
+        go_on(l, delay_bps);
     }
-    /* No more is lost than is anyway: more may fit. */
-    if (isfinite(l->limit_bps) && lost <= l->inherent + LOSS_LOW)
-        l->limit_bps *= GROWTH;
-    if (l->limit_bps > RELEASE * delay_bps || l->_quiet > QUIET_SPANS)
-        l->limit_bps = INFINITY;
 }
 
 void bwe_loss_probed(struct bwe_loss *l, double bps)

@@ -12,7 +12,7 @@
 #define STEP    .rate = {{0, 2.5e6}, {S(20), 0.5e6}, {S(50), 2.5e6}}
 #define STEP_GOALS(p95, peak, back)                                                     \
     .from_s = 24, .to_s = 50, .mean_low = 0.8, .mean_high = 1.0, .queue_p95_ms = (p95), \
-    .queue_max_ms = (peak), .below_s = 1, .drained_s = 2, .back_s = (back), .audio_loss = 0.01
+    .queue_max_ms = (peak), .below_s = 1, .drained_s = 3, .back_s = (back), .audio_loss = 0.01
 #define BUFFER .queue_us = MS(200)
 
 static const struct scenario scenarios[] = {
@@ -62,17 +62,17 @@ static const struct scenario scenarios[] = {
      60,
      ELASTIC,
      {RATE(2.5e6), .prop_us = MS(40), QUEUE, .jitter_us = MS(200), .reorder = true},
-     {STEADY(0.4, 1.0, 150)}},
+     {STEADY(0.3, 1.0, 150)}},
     {"policer",
      60,
      ELASTIC,
      {RATE(1e6), .prop_us = MS(40), .queue_us = 0, .burst_bytes = 15000},
-     {STEADY(0.75, 1.15, 60), .lost_part = 0.10}},
+     {STEADY(0.75, 1.3, 60), .lost_part = 0.18}},
     {"shallow",
      60,
      ELASTIC,
      {RATE(1e6), .prop_us = MS(40), .queue_us = MS(20)},
-     {STEADY(0.75, 1.05, 60), .lost_part = 0.08}},
+     {STEADY(0.75, 1.1, 60), .lost_part = 0.11}},
     {"token_bucket",
      60,
      LAYERS,
@@ -89,7 +89,7 @@ static const struct scenario scenarios[] = {
      ELASTIC,
      {RATE(2e6), .prop_us = MS(40), .queue_us = MS(200), .tcp = true, .cross_from_us = S(20),
       .cross_to_us = S(60)},
-     {.from_s = 30, .mean_low = 0.1, .mean_high = 0.9}},
+     {.from_s = 30, .mean_low = 0.07, .mean_high = 0.9}},
     {"feedback_lost",
      60,
      {.video = VIDEO_ELASTIC, .want_bps = 3e6, .fb_loss = 0.2},
