@@ -39,7 +39,7 @@
 #define REPORT_GROWTH   1.08
 #define REPORT_EVERY_US (900 * US_PER_MS)
 #define REMB_FRESH_US   (10 * US_PER_S)
-#define ABOVE_LIMIT     1.05 /* the delay-based estimate grows no further above what loss allows */
+#define ABOVE_LIMIT     1.05 /* the delay-based estimate stays so near to what loss allows */
 #define RAISED          1.15 /* by less, a probe is not to blame for what follows */
 #define TESTED          0.8  /* of the estimate is sent: media tests it */
 #define NEAR_CAP        0.99 /* of what the path took before */
@@ -277,6 +277,8 @@ static void control(struct bwe *b, uint64_t now_us)
         probe_overused(&b->probe, now_us);
     }
     bwe_loss_update(&b->loss, b->aimd.bps, (int64_t)now_us);
+    if (!b->loss.testing && b->aimd.bps > ABOVE_LIMIT * b->loss.limit_bps)
+        b->aimd.bps = ABOVE_LIMIT * b->loss.limit_bps; /* when the limit goes, no jump */
     if (b->loss.limit_bps < LIMIT_FELL * limit)
         probe_overused(&b->probe, now_us);
 }

@@ -45,7 +45,7 @@ void bwe_loss_init(struct bwe_loss *l)
 
 void bwe_loss_packet(struct bwe_loss *l, int64_t sent_us, size_t bytes, bool lost)
 {
-    if (l->_testing && sent_us < l->_test_from_us)
+    if (l->testing && sent_us < l->_test_from_us)
         return;
     if (l->_pkts == 0) {
         l->_from_us = l->_to_us = sent_us;
@@ -80,14 +80,14 @@ static double inherent_of(double loss)
 
 static void begin_test(struct bwe_loss *l, double loss, double bps, int64_t now_us)
 {
-    if (!l->_testing)
+    if (!l->testing)
         l->_limit_before = l->limit_bps;
     double more = MARGIN * (loss - l->inherent), through = bps * (1 - loss) / (1 - l->inherent);
     more = more < MARGIN_MIN ? MARGIN_MIN : more > MARGIN_MAX ? MARGIN_MAX : more;
     through *= 1 - more;
     if (through < l->limit_bps)
         l->limit_bps = through;
-    l->_testing = true;
+    l->testing = true;
     l->_test_spans = 0;
     l->_test_pkts = l->_test_lost = 0;
     l->_test_from_us = now_us;
@@ -99,7 +99,7 @@ static void end_test(struct bwe_loss *l)
 {
     double loss = (double)l->_test_lost / l->_test_pkts;
 
-    l->_testing = false;
+    l->testing = false;
     l->recent = loss;
     if (loss <= l->inherent + LESS * (l->_loss_before - l->inherent))
         return;
@@ -138,7 +138,7 @@ void bwe_loss_update(struct bwe_loss *l, double delay_bps, int64_t now_us)
     l->_lost -= (int32_t)lost;
     if (breaks) {
         begin_test(l, loss, bps, now_us);
-    } else if (l->_testing) {
+    } else if (l->testing) {
         if (++l->_test_spans >= TEST_SPANS)
             end_test(l);
     } else if (l->recent > NEW_FACTOR * l->inherent + NEW_LOSS) {

@@ -15,7 +15,7 @@ struct bwe_loss {
     int32_t _lost;  /* less than 0: of earlier spans, found since */
     uint64_t _bytes;
     int64_t _from_us, _to_us; /* send times of the span */
-    bool _testing;            /* less is sent, to see whether less is lost */
+    bool testing; /* less is sent, to see whether less is lost: the limit may go again */
     unsigned _test_spans;
     uint32_t _test_pkts, _test_lost;
     double _loss_before, _limit_before;

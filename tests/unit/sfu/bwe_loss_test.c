@@ -50,6 +50,8 @@ static double run(struct path *p, double seconds)
             bwe_loss_update(&p->l, p->delay_bps, p->now_us);
             if (p->delay_bps < 1.05 * p->l.limit_bps)
                 p->delay_bps *= 1.0025;
+            else if (!p->l.testing)
+                p->delay_bps = 1.05 * p->l.limit_bps;
         }
         if (p->now_us > from + (end - from) / 2) {
             sum += bps;
