@@ -44,7 +44,8 @@ struct data_conf {
 /* Starts the thread; once per process at a time. n_workers ports can be made. NULL: out of memory
  * or threads. */
 struct data_link *data_link_new(unsigned n_workers);
-/* After the workers have stopped. NULL is allowed. */
+/* After the workers have stopped: they may be freed, not run or settled, afterwards, for mail about
+ * the ports may be left in them. NULL is allowed. */
 void data_link_free(struct data_link *l);
 
 /* The port of worker w; once per worker, before it runs. NULL: out of memory. Goes with l. */
@@ -54,7 +55,8 @@ struct data_port *data_link_port(struct data_link *l, struct worker *w,
 /* Worker's thread, all of these. An id is never 0 and never used again soon; calls with an id that
  * is gone do nothing. data_port_open() gives 0 when the limit or memory is out. */
 uint32_t data_port_open(struct data_port *p, const struct data_conf *conf, void *owner);
-void data_port_close(struct data_port *p, uint32_t id); /* no callback for its owner after this */
+void data_port_close(struct data_port *p, uint32_t id); /* no callback for its owner after this: the
+                                                         * client learns it from its transport */
 void data_port_input(struct data_port *p, uint32_t id, struct slice sctp_packet);
 /* One message to n associations; one without that channel gets nothing (counted). */
 void data_port_send(struct data_port *p, const uint32_t *id, unsigned n, enum data_class class,
