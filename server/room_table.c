@@ -412,10 +412,12 @@ void room_close(struct room_table *t, struct room *r, enum room_reason reason, u
 static void session_of(struct room_table *t, struct seat *s, enum room_session what,
                        uint64_t now_us)
 {
-    if (what == ROOM_SESSION_LOST && s->online) {
+    if (what == ROOM_SESSION_REPLACED)
+        s->orphan = true;
+    if (what != ROOM_SESSION_BACK && s->online) {
         s->online = false;
         s->gone_us = now_us;
-    } else if (what == ROOM_SESSION_BACK) {
+    } else if (what == ROOM_SESSION_BACK && !s->orphan) {
         s->online = true;
         s->gone_us = CLOCK_NEVER;
         s->stale = s->in;

@@ -63,6 +63,7 @@ struct seat {
     bool named_by_token;
     bool in;     /* the SFU has taken it: the others know of it */
     bool online; /* its session has a socket */
+    bool orphan; /* its session has ended: a new one of the device may take its place by joining */
     bool lost;   /* its media has to start over: a fresh offer is awaited */
     bool connected_once;
     bool busy;    /* a description of it is at the SFU */
@@ -228,9 +229,17 @@ void room_synced(struct room_table *t, struct room *r, struct slice states, uint
 
 /* ---- sessions and time ---- */
 
-enum room_session { ROOM_SESSION_LOST, ROOM_SESSION_BACK, ROOM_SESSION_ENDED };
+enum room_session {
+    ROOM_SESSION_LOST,
+    ROOM_SESSION_BACK,
+    ROOM_SESSION_REPLACED,
+    ROOM_SESSION_ENDED
+};
 /* Something happened to the session of user/device. ENDED leaves every room (reason: LEFT or
- * EXPIRED). BACK: the client resumed; room.state is due for each of its seats. */
+ * EXPIRED). BACK: the client resumed; room.state is due for each of its seats. REPLACED: a new
+ * session of the device began, which knows of no room: its seats wait for a join, and nobody hears
+ * for them.
+ */
 void room_table_session(struct room_table *t, struct slice user, struct slice device,
                         enum room_session what, enum room_reason reason, uint64_t now_us);
 

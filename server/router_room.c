@@ -408,7 +408,7 @@ void router_room_request(const struct request *q)
         return;
     }
     s = seat_of(q->r->rooms, q->m->room, user_id(q->s->user), session_device(q->s));
-    if (!s) {
+    if (!s || s->orphan) {
         request_fail(q, SIG_ERR_ROOM_NOT_FOUND, NULL);
         return;
     }

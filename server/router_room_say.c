@@ -83,7 +83,7 @@ static void mark_stale(struct router *r, struct seat *s)
 /* Sends a body to one seat, or marks it. */
 static void send_to(struct router *r, struct seat *to, struct slice body, bool even_offline)
 {
-    struct session *s = session_of(r, to);
+    struct session *s = to->orphan ? NULL : session_of(r, to);
 
     if (s && (even_offline || (s->client && router_has_room(r, s, body.len))))
         router_send(r, s, body, 0);
@@ -127,7 +127,7 @@ void router_room_rest(struct router *r, struct session *s, const struct seat *se
 static void send_state(struct router *r, struct seat *seat)
 {
     const struct sig_head head = {.type = SIG_ROOM_STATE, .room = seat->room->id};
-    struct session *s = session_of(r, seat);
+    struct session *s = seat->orphan ? NULL : session_of(r, seat);
     struct wr w = router_body(r);
 
     if (!s || !s->client || !seat->in) /* once more when it is there */
@@ -263,7 +263,7 @@ static void broadcast(struct router *r, struct room *room, const struct wr *w)
     LIST_EACH(l, tmp, &room->seats)
     {
         struct seat *s = CONTAINER_OF(l, struct seat, of_room);
-        struct session *session = s->in ? session_of(r, s) : NULL;
+        struct session *session = s->in && !s->orphan ? session_of(r, s) : NULL;
         if (session && session->client)
             router_send_plain(r, session->client, w);
     }

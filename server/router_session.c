@@ -83,7 +83,7 @@ void router_end(struct router *r, struct session *s, enum call_event_kind event)
     if (event != CALL_EV_COUNT)
         router_call_session(r, s, event);
     if (event == CALL_EV_COUNT) /* a newer session may take the seats over by joining again */
-        router_room_session(r, s, ROOM_SESSION_LOST, ROOM_REASON_NONE);
+        router_room_session(r, s, ROOM_SESSION_REPLACED, ROOM_REASON_NONE);
     else
         router_room_session(r, s, ROOM_SESSION_ENDED,
                             event == CALL_EV_CLOSED ? ROOM_REASON_LEFT : ROOM_REASON_EXPIRED);
