@@ -540,10 +540,13 @@ static void video_packet(struct consumer *c, const struct media_packet *m, unsig
         return;
     /* Packets of the key frame that overtook its first one were dropped when they came. */
     for (uint64_t seq = m->seq + 1; seq <= m->seq + OVERTAKEN_MAX; seq++) {
-        const struct media_packet *early = packet_store_find(store, seq);
+        struct media_packet *early = packet_store_find(store, seq);
 
-        if (early && early->arrival_us < m->arrival_us)
-            video_one(c, early, layer, now_us);
+        if (!early || early->arrival_us >= m->arrival_us)
+            continue;
+        if (early->video.facts & VIDEO_DD_UNKNOWN) /* its structure has come since */
+            video_describe(c->source->layer[layer].video, early);
+        video_one(c, early, layer, now_us);
     }
 }
 
