@@ -123,6 +123,20 @@ void router_room_rest(struct router *r, struct session *s, const struct seat *se
     }
 }
 
+/* A seat that has to start over, and may have missed being told. */
+static void remind(struct router *r, struct session *s, const struct seat *seat)
+{
+    const struct sig_head head = {.type = SIG_ROOM_RESTART, .room = seat->room->id};
+    struct wr w = router_body(r);
+
+    if (!seat->lost)
+        return;
+    sig_room_open(&w, &head);
+    sig_room_word(&w, "reason", room_reason_name(ROOM_REASON_MEDIA_LOST));
+    sig_room_end(&w);
+    router_send(r, s, wr_done(&w), 0);
+}
+
 /* room.state, whole. */
 static void send_state(struct router *r, struct seat *seat)
 {
@@ -147,6 +161,7 @@ static void send_state(struct router *r, struct seat *seat)
         return;
     router_send(r, s, wr_done(&w), 0);
     router_room_rest(r, s, seat, rest);
+    remind(r, s, seat);
 }
 
 /* ---- notes ---- */
