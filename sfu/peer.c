@@ -18,11 +18,10 @@
 #include "sfu/room.h"
 #include "sfu/rtcp_report.h"
 
-#define ALLOC_US          (200 * US_PER_MS)
-#define ALLOC_SOON_US     (10 * US_PER_MS)
-#define MEASURE_US        (500 * US_PER_MS)
-#define ALLOC_STEP_SHARE  20 /* a twentieth: the target has moved by that much */
-#define RED_AUDIO_DOUBLES 1
+#define ALLOC_US         (200 * US_PER_MS)
+#define ALLOC_SOON_US    (10 * US_PER_MS)
+#define MEASURE_US       (500 * US_PER_MS)
+#define ALLOC_STEP_SHARE 20 /* a twentieth: the target has moved by that much */
 
 /* ---- life ---- */
 
@@ -56,7 +55,7 @@ struct peer *peer_new(struct participant *owner, bool publisher, bool subscriber
     p->publisher = publisher;
     p->subscriber = subscriber;
     p->report_us = p->alloc_us = CLOCK_NEVER;
-    p->red_room = true;
+    p->red_room = p->chosen.red = true;
     rand_bytes(r, sizeof(r));
     memcpy(&p->ssrc_self, r, sizeof(p->ssrc_self));
     p->ssrc_self |= 1;
@@ -290,7 +289,7 @@ void peer_video_changed(struct peer *p, uint64_t now_us)
         if (p->bwe)
             bwe_widen(p->bwe);
         if (p->pacer)
-            pacer_rate(p->pacer, bwe_target_bps(p->bwe), now_us);
+            pacer_rate(p->pacer, bwe_pacing_bps(p->bwe), now_us);
         p->measured_us = now_us;
     }
 }
@@ -337,16 +336,16 @@ void peer_allocate(struct peer *p, uint64_t now_us)
     if (n == 0)
         return;
     bool steer = p->bwe && has_twcc(p);
-    struct layer_in in = {.target_bps = p->bwe ? bwe_target_bps(p->bwe)
+    struct layer_in in = {.target_bps = p->bwe ? bwe_steady_bps(p->bwe)
                                                : p->owner->room->core->conf->video.send_max_bps,
                           .audio_bps = p->audio_bps,
                           .red_bps = p->audio_bps,
                           .extra_bps = p->extra_bps};
-    struct layer_out out = {.red = p->red_room};
-    layer_alloc_run(v, n, &in, &out, now_us);
-    p->red_room = out.red;
+    struct layer_out *out = &p->chosen;
+    layer_alloc_run(v, n, &in, out, now_us);
+    p->red_room = out->red;
     if (steer)
-        bwe_want(p->bwe, out.wanted_bps);
+        bwe_want(p->bwe, out->wanted_bps);
     for (unsigned i = 0; i < n; i++) {
         who[i]->alloc = v[i];
         consumer_take_layers(who[i], now_us);
@@ -399,11 +398,9 @@ static void steer(struct peer *p, uint64_t now_us)
 
 void peer_target(struct peer *p, uint64_t now_us)
 {
-    uint64_t bps = bwe_target_bps(p->bwe), was = p->told_bps;
+    uint64_t bps = bwe_steady_bps(p->bwe), was = p->told_bps;
 
-    if (bps == was)
-        return;
-    pacer_rate(p->pacer, bps, now_us);
+    pacer_rate(p->pacer, bwe_pacing_bps(p->bwe), now_us);
     if (bps > was + was / ALLOC_STEP_SHARE || bps + was / ALLOC_STEP_SHARE < was) {
         p->told_bps = bps;
         peer_realloc(p, now_us);

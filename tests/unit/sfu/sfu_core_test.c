@@ -1,6 +1,6 @@
 /* sfu_core.c and what is behind it: rooms with clients that do ICE, DTLS and SRTP.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "fake_room.h"
+#include "tests/lib/fake_room.h"
 
 #include <stdlib.h>
 
