@@ -36,6 +36,17 @@ def percentile(values, share):
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
+def wait_picture(eye, most_s=20):
+    """Until frames have come for two seconds; how long the first took."""
+    start = time.monotonic()
+    while eye("gaps")["frames"] == 0:
+        assert time.monotonic() - start < most_s, f"no picture within {most_s} s"
+        time.sleep(0.1)
+    took = time.monotonic() - start
+    time.sleep(2)
+    return took
+
+
 # --- the rows
 
 def concealed_call(loss, seed, protected, kind="wrtc"):
@@ -75,7 +86,7 @@ def freeze(quick):
             with Scene() as s:
                 s.film("show", 1)
                 eye = s.client("chromium", "show", f"{RTT_80} loss {loss}%", seed, video=1)
-                time.sleep(5)
+                took = wait_picture(eye)
                 eye("gaps")
                 time.sleep(CALL_S)
                 got = eye("gaps")
@@ -83,7 +94,7 @@ def freeze(quick):
                 asked = s.engine("stat", 1)
                 assert got["frames"] > 0.5 * FPS * CALL_S, f"only {got['frames']} frames"
                 worst.append(max(g[0] for g in got["gaps"]))
-                print(f"freeze: {loss} % loss, seed {seed}: {got['frames'] / CALL_S:.1f} frames/s, longest gap {worst[-1]:.0f} ms, "
+                print(f"freeze: {loss} % loss, seed {seed}: {got['frames'] / CALL_S:.1f} frames/s, longest gap {worst[-1]:.0f} ms, first picture after {took:.1f} s, "
                       f"freezes {stats.get('freezeCount')}, NACKs {stats.get('nackCount')}, key frames asked of the publisher "
                       f"{asked['pli'] + asked['fir']}", flush=True)
         found[f"freeze_ms_{loss}"] = max(worst)
@@ -95,7 +106,8 @@ def switch(quick):
     with Scene(video="start_bitrate = 5000000") as s:
         track = s.film("show", 1, [name for name, *_ in LAYERS])
         eye = s.client("chromium", "show", "both delay 20ms", video=1)
-        time.sleep(6)
+        wait_picture(eye)
+        time.sleep(3)
         stops, widths = [], set()
         for i in range(6 if quick else 30):
             layer = (2, 0, 1, 2, 1, 0)[i % 6]
