@@ -210,9 +210,9 @@ void room_sync_write(struct room *r, struct wr *w)
     {
         struct seat *s = CONTAINER_OF(l, struct seat, of_room);
         s->in_sync = false;
-        if (s->in && s->lost)
+        if (s->lost && !s->busy) /* a fresh join under way may have been done already */
             continue;
-        s->in_sync = s->in;
+        s->in_sync = s->in && !s->lost;
         ctl_ids_add(w, first, s->id);
         first = false;
     }

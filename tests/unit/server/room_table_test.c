@@ -548,6 +548,17 @@ static void test_a_sync_finds_who_is_missing(void **state)
     room_synced(t, a->room, slice_str(states), now);
     TOLD("*<connected(alice) *<unpublished(bob:0) bob<restart/media_lost");
     assert_true(b->lost && !c->lost && !a->lost);
+    ids = wr_init(mem, sizeof(mem));
+    room_sync_write(a->room, &ids);
+    assert_int_equal(ids.len, 2 * (SIG_CALL_ID_TEXT + 2) + 1); /* bob is not the SFU's now */
+    b->busy = true; /* his fresh join is under way, and may have been done */
+    ids = wr_init(mem, sizeof(mem));
+    room_sync_write(a->room, &ids);
+    assert_int_equal(ids.len, 3 * (SIG_CALL_ID_TEXT + 2) + 2);
+    log_text[0] = '\0';
+    room_synced(t, a->room, SLICE_LIT("[]"), now);
+    TOLD("*<unpublished(alice:0) *<reconnecting(alice) alice<restart/media_lost "
+         "*<unpublished(carol:0) carol<restart/media_lost");
 }
 
 static void test_events_of_another_node_or_room_change_nothing(void **state)
