@@ -41,8 +41,10 @@ static void take_tracks(struct room_table *t, struct seat *s, const struct ctl_t
 void seat_joined(struct room_table *t, struct seat *s, const struct ctl_msg *reply, uint64_t now_us)
 {
     bool first = !s->in;
+    struct seat *old = first ? room_twin(t, s) : NULL;
 
-    (void)now_us;
+    if (old)
+        seat_leave(t, old, ROOM_REASON_REPLACED, now_us);
     s->lost = false;
     s->lost_us = CLOCK_NEVER;
     s->media = CTL_MEDIA_CONNECTING;

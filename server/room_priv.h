@@ -36,6 +36,8 @@ void room_say_owner(const struct room_table *t, struct seat *s, const struct sea
 void room_review(const struct room_table *t, struct seat *s);
 /* A command about s to its room's node, if it has one. Fills in whom it is about. */
 void room_command(const struct room_table *t, const struct seat *s, struct ctl_msg *m);
+/* Another seat of the same device in the same room, or NULL. */
+struct seat *room_twin(const struct room_table *t, const struct seat *s);
 /* Sets the timer of a seat to what is due next. */
 void room_arm_seat(struct room_table *t, struct seat *s);
 /* Looks a user up on a list of guests; adds it (NULL: no memory, or the list is full). */

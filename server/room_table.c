@@ -56,12 +56,23 @@ static struct seat *first_of_device(const struct room_table *t, struct slice use
 struct seat *seat_of(const struct room_table *t, struct slice room, struct slice user,
                      struct slice device)
 {
+    struct seat *s, *found = NULL;
     struct hnode *n = NULL;
-    struct seat *s;
 
     while ((s = first_of_device(t, user, device, &n)))
-        if (slice_eq(s->room->id, room))
-            return s;
+        if (slice_eq(s->room->id, room) && (!found || s->in))
+            found = s; /* the one that is in goes before the one that is on its way */
+    return found;
+}
+
+struct seat *room_twin(const struct room_table *t, const struct seat *s)
+{
+    struct hnode *n = NULL;
+    struct seat *other;
+
+    while ((other = first_of_device(t, s->user, s->device, &n)))
+        if (other != s && other->room == s->room)
+            return other;
     return NULL;
 }
 
@@ -369,9 +380,11 @@ enum sig_err room_join(struct room_table *t, const struct room_entry *in, struct
         seat_free(s);
         return SIG_ERR_INTERNAL;
     }
-    if (old)
-        seat_leave(t, old, ROOM_REASON_REPLACED, now_us);
     add_seat(t, r, s);
+    /* A seat that is in stays until the new one is; one that is on its way makes way now. */
+    old = room_twin(t, s);
+    if (old && !old->in)
+        seat_leave(t, old, ROOM_REASON_REPLACED, now_us);
     *out = s;
     return SIG_OK;
 }

@@ -166,8 +166,8 @@ struct room_entry {
 };
 
 /* Makes the seat, and the room when there is none, after all that the rules ask. A seat of the same
- * device in the room leaves (replaced). Returns SIG_OK with *out, not in yet: room_joined() or
- * seat_leave() must follow. */
+ * device in the room stays until the new one is in, and leaves then (replaced). Returns SIG_OK with
+ * *out, not in yet: seat_joined() or seat_leave() must follow. */
 enum sig_err room_join(struct room_table *t, const struct room_entry *in, struct seat **out,
                        uint64_t now_us);
 
@@ -254,7 +254,7 @@ void room_table_tick(struct room_table *t, uint64_t now_us);
 struct room *room_by_id(const struct room_table *t, struct slice id);
 struct seat *seat_find(const struct room_table *t, struct slice participant);
 struct seat *seat_of(const struct room_table *t, struct slice room, struct slice user,
-                     struct slice device);
+                     struct slice device); /* the one that is in, if there are two */
 struct seat *room_seat_of_user(const struct room *r, struct slice user); /* any device's */
 struct seat_track *seat_track_find(const struct seat *s, struct slice track);
 struct seat_track *room_track_find(const struct room_table *t, const struct room *r,

@@ -283,7 +283,9 @@ static void close_room(const struct request *q, struct seat *s)
 static void leave(const struct request *q, struct seat *s)
 {
     reply_empty(q);
-    seat_leave(q->r->rooms, s, ROOM_REASON_LEFT, q->r->now_us);
+    do /* a join that is on its way, too */
+        seat_leave(q->r->rooms, s, ROOM_REASON_LEFT, q->r->now_us);
+    while ((s = seat_of(q->r->rooms, q->m->room, user_id(q->s->user), session_device(q->s))));
     router_update_in_call(q->r, q->s);
 }
 

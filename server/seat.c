@@ -206,9 +206,9 @@ struct ctl_slot seat_slot_view(const struct seat_slot *s)
 
 enum sig_room_state seat_state(const struct seat *s)
 {
-    bool good = s->media == CTL_MEDIA_CONNECTED && !s->lost;
+    bool good = s->media == CTL_MEDIA_CONNECTED;
 
-    if (!s->online || (s->connected_once && !good))
+    if (!s->online || s->lost || (s->connected_once && !good))
         return SIG_ROOM_RECONNECTING;
     return good ? SIG_ROOM_CONNECTED : SIG_ROOM_CONNECTING;
 }
