@@ -113,14 +113,15 @@ void sfu_metrics_worker(struct metrics *m, const struct sfu_worker *w)
     add_all(m, core_names, ARRAY_LEN(core_names), c);
     add_all(m, transport_names, ARRAY_LEN(transport_names), t);
     for (int i = 0; i < CORE_DROP_COUNT; i++)
-        metrics_add(m, "sori_sfu_dropped_total", label("reason", core_drop_name(i)),
+        metrics_add(m, "sori_sfu_dropped_total", label("reason", core_drop_name((enum core_drop)i)),
                     "What clients sent and was not used, by reason.", METRIC_COUNTER, &c->drop[i]);
     for (int i = 0; i < TRANSPORT_DROP_COUNT; i++)
-        metrics_add(m, "sori_sfu_transport_dropped_total", label("reason", transport_drop_name(i)),
+        metrics_add(m, "sori_sfu_transport_dropped_total",
+                    label("reason", transport_drop_name((enum transport_drop)i)),
                     "Packets dropped before they were anybody's, by reason.", METRIC_COUNTER,
                     &t->drop[i]);
     for (int i = 1; i < CTL_ERR_COUNT; i++)
-        metrics_add(m, "sori_sfu_refused_total", label("code", ctl_err_name(i)),
+        metrics_add(m, "sori_sfu_refused_total", label("code", ctl_err_name((enum ctl_err)i)),
                     "Requests of sori-servers refused, by code.", METRIC_COUNTER, &c->refused[i]);
     metrics_add(m, "sori_sfu_socket_overflow_total", "", "Datagrams lost in full receive buffers.",
                 METRIC_COUNTER, &u->overflow);
