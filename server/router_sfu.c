@@ -309,6 +309,13 @@ static void succeeded(struct router *r, struct session *s, const struct sfu_wait
     }
 }
 
+/* A fresh join of which nobody knows whether it was done: the client has no answer to it. */
+static void forget_media(struct router *r, const struct seat *seat)
+{
+    r->ctl = (struct ctl_msg){.type = CTL_LEAVE, .room = seat->room->id, .participant = seat->id};
+    router_sfu_tell(r, seat->room);
+}
+
 /* It did not: a join leaves nothing behind; a seat that the SFU does not know starts over. */
 static void failed(struct router *r, struct session *s, const struct sfu_wait *w, struct seat *seat,
                    const struct ctl_msg *m)
@@ -325,14 +332,57 @@ static void failed(struct router *r, struct session *s, const struct sfu_wait *w
         seat_leave(r->rooms, seat, ROOM_REASON_LEFT, r->now_us);
     else if (seat && unknown && w->type != CTL_JOIN)
         seat_media_lost(r->rooms, seat, r->now_us);
+    else if (seat && !m && w->type == CTL_JOIN)
+        forget_media(r, seat);
 }
 
-static void synced(struct router *r, const struct sfu_wait *w, const struct ctl_msg *m)
+/* Asks the node of a room who is there. */
+static void sync_room(struct router *r, struct room *room)
+{
+    struct sfu_wait *w = mem_zalloc(sizeof(*w));
+    struct wr ids = wr_init(r->ids, sizeof(r->ids));
+
+    wr_u8(&ids, '[');
+    room_sync_write(room, &ids);
+    wr_u8(&ids, ']');
+    if (!w || ids.bad) { /* the SFU then closes the room: its seats start over */
+        mem_free(w);
+        return;
+    }
+    w->type = CTL_SYNC;
+    w->room_len = copy_in(w->room, sizeof(w->room), room->id);
+    list_append(&r->waits, &w->link);
+    r->ctl = (struct ctl_msg){.type = CTL_SYNC, .room = room->id};
+    r->ctl.u.sync.participants = wr_done(&ids);
+    if (node_request(r->nodes[room->node], &r->ctl, w, r->now_us) != 0)
+        drop_wait(w);
+}
+
+static void synced(struct router *r, const struct node *n, const struct sfu_wait *w,
+                   const struct ctl_msg *m)
 {
     struct room *room = room_by_id(r->rooms, slice_of(w->room, w->room_len));
 
-    if (room && m && m->kind == CTL_KIND_REPLY)
+    if (!room || room->node == ROOM_NODE_NONE || r->nodes[room->node] != n)
+        return;
+    if (m && m->kind == CTL_KIND_REPLY)
         room_synced(r->rooms, room, m->u.synced.states, r->now_us);
+    else if (node_up(n)) /* too slow: until it is answered the two may differ */
+        sync_room(r, room);
+}
+
+/* The seat ended while the SFU was at work: it left, or a later join of the device took its place.
+ */
+static void seat_gone(struct router *r, struct session *s, const struct sfu_wait *w)
+{
+    struct slice room = slice_of(w->room, w->room_len);
+    bool there = s && seat_of(r->rooms, room, user_id(s->user), session_device(s));
+
+    if (w->request == SIG_ROOM_JOIN || there)
+        answer_error(r, s, w, SIG_ERR_ROOM_INVALID_STATE,
+                     SLICE_LIT("a later request of this device took its place"));
+    else
+        answer_error(r, s, w, SIG_ERR_ROOM_NOT_FOUND, (struct slice){0});
 }
 
 static void on_answered(void *arg, struct node *n, void *ctx, const struct ctl_msg *m)
@@ -342,16 +392,15 @@ static void on_answered(void *arg, struct node *n, void *ctx, const struct ctl_m
     struct seat *seat = seat_find(r->rooms, wait_participant(w));
     struct session *s = session_by_id(r->sessions, w->session);
 
-    (void)n;
     list_del(&w->link);
     if (seat && (w->type == CTL_JOIN || w->type == CTL_OFFER))
         seat->busy = false;
     if (s && s->ending)
         s = NULL;
     if (w->type == CTL_SYNC)
-        synced(r, w, m);
+        synced(r, n, w, m);
     else if (!seat)
-        answer_error(r, s, w, SIG_ERR_ROOM_NOT_FOUND, (struct slice){0}); /* it left meanwhile */
+        seat_gone(r, s, w);
     else if (m && m->kind == CTL_KIND_REPLY)
         succeeded(r, s, w, seat, m);
     else
@@ -407,27 +456,6 @@ static void on_event(void *arg, struct node *n, const struct ctl_msg *m)
 }
 
 /* ---- changes ---- */
-
-static void sync_room(struct router *r, struct room *room)
-{
-    struct sfu_wait *w = mem_zalloc(sizeof(*w));
-    struct wr ids = wr_init(r->ids, sizeof(r->ids));
-
-    wr_u8(&ids, '[');
-    room_sync_write(room, &ids);
-    wr_u8(&ids, ']');
-    if (!w || ids.bad) { /* the SFU then closes the room: its seats start over */
-        mem_free(w);
-        return;
-    }
-    w->type = CTL_SYNC;
-    w->room_len = copy_in(w->room, sizeof(w->room), room->id);
-    list_append(&r->waits, &w->link);
-    r->ctl = (struct ctl_msg){.type = CTL_SYNC, .room = room->id};
-    r->ctl.u.sync.participants = wr_done(&ids);
-    if (node_request(r->nodes[room->node], &r->ctl, w, r->now_us) != 0)
-        drop_wait(w);
-}
 
 /* Runs fn over the rooms of a node. */
 static void each_room(struct router *r, size_t node, void (*fn)(struct router *, struct room *))
