@@ -30,6 +30,8 @@
 #define AUDIO_STEP_MS  20
 #define OPUS_STEP_MAX  5760 /* 120 ms at 48 kHz: no two neighbours are further apart */
 #define OVERTAKEN_MAX  32
+#define REPLAY_US      (1000 * US_PER_MS)
+#define REPLAY_PKTS    128
 #define BUDGET_FLOOR   12000 /* bytes of retransmission that a slot may always run up */
 
 static const uint8_t zeros[PAD_MAX + 1];
@@ -491,6 +493,8 @@ static void send_video(struct consumer *c, const struct media_packet *m, unsigne
     size_t about = datagram_bytes(RTP_HEADER_BYTES + 12) + media_payload(m).len;
     enum pacer_class cls = pacing_class(c);
 
+    if (c->sent[o->seq & c->sent_mask].seq == o->seq)
+        return; /* a number is encrypted once */
     c->newest = o->seq > c->newest ? o->seq : c->newest;
     c->sent[o->seq & c->sent_mask] = (struct sent){
         .seq = o->seq, .src_seq = m->seq, .run = c->run, .layer = (uint8_t)layer, .video = *kept};
@@ -603,6 +607,32 @@ void consumer_dropped(struct consumer *c, const struct pacer_item *item, uint64_
     /* A gap in video is a broken picture until something repairs it: the receiver will ask. */
     if (item->cls != PACER_RTX)
         peer_realloc(c->peer, now_us);
+}
+
+/* A joiner, or a layer that is switched to, can begin with the last key frame while it and what
+ * followed are still stored: nobody has to make a new one. Not while packets wait to be fanned out:
+ * they would be sent twice. */
+static bool replay(struct consumer *c, unsigned layer, uint64_t now_us)
+{
+    struct stream *s = &c->source->layer[layer];
+    uint64_t newest;
+
+    if (layer >= c->source->n_layers || !s->store || s->key_us == 0 ||
+        now_us - s->key_us > REPLAY_US || c->source->n_news > 0 ||
+        !packet_store_newest(s->store, &newest) || newest - s->key_seq > REPLAY_PKTS ||
+        !packet_store_find(s->store, s->key_seq))
+        return false;
+    for (uint64_t seq = s->key_seq; seq <= newest; seq++) {
+        const struct media_packet *m = packet_store_find(s->store, seq);
+
+        if (m)
+            video_one(c, m, layer, now_us);
+    }
+    unsigned want;
+    if (video_forward_wants_key(c->video, &want))
+        return false;
+    counter_inc(&c->peer->owner->room->core->count.replays);
+    return true;
 }
 
 /* ---- what the receiver asks for ---- */
@@ -718,8 +748,7 @@ size_t consumer_pad(struct consumer *c, size_t bytes, unsigned cluster, uint64_t
     struct wr w = wr_init(buf, sizeof(buf));
     size_t pad = bytes > PAD_MAX ? PAD_MAX : bytes < 16 ? 16 : bytes;
 
-    if (is_audio(c) || !c->enabled || !c->rtx_pt || !c->rtx_ssrc || !c->twcc_on || !p->bwe ||
-        c->pkts == 0)
+    if (is_audio(c) || !c->enabled || !c->rtx_pt || !c->rtx_ssrc || !c->twcc_on || !p->bwe)
         return 0;
     uint64_t index = ++c->rtx_seq;
     struct rtp_header h = header_of(c, c->rtx_pt, index, c->last_ts, false);
@@ -814,7 +843,8 @@ void consumer_take_layers(struct consumer *c, uint64_t now_us)
         return;
     video_forward_target(c->video, a->layer, VIDEO_SID_MAX,
                          a->tid < 0 ? LAYER_TIDS_MAX - 1 : (unsigned)a->tid);
-    if (a->layer >= 0 && video_forward_wants_key(c->video, &want))
+    if (a->layer >= 0 && video_forward_wants_key(c->video, &want) &&
+        !(transport_can_send(c->peer->transport) && replay(c, want, now_us)))
         producer_want_key(c->source, want, now_us);
     tell_layers(c);
 }

@@ -19,8 +19,10 @@ static uint64_t spacing(const struct keyframe_req *k)
 {
     uint64_t us = k->_spacing_us > k->_rtt_us ? k->_spacing_us : k->_rtt_us;
 
-    if (us < KEYFRAME_REQ_MIN_US)
-        return KEYFRAME_REQ_MIN_US;
+    uint64_t least = k->min_us ? k->min_us : KEYFRAME_REQ_MIN_US;
+
+    if (us < least)
+        return least;
     return us > KEYFRAME_REQ_MAX_US ? KEYFRAME_REQ_MAX_US : us;
 }
 

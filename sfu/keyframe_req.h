@@ -19,6 +19,7 @@
 
 /* A zeroed one is valid: nothing asked, nothing known. */
 struct keyframe_req {
+    uint64_t min_us;    /* between two requests that were answered; 0: KEYFRAME_REQ_MIN_US */
     bool _wanted;       /* somebody asked since the last request */
     bool _waiting;      /* a request is out, no key frame came yet */
     uint8_t _tries;     /* requests since the last key frame */

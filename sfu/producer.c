@@ -52,6 +52,7 @@ static int stream_ready(struct stream *s, const struct neg_codec *codec)
             video_source_init(s->video, codec ? codec->codec : RTP_CODEC_NONE, t->opaque);
     }
     s->clock = codec && codec->clock ? codec->clock : s->clock;
+    s->key.min_us = conf->video.key_interval_ms * US_PER_MS;
     return s->store && (audio || s->video) ? 0 : -ENOMEM;
 }
 
@@ -64,7 +65,7 @@ void stream_restart(struct stream *s)
     if (s->nack)
         nack_gen_reset(s->nack);
     s->rx = (struct rx_stats){0};
-    s->sr_at_us = 0;
+    s->sr_at_us = s->key_us = 0;
     if (s->video) {
         video_source_fini(s->video);
         video_source_init(s->video, t->codec.codec, t->opaque);
@@ -263,12 +264,10 @@ static void video_arrived(struct stream *s, struct media_packet *m, uint64_t now
     s->bytes[tid] += m->len + BWE_OVERHEAD_V4;
     if (comes_as_key(m)) {
         keyframe_req_got(&s->key, now_us);
+        s->key_seq = m->seq;
+        s->key_us = now_us;
         if (s->nack)
             nack_gen_clear(s->nack, m->seq);
-    }
-    if (!s->live) {
-        s->live = true;
-        room_layers_changed(s->track, now_us);
     }
 }
 
@@ -411,11 +410,15 @@ void producer_packet(struct stream *s, const struct stream_packet *in, uint64_t 
         red_packet(s, in, now_us);
         return;
     }
+    note_codec(t, in->codec, now_us);
+    if (t->kind == RTP_KIND_VIDEO && !s->live) { /* receivers choose it before it is stored */
+        s->live = true;
+        room_layers_changed(t, now_us);
+    }
     struct media_packet *m = keep(s, in, in->header->ts, in->header->marker, in->header->pt,
                                   slice_of(in->p + at, in->len - at), now_us);
     if (!m)
         return;
-    note_codec(t, in->codec, now_us);
     if (t->kind == RTP_KIND_AUDIO)
         audio_arrived(s, m, now_us);
     else

@@ -25,6 +25,7 @@ struct stream {
     struct video_source *video; /* NULL: audio */
     struct keyframe_req key;
     uint64_t last_us;
+    uint64_t key_seq, key_us; /* the last key frame's first packet; 0: none yet */
     /* The last sender report: NTP (theirs; also in us since 1970), RTP timestamp, when it came. */
     uint64_t sr_ntp, sr_at_us;
     int64_t sr_unix_us;

@@ -56,7 +56,7 @@ struct core_counters {
     struct counter lost_pkts, repaired_rtx, repaired_red; /* on the way to us */
     struct counter rtx_pkts, red_pkts, padding_bytes, silence_pkts;
     struct counter nacks_in, nacks_out, keys_in, keys_out, feedback_in, feedback_out;
-    struct counter layer_switches, speaker_switches, slot_switches;
+    struct counter layer_switches, speaker_switches, slot_switches, replays;
     struct counter data_msgs, data_bytes;
     struct counter drop[CORE_DROP_COUNT];
 };

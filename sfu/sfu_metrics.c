@@ -72,6 +72,8 @@ static const struct name core_names[] = {
      CORE(feedback_out)},
     {"sori_sfu_layer_switches_total", "Slots that changed their video layer.", METRIC_COUNTER,
      CORE(layer_switches)},
+    {"sori_sfu_replays_total", "Receivers that began with a key frame that was stored.",
+     METRIC_COUNTER, CORE(replays)},
     {"sori_sfu_speaker_switches_total", "Changes of the dominant speaker.", METRIC_COUNTER,
      CORE(speaker_switches)},
     {"sori_sfu_slot_switches_total", "Slots that changed their source.", METRIC_COUNTER,

@@ -588,6 +588,7 @@ void transport_restart(struct transport *t, uint64_t now_us)
     t->d->now_us = now_us;
     demux_ufrag_del(&t->old_ufrag, t->d);
     ice_lite_restart(&t->ice);
+    t->anew = false;
     demux_ufrag_del(&t->ufrag, t->d);
     demux_ufrag_add(t, &t->old_ufrag, t->ice.old.ufrag);
     demux_ufrag_add(t, &t->ufrag, t->ice.cur.ufrag);

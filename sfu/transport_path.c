@@ -111,6 +111,13 @@ void transport_path_checked(struct transport_path *p, const struct ice_lite_in *
         p->nominated_us = now_us;
         select_path(p);
     }
+    if (!nominated && in->is_new && t->ice.has_old && !t->anew) {
+        /* The first path after an ICE restart: the client may be on another network, and nominates
+         * only when all its checks have settled, half a second and more later. */
+        t->anew = true;
+        select_path(p);
+        return;
+    }
     if (!nominated) {
         if (!s || (s != p && now_us - s->heard_us >= SILENT_CHECK_US))
             select_path(p);

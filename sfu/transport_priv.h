@@ -48,6 +48,7 @@ struct transport {
     struct transport_ufrag ufrag, old_ufrag;
     uint32_t nomination; /* the highest one seen */
     bool has_nomination;
+    bool anew; /* a path was selected by a check with the credentials of the present restart */
     uint64_t nominated_us; /* the first time since the start or restart; 0: not yet */
     struct transport_path path[TRANSPORT_PATHS_MAX];
     struct transport_path *selected;
