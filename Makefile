@@ -27,7 +27,7 @@ ALLC    := -std=c11 -D_GNU_SOURCE -DSORI_VERSION=\"$(VERSION)\" -I. -Icommon -I$
            $(HARDEN) $(CFLAGS) -fno-omit-frame-pointer -pthread -MMD -MP
 ALLC    += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 PKG_C    = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_L    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih -lunistring
+PKG_L    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih -lunistring -lm
 ALLL    := -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
 
 # The relay's program for the kernel is built where clang and libbpf are; elsewhere sori-turn does
@@ -101,7 +101,7 @@ $(BUILD)/sori-sfuctl: $(BUILD)/sfu/sfuctl_main.o $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
 
 # Data channels (usrsctp) and the second SRTP back end (libsrtp2) are the SFU's only.
-SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null) -lm
+SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null)
 $(BUILD)/sori-sfu: PKG_L += $(SFU_L)
 $(BUILD)/sori-%: $(BUILD)/%/main.o $(BUILD)/lib%.a $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
