@@ -104,7 +104,7 @@ enum ctl_peer_verdict ctl_peer_request(struct ctl_peer *p, uint64_t id, struct s
         *answer = slice_of(a->p, a->len);
         return a->busy ? CTL_PEER_BUSY : a->p ? CTL_PEER_REPEAT : CTL_PEER_STALE;
     }
-    if (id + CTL_ANSWERS_MAX <= p->newest || a->id > id)
+    if ((id < p->newest && p->newest - id >= CTL_ANSWERS_MAX) || a->id > id)
         return CTL_PEER_STALE;
     mem_free(a->p);
     *a = (struct answer){.id = id, .busy = true};
@@ -117,7 +117,7 @@ void ctl_peer_answer(struct ctl_peer *p, uint64_t id, struct slice message)
 {
     struct answer *a = &p->answer[id % CTL_ANSWERS_MAX];
 
-    if (a->id != id)
+    if (a->id != id || !a->busy)
         return;
     a->busy = false;
     a->p = mem_realloc(NULL, message.len);
