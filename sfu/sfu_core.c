@@ -297,25 +297,33 @@ void sfu_core_close_room(struct sfu_core *c, struct slice room, struct slice rea
     sfu_core_room_left(c, r, now_us);
 }
 
-static void join(struct sfu_core *c, const struct ctl_msg *req, struct ctl_msg *reply,
-                 uint64_t now_us)
+/* The room that a join is about, which may be its first. NULL: refused, and whoever placed it here
+ * may forget it. */
+static struct room *room_for_join(struct sfu_core *c, const struct ctl_msg *req,
+                                  struct ctl_msg *reply)
 {
     struct room *r = room_find(c, req->room);
 
-    if (!r && c->draining) {
+    if (r)
+        return r;
+    if (c->draining)
         refuse(c, reply, CTL_ERR_DRAINING, "this node takes no new rooms");
-        return;
-    }
-    if (!r && c->n_rooms >= c->conf->limits.rooms) {
+    else if (c->n_rooms >= c->conf->limits.rooms)
         refuse(c, reply, CTL_ERR_FULL, "too many rooms");
-        return;
-    }
-    if (!r)
-        r = room_new(c, req->room);
-    if (!r) {
+    else if (!(r = room_new(c, req->room)))
         refuse(c, reply, CTL_ERR_INTERNAL, "out of memory");
+    if (!r)
+        c->ops->room_gone(c->arg, req->room);
+    return r;
+}
+
+static void join(struct sfu_core *c, const struct ctl_msg *req, struct ctl_msg *reply,
+                 uint64_t now_us)
+{
+    struct room *r = room_for_join(c, req, reply);
+
+    if (!r)
         return;
-    }
     participant_join(r, req, reply, now_us);
     if (r->n_members == 0)
         sfu_core_room_left(c, r, now_us);

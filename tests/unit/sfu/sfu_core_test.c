@@ -537,6 +537,23 @@ static void test_a_bad_offer_is_refused_with_a_word_and_changes_nothing(void **s
     fake_room_free(w);
 }
 
+static void test_a_room_that_is_refused_is_gone_for_who_placed_it(void **state)
+{
+    struct fake_room *w = fake_room_new("[limits]\nrooms = 1\n");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_client_new(w, "s", "b");
+
+    (void)state;
+    assert_false(fake_offer_it(b, &talker, true));
+    assert_int_equal(b->refused, CTL_ERR_FULL);
+    assert_int_equal(w->rooms_gone, 1);
+    fake_request(w, a, CTL_LEAVE);
+    sfu_core_drain(w->core, true);
+    assert_false(fake_offer_it(b, &talker, true));
+    assert_int_equal(b->refused, CTL_ERR_DRAINING);
+    assert_int_equal(w->rooms_gone, 3);
+    fake_room_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -560,6 +577,7 @@ int main(void)
         cmocka_unit_test(test_the_room_ends_with_its_last),
         cmocka_unit_test(test_ice_restart_keeps_the_room_and_the_numbers),
         cmocka_unit_test(test_a_bad_offer_is_refused_with_a_word_and_changes_nothing),
+        cmocka_unit_test(test_a_room_that_is_refused_is_gone_for_who_placed_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
