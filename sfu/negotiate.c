@@ -78,16 +78,26 @@ static const struct neg_entry *old_entry(const struct build *b, unsigned i)
     return i < b->n->n ? &b->n->entry[i] : NULL;
 }
 
-/* Is it the section that was there before, as far as it must be? */
-static int check_known(const struct build *b, const struct neg_entry *old,
-                       const struct neg_entry *x, const struct neg_described *d)
+bool neg_data_closed(const struct negotiation *n, unsigned i)
 {
+    const struct neg_section *s = &n->entry[i].pub;
+
+    return !n->we_offer && s->kind == RTP_KIND_DATA && !s->recv && !s->rejected && i != n->tag;
+}
+
+/* Is section i the one that was there before, as far as it must be? Where port 0 was said by either
+ * side, another may take its place (RFC 8829 §5.2.2). */
+static int check_known(const struct build *b, unsigned i, const struct neg_entry *x,
+                       const struct neg_described *d)
+{
+    const struct neg_entry *old = &b->n->entry[i];
     bool same = slice_is(d->mid, old->pub.mid) && x->pub.kind == old->pub.kind &&
                 (x->pub.kind != RTP_KIND_COUNT || slice_is(d->media, old->media));
+    bool free = old->pub.rejected || neg_data_closed(b->n, i);
 
     if (b->answer && !same && !(d->rejected && d->mid.len == 0))
         return neg_fail(b->e, NEG_E_ANSWER, d->line);
-    if (!b->answer && !same && !old->pub.rejected && !(d->rejected && d->mid.len == 0))
+    if (!b->answer && !same && !free && !(d->rejected && d->mid.len == 0))
         return neg_fail(b->e, NEG_E_MID_CHANGED, d->line);
     return 0;
 }
@@ -222,7 +232,7 @@ static int take_section(struct build *b, const struct sdp *sdp, unsigned i)
     if (err)
         return err;
     *x = (struct neg_entry){.pub = {.kind = (uint8_t)d.kind, .rejected = d.rejected}};
-    if (old && (err = check_known(b, old, x, &d)) != 0)
+    if (old && (err = check_known(b, i, x, &d)) != 0)
         return err;
     if ((err = check_mid(b, i, &d)) != 0)
         return err;

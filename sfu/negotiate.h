@@ -14,7 +14,9 @@
  *
  * Mids, the order of the sections, payload types, extension ids and our SSRCs never change for as
  * long as the negotiation lives; a section that is not used stays `inactive` and is used again.
- * Our answer depends on the offer, the policy and the limits only, never on who is in a room.
+ * Only a data section that is refused is answered with port 0: its channels close, and the client
+ * knows. Our answer depends on the offer, the policy and the limits only, never on who is in a
+ * room.
  *
  * Pure but for the random numbers of SSRCs; owned by the transport's worker.
  * SPDX-License-Identifier: BSD-3-Clause */

@@ -153,6 +153,11 @@ struct negotiation {
     unsigned n_offered; /* we offer: sections of the awaited offer */
 };
 
+/* True for a data section that we answer with port 0, outside of the bundle: it is the one thing
+ * that makes a client's data channels close (RFC 8829 §5.10), and no transceiver ends with it. The
+ * section that describes the transport cannot be answered so. */
+bool neg_data_closed(const struct negotiation *n, unsigned i);
+
 /* --- Printing (negotiate_write.c). */
 
 /* Writes the offer that the entries' `asked` tell. */

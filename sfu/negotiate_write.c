@@ -27,7 +27,8 @@ struct view {
     enum sdp_direction direction; /* ours */
     enum sdp_setup setup;
     bool candidates, offer;
-    bool mixed; /* extmap-allow-mixed is said of the section, not of the session */
+    bool closed; /* neg_data_closed() */
+    bool mixed;  /* extmap-allow-mixed is said of the section, not of the session */
 };
 
 static void put_number(struct wr *w, const char *name, uint64_t v)
@@ -341,15 +342,18 @@ static void put_data(struct wr *w, const struct view *v)
     put_number(w, "max-message-size", v->local->max_message_size);
 }
 
-/* A section of no use to us, or without a format in common, or that the client rejected. */
+/* A section of no use to us, or without a format in common, or that the client or we reject. One
+ * that we reject has a transport all the same: some clients look for it before they see the port.
+ */
 static void put_unusable(struct wr *w, const struct view *v)
 {
     const struct neg_entry *x = v->x;
+    bool zero = x->pub.rejected || v->closed;
     struct slice media = x->media[0] ? slice_str(x->media) : SLICE_LIT("audio");
     struct slice proto = x->media[0] ? slice_str(x->proto) : SLICE_LIT("UDP/TLS/RTP/SAVPF");
     struct slice formats = x->media[0] ? slice_str(x->formats) : SLICE_LIT("0");
 
-    sdp_put_media(w, media, x->pub.rejected ? 0 : PORT_DISCARD, proto, formats);
+    sdp_put_media(w, media, zero ? 0 : PORT_DISCARD, proto, formats);
     if (x->pub.mid[0])
         sdp_put_attr(w, "mid", slice_str(x->pub.mid));
     if (!x->pub.rejected)
@@ -363,7 +367,8 @@ static void put_section(struct wr *w, const struct view *v)
 {
     bool rtp = v->x->pub.kind == RTP_KIND_AUDIO || v->x->pub.kind == RTP_KIND_VIDEO;
 
-    if (v->x->pub.rejected || (rtp && v->n_codecs == 0) || v->x->pub.kind == RTP_KIND_COUNT)
+    if (v->x->pub.rejected || v->closed || (rtp && v->n_codecs == 0) ||
+        v->x->pub.kind == RTP_KIND_COUNT)
         put_unusable(w, v);
     else if (rtp)
         put_rtp(w, v);
@@ -382,7 +387,7 @@ static void put_session(struct wr *w, const struct negotiation *n, bool ext_mixe
         wr_str(w, n->entry[n->tag].pub.mid);
     }
     for (unsigned i = 0; i < n->n; i++) {
-        if (i == n->tag || n->entry[i].pub.rejected)
+        if (i == n->tag || n->entry[i].pub.rejected || neg_data_closed(n, i))
             continue;
         wr_u8(w, ' ');
         wr_str(w, n->entry[i].pub.mid);
@@ -410,6 +415,7 @@ void negotiate_write(const struct negotiation *n, const struct neg_local *local,
                                               (x->pub.recv ? SDP_RECVONLY : 0)),
             .setup = n->remote.dtls_client ? SDP_ACTIVE : SDP_PASSIVE,
             .candidates = i == n->tag,
+            .closed = neg_data_closed(n, i),
             .mixed = x->pub.ext_mixed && !n->ext_mixed,
         };
         put_section(w, &v);

@@ -529,6 +529,9 @@ void participant_mute(struct participant *p, const struct ctl_msg *req, struct c
 void participant_permissions(struct participant *p, const struct ctl_msg *req, uint64_t now_us)
 {
     p->perms = req->u.permissions.perms;
+    for (int i = 0; i < PEER_MAX; i++)
+        if (p->peer[i])
+            peer_permissions(p->peer[i]);
     for (unsigned i = p->n_tracks; i > 0; i--)
         if (!may_publish(p, p->track[i - 1]->source))
             end_track(p, p->track[i - 1], now_us);

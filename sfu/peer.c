@@ -37,7 +37,7 @@ static struct neg_limits limits_of(const struct participant *p, bool publisher, 
         slots = (unsigned)conf->limits.slots;
     struct neg_limits l = {.sections = NEG_SECTIONS_MAX, .layers = RTP_LAYERS_MAX};
     l.publish[RTP_KIND_AUDIO] = l.publish[RTP_KIND_VIDEO] = publisher ? tracks : 0;
-    l.publish[RTP_KIND_DATA] = conf->data.enabled;
+    l.publish[RTP_KIND_DATA] = conf->data.enabled && (p->perms.data || p->perms.subscribe);
     l.slots[RTP_KIND_AUDIO] = l.slots[RTP_KIND_VIDEO] = subscriber ? slots : 0;
     return l;
 }
@@ -95,6 +95,13 @@ void peer_free(struct peer *p, uint64_t now_us)
 }
 
 /* ---- descriptions ---- */
+
+void peer_permissions(struct peer *p)
+{
+    struct neg_limits l = limits_of(p->owner, p->publisher, p->subscriber);
+
+    negotiate_set_limits(p->neg, &l);
+}
 
 static int hand_remote(struct peer *p, uint64_t now_us)
 {

@@ -88,6 +88,9 @@ enum ctl_err peer_make_offer(struct peer *p, unsigned audio, unsigned video, str
                              uint64_t now_us);
 enum ctl_err peer_answer(struct peer *p, struct slice sdp, const char **why, uint64_t now_us);
 
+/* Its owner's permissions are others now: for descriptions to come. */
+void peer_permissions(struct peer *p);
+
 /* Packets from its transport. */
 void peer_rtp(struct peer *p, const struct transport_in *in, uint64_t now_us);
 void peer_rtcp(struct peer *p, struct slice compound, uint64_t now_us);

@@ -514,6 +514,59 @@ static void test_limits_keep_who_has(void **state)
     negotiate_free(n);
 }
 
+static void test_refused_data_is_closed_in_the_answer(void **state)
+{
+    struct negotiation *n = make(false);
+    struct neg_limits none = limits;
+    struct neg_change c;
+    struct neg_error e;
+    struct sdp s;
+
+    (void)state;
+    none.publish[RTP_KIND_DATA] = 0;
+    negotiate_set_limits(n, &none);
+    offer_ok(n, slice_str(TOP BUNDLE("0 1") AUDIO("0", "sendrecv") DATA("1")));
+    assert_int_equal(negotiate_section(n, 1)->refused, NEG_REFUSED_LIMIT);
+    assert_false(negotiate_section(n, 1)->rejected);
+    parse(&s, write_answer(n));
+    assert_non_null(strstr(written, "a=group:BUNDLE 0\r\n"));
+    assert_non_null(strstr(written, "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
+    assert_true(has(&s.section[1], "mid:1"));
+    assert_true(has(&s.section[1], "ice-ufrag:lite")); /* what aiortc asks of every section */
+    assert_false(has(&s.section[1], "sctp-port:5000"));
+
+    /* The client closes it, or puts something else in its place; or asks again, now allowed. */
+    offer_ok(n, slice_str(TOP BUNDLE("0") AUDIO("0", "sendrecv") SECTION(
+                    "application 0 UDP/DTLS/SCTP webrtc-datachannel", "1", "inactive")));
+    offer_ok(n, slice_str(TOP BUNDLE("0 1") AUDIO("0", "sendrecv") DATA("1")));
+    offer_ok(n, slice_str(TOP BUNDLE("0 7") AUDIO("0", "sendrecv") VIDEO("7", "recvonly")));
+    assert_true(negotiate_section(n, 1)->changed & NEG_CHANGED_NEW);
+    negotiate_set_limits(n, &limits);
+    c = offer_ok(
+        n, slice_str(TOP BUNDLE("0 7 8") AUDIO("0", "sendrecv") VIDEO("7", "recvonly") DATA("8")));
+    assert_true(c.data_started);
+    parse(&s, write_answer(n));
+    assert_true(has(&s.section[2], "sctp-port:5000"));
+    assert_non_null(strstr(written, "a=group:BUNDLE 0 7 8\r\n"));
+    /* In use it keeps its place. */
+    assert_int_equal(negotiate_offer(n,
+                                     slice_str(TOP BUNDLE("0 7 9") AUDIO("0", "sendrecv")
+                                                   VIDEO("7", "recvonly") AUDIO("9", "recvonly")),
+                                     &c, &e),
+                     -EPROTO);
+    assert_int_equal(e.code, NEG_E_MID_CHANGED);
+    negotiate_free(n);
+
+    /* Alone, it describes the transport and cannot be refused so: nothing would be left. */
+    n = make(false);
+    negotiate_set_limits(n, &none);
+    offer_ok(n, slice_str(TOP BUNDLE("0") DATA("0")));
+    parse(&s, write_answer(n));
+    assert_non_null(strstr(written, "a=group:BUNDLE 0\r\n"));
+    assert_true(has(&s.section[0], "sctp-port:5000"));
+    negotiate_free(n);
+}
+
 static void test_the_caller_may_refuse(void **state)
 {
     struct negotiation *n = make(false);
@@ -1156,6 +1209,7 @@ int main(void)
         cmocka_unit_test(test_too_many_or_too_large),
         cmocka_unit_test(test_what_can_t_be_used_is_inactive_never_port_0),
         cmocka_unit_test(test_limits_keep_who_has),
+        cmocka_unit_test(test_refused_data_is_closed_in_the_answer),
         cmocka_unit_test(test_the_caller_may_refuse),
         cmocka_unit_test(test_policy_shapes_the_answer),
         cmocka_unit_test(test_later_offers_keep_what_there_is),
