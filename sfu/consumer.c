@@ -678,6 +678,7 @@ static void resend(struct consumer *c, struct sent *e, const struct media_packet
     }
     if (!c->rtx_pt || !c->rtx_ssrc)
         return;
+    c->report.resent++;
     struct pacer_item item = {
         .owner = c, .seq = e->seq, .tag = c->run, .bytes = (uint16_t)about, .cls = PACER_RTX};
     if (p->pacer && !pacer_pass(p->pacer, PACER_RTX, about, now_us)) {

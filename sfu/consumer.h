@@ -32,6 +32,12 @@ struct consumer_report {
     uint32_t jitter;
     uint64_t at_us; /* 0: none yet */
     float loss;     /* smoothed, 0..1 */
+    /* Since quality.c looked last: fractions and how many, retransmissions, packets before. */
+    uint32_t sum, n, resent;
+    uint64_t pkts;
+    /* RTCP XR VoIP metrics (RFC 3611 §4.7): of 256 packets came too late; jitter buffer. */
+    uint8_t discarded;
+    uint32_t buffer_us;
 };
 
 struct consumer {

@@ -93,11 +93,22 @@ static void put_peer(struct wr *w, const struct peer *p)
     wr_str(w, "]}");
 }
 
+static void put_leg(struct wr *w, const char *name, const struct link_leg *l)
+{
+    if (l->at_us)
+        wr_fmt(w, "\"%s\":{\"r\":%.1f,\"lossPercent\":%.2f,\"burstRatio\":%.2f,\"jitterMs\":%.1f},",
+               name, (double)l->r, (double)l->loss * 100.0, (double)l->burst_ratio,
+               (double)l->jitter_us / 1000.0);
+}
+
 static void put_participant(struct wr *w, const struct participant *p)
 {
     wr_str(w, "{");
     text(w, "participant", p->id);
-    wr_fmt(w, ",\"score\":%u,\"mos\":%.2f,\"tracks\":[", p->score, (double)p->mos);
+    wr_fmt(w, ",\"score\":%u,\"mos\":%.2f,", p->score.score, (double)p->mos);
+    put_leg(w, "up", &p->up);
+    put_leg(w, "down", &p->down);
+    wr_str(w, "\"tracks\":[");
     for (unsigned i = 0; i < p->n_tracks; i++) {
         if (i)
             wr_str(w, ",");

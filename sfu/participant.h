@@ -4,6 +4,7 @@
 #define SORI_SFU_PARTICIPANT_H
 
 #include "sfu/data_room.h"
+#include "sfu/link_quality.h"
 #include "sfu/peer.h"
 
 #define PEER_MAX 2
@@ -34,9 +35,11 @@ struct participant {
     bool slots_dirty;
     char negotiation[CTL_NEGOTIATION_MAX + 1]; /* of our open offer */
     unsigned negotiations;
-    struct data_sender data; /* of its messages */
-    unsigned score;          /* quality, as told; 0: not yet */
-    float mos;
+    struct data_sender data;  /* of its messages */
+    struct link_leg up, down; /* quality of what it sends, of what it receives */
+    struct link_score score;
+    float r, mos, mos_told; /* of the worse leg; score 0: not known */
+    uint64_t told_us;       /* when its quality was told */
 };
 
 /* Performs CTL_JOIN: makes or replaces it, fills reply. */

@@ -113,6 +113,8 @@ static void report_block(struct peer *p, const struct rtcp_block *b, uint8_t *wo
     /* Up at once, down slowly: protection must not flap. */
     r->loss = r->at_us == 0 || now > r->loss ? now : r->loss + (now - r->loss) * LOSS_SHARE;
     r->fraction = b->fraction_lost;
+    r->sum += b->fraction_lost;
+    r->n++;
     r->lost = b->lost;
     r->jitter = b->jitter;
     r->at_us = now_us;
@@ -223,6 +225,18 @@ static void payload_feedback(struct peer *p, const struct rtcp_packet *k, uint64
     }
 }
 
+/* What the receiver's jitter buffer does, which report blocks do not tell. */
+static void voip_metrics(struct peer *p, const struct rtcp_xr_block *b)
+{
+    struct rtcp_xr_voip v;
+    struct consumer *c;
+
+    if (rtcp_xr_voip_decode(&v, b) != 0 || !(c = peer_slot_by_ssrc(p, v.ssrc)))
+        return;
+    c->report.discarded = v.discard_rate;
+    c->report.buffer_us = (uint32_t)(v.jb_nominal_ms * US_PER_MS);
+}
+
 static void extended(struct peer *p, const struct rtcp_packet *k, uint64_t now_us)
 {
     struct rtcp_xr x;
@@ -244,6 +258,8 @@ static void extended(struct peer *p, const struct rtcp_packet *k, uint64_t now_u
             while (rtcp_xr_dlrr_next(&r, &d))
                 if (rtcp_rtt(at, d.lrr, d.dlrr, &rtt))
                     note_rtt(p, rtt);
+        } else if (b.type == RTCP_XR_VOIP) {
+            voip_metrics(p, &b);
         }
     }
 }

@@ -65,6 +65,7 @@ void stream_restart(struct stream *s)
     if (s->nack)
         nack_gen_reset(s->nack);
     s->rx = (struct rx_stats){0};
+    s->runs = (struct link_runs){0};
     s->sr_at_us = s->key_us = 0;
     if (s->video) {
         video_source_fini(s->video);
@@ -326,6 +327,7 @@ static void recover(struct stream *s, uint64_t seq, uint32_t ts, const struct re
     m->pt = b->pt;
     m->level = SPEAKER_LEVEL_UNKNOWN;
     rx_stats_repaired(&s->rx, seq, m->len);
+    link_runs_packet(&s->runs, seq);
     if (s->nack)
         nack_gen_recv(s->nack, seq, now_us);
     counter_inc(&s->track->room->core->count.repaired_red);
@@ -360,6 +362,7 @@ static void count_arrival(struct stream *s, const struct stream_packet *in, uint
         rx_stats_repaired(&s->rx, in->index, in->len);
     else
         rx_stats_packet(&s->rx, in->index, in->header->ts, in->len, s->clock, now_us);
+    link_runs_packet(&s->runs, in->index);
     s->last_us = now_us;
     if (!s->nack)
         return;
@@ -433,6 +436,7 @@ void producer_packet(struct stream *s, const struct stream_packet *in, uint64_t 
 void producer_padding(struct stream *s, uint64_t index, uint64_t now_us)
 {
     rx_stats_repaired(&s->rx, index, 0);
+    link_runs_packet(&s->runs, index);
     if (s->nack)
         nack_gen_recv(s->nack, index, now_us);
 }

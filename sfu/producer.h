@@ -5,6 +5,7 @@
 
 #include "sfu/keyframe_req.h"
 #include "sfu/layer_alloc.h"
+#include "sfu/link_quality.h"
 #include "sfu/nack_gen.h"
 #include "sfu/packet_store.h"
 #include "sfu/peer.h"
@@ -34,7 +35,7 @@ struct stream {
     uint32_t bytes[LAYER_TIDS_MAX], bps[LAYER_TIDS_MAX];
     uint64_t measured_us;
     uint8_t fir_seq;
-    uint16_t lost_runs, run; /* losses in a row */
+    struct link_runs runs; /* losses in a row */
 };
 
 struct producer {
@@ -58,7 +59,6 @@ struct producer {
     unsigned n_consumers, cap_consumers;
     uint8_t first_news, last_news, n_news; /* in core->news; CORE_NEWS_MAX: none */
     uint32_t news_bytes;
-    uint64_t silent_us; /* quality */
 };
 
 /* Makes the track of a section that the client sends in. NULL when memory is out. */

@@ -7,7 +7,9 @@
 
 #define QUALITY_INTERVAL_US (5 * US_PER_S)
 
-/* Computes and tells the quality of all members. */
+/* Computes the quality of all members, and tells those that changed (CTL_QUALITY), each one at the
+ * latest after QUALITY_REPEAT intervals. To be called every QUALITY_INTERVAL_US. */
+#define QUALITY_REPEAT 3
 void quality_room(struct room *r, uint64_t now_us);
 
 #endif

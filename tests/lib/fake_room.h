@@ -206,6 +206,11 @@ static void fake_event(void *arg, const struct ctl_msg *m)
         snprintf(t, 160, "%d", m->u.state.media);
     else if (m->type == CTL_SPEAKERS)
         snprintf(t, 160, "%.*s %zu", SLICE_FMT(m->u.speakers.dominant), m->u.speakers.n);
+    else if (m->type == CTL_QUALITY)
+        for (size_t i = 0, n = 0; i < m->u.quality.n && n < 140; i++)
+            n +=
+                (size_t)snprintf(t + n, 160 - n, "%.*s=%u ",
+                                 SLICE_FMT(m->u.quality.v[i].participant), m->u.quality.v[i].score);
     else if (m->type == CTL_LAYERS)
         snprintf(t, 160, "%.*s wanted=%u mid=%.*s layer=%d pause=%d", SLICE_FMT(m->u.layers.track),
                  m->u.layers.wanted, SLICE_FMT(m->u.layers.mid), m->u.layers.layer,

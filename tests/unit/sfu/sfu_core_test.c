@@ -554,6 +554,105 @@ static void test_a_room_that_is_refused_is_gone_for_who_placed_it(void **state)
     fake_room_free(w);
 }
 
+/* Talks for so long; every lose-th packet does not arrive, 0: all do. What is lost comes later,
+ * when repair. b reports this loss every second. */
+static void talk(struct fake_client *a, struct fake_client *b, unsigned s, unsigned lose,
+                 bool repair, uint8_t b_loses)
+{
+    for (unsigned i = 1; i <= s * 50; i++) {
+        if (lose && i % lose == 0) {
+            a->seq++;
+            a->ts += 960;
+        } else {
+            fake_talk(a, 20, "hello", 5);
+        }
+        if (lose && repair && i % lose == lose / 2 && i > lose) {
+            unsigned back = lose / 2 + 1;
+            struct fake_rtp r = {.ssrc = a->ssrc,
+                                 .ts = a->ts - back * 960,
+                                 .index = a->seq - back,
+                                 .pt = FAKE_PT_OPUS,
+                                 .level = 20};
+            fake_rtp_out(a, &r, slice_of("hello", 5));
+        }
+        if (i % 50 == 0)
+            fake_loss(b, b->slot[0].ssrc, b_loses);
+        fake_wait(a->w, 20 * MS);
+    }
+}
+
+static unsigned score(struct fake_room *w, const char *id)
+{
+    const struct room *r = room_find(w->core, slice_str("r"));
+
+    return room_member(r, slice_str(id))->score.score;
+}
+
+static void test_quality_is_told_of_both_directions(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer plain = {.mic = true, .audio = 1, .no_red = true};
+    struct fake_client *a = fake_join(w, "r", "a", &plain), *b = fake_join(w, "r", "b", &plain);
+
+    (void)state;
+    talk(a, b, 21, 0, false, 0);
+    assert_int_equal(score(w, "a"), 5);
+    assert_int_equal(score(w, "b"), 5);
+    assert_in_range(fake_events(w, CTL_QUALITY, NULL, "a=5"), 1, 2); /* no change: every 15 s */
+    talk(a, b, 11, 20, true, 0); /* 5 %, and all of it repaired */
+    assert_int_equal(score(w, "a"), 5);
+    talk(a, b, 11, 4, false, 0); /* on a's way to us */
+    assert_in_range(score(w, "a"), 1, 3);
+    assert_int_equal(score(w, "b"), 5);
+    assert_true(fake_events(w, CTL_QUALITY, NULL, "a=3") +
+                fake_events(w, CTL_QUALITY, NULL, "a=2"));
+    talk(a, b, 21, 0, false, 0);
+    assert_int_equal(score(w, "a"), 5);
+    talk(a, b, 11, 0, false, 77); /* 30 % on our way to b */
+    assert_int_equal(score(w, "a"), 5);
+    assert_in_range(score(w, "b"), 1, 3);
+    fake_request(w, a, CTL_STATS);
+    char text[4096];
+    slice_to_cstr(w->reply.u.stats.raw, text, sizeof(text));
+    assert_non_null(strstr(text, "\"up\":{\"r\":"));
+    fake_room_free(w);
+}
+
+static void test_redundancy_repairs_quality(void **state)
+{
+    struct fake_room *w = fake_room_new("[audio]\nmirror_loss = off\n");
+    struct fake_offer plain = {.mic = true, .audio = 1, .no_red = true};
+    struct fake_client *a = fake_join(w, "r", "a", &plain), *b = fake_join(w, "r", "b", &talker),
+                       *c = fake_join(w, "r", "c", &plain);
+
+    (void)state;
+    for (int i = 0; i < 11; i++) {
+        fake_loss(c, c->slot[0].ssrc, 26);
+        talk(a, b, 1, 0, false, 26); /* 10 %: two copies */
+    }
+    assert_int_equal(score(w, "b"), 5);
+    assert_in_range(score(w, "c"), 1, 3);
+    fake_room_free(w);
+}
+
+static void test_a_lost_participant_has_the_worst_quality(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+
+    (void)state;
+    talk(a, b, 6, 0, false, 0);
+    assert_int_equal(score(w, "b"), 5);
+    for (int i = 0; i < 45; i++) { /* b is silent, a checks on */
+        fake_wait(w, US_PER_S);
+        fake_check(a, false);
+        if (fake_events(w, CTL_QUALITY, NULL, "b=1"))
+            break;
+    }
+    assert_true(fake_events(w, CTL_QUALITY, NULL, "b=1"));
+    fake_room_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +677,9 @@ int main(void)
         cmocka_unit_test(test_ice_restart_keeps_the_room_and_the_numbers),
         cmocka_unit_test(test_a_bad_offer_is_refused_with_a_word_and_changes_nothing),
         cmocka_unit_test(test_a_room_that_is_refused_is_gone_for_who_placed_it),
+        cmocka_unit_test(test_quality_is_told_of_both_directions),
+        cmocka_unit_test(test_redundancy_repairs_quality),
+        cmocka_unit_test(test_a_lost_participant_has_the_worst_quality),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
