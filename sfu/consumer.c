@@ -22,6 +22,8 @@
 
 #define HEAD_MAX       160 /* header and extensions of one packet: 12 + 4 + what we put */
 #define PAD_MAX        255 /* RFC 3550 §5.1: the last byte counts the padding */
+#define PAD_MIN        16
+#define PAD_LOOK_BACK  32
 #define SRTP_TAIL      16
 #define IP_UDP_V4      BWE_OVERHEAD_V4
 #define RTX_OSN_BYTES  2
@@ -742,28 +744,48 @@ void consumer_key(struct consumer *c, uint64_t now_us)
     producer_want_key(c->source, layer, now_us);
 }
 
+/* A packet that was sent lately, to be sent again as padding: long ones probe with fewer packets.
+ */
+static const struct media_packet *pad_with(struct consumer *c, size_t bytes, struct video_out *o)
+{
+    for (uint64_t back = 0; c->sent && back < PAD_LOOK_BACK && back < c->newest; back++) {
+        const struct sent *e = &c->sent[(c->newest - back) & c->sent_mask];
+        const struct media_packet *m = e->seq == c->newest - back ? recall(c, e, o) : NULL;
+
+        if (m && m->len > PAD_MAX && m->len <= bytes + bytes / 4)
+            return m;
+    }
+    return NULL;
+}
+
 size_t consumer_pad(struct consumer *c, size_t bytes, unsigned cluster, uint64_t now_us)
 {
     struct peer *p = c->peer;
     uint8_t buf[HEAD_MAX], count;
     struct wr w = wr_init(buf, sizeof(buf));
-    size_t pad = bytes > PAD_MAX ? PAD_MAX : bytes < 16 ? 16 : bytes;
+    size_t pad = bytes > PAD_MAX ? PAD_MAX : bytes < PAD_MIN ? PAD_MIN : bytes;
+    struct video_out o = {0};
 
     if (is_audio(c) || !c->enabled || !c->rtx_pt || !c->rtx_ssrc || !c->twcc_on || !p->bwe)
         return 0;
-    uint64_t index = ++c->rtx_seq;
-    struct rtp_header h = header_of(c, c->rtx_pt, index, c->last_ts, false);
-    struct video_out none = {0};
-    struct media_packet empty = {0};
-    h.ssrc = c->rtx_ssrc;
-    h.padded = true;
-    video_head(c, &w, &h, &empty, &none, true,
-               bwe_sent(p->bwe, datagram_bytes(RTP_HEADER_BYTES + 8 + pad), cluster, now_us),
-               now_us);
-    count = (uint8_t)pad;
-    transport_send_rtp(p->transport, index, wr_done(&w), slice_of(zeros, pad - 1),
-                       slice_of(&count, 1));
-    size_t sent = datagram_bytes(w.len + pad);
+    const struct media_packet *again = pad_with(c, bytes, &o);
+    size_t sent = again ? emit_video(c, again, &o, true, cluster, now_us) : 0;
+    if (!sent) {
+        uint64_t index = ++c->rtx_seq;
+        struct rtp_header h = header_of(c, c->rtx_pt, index, c->last_ts, false);
+        struct media_packet empty = {0};
+
+        o = (struct video_out){0};
+        h.ssrc = c->rtx_ssrc;
+        h.padded = true;
+        video_head(c, &w, &h, &empty, &o, true,
+                   bwe_sent(p->bwe, datagram_bytes(RTP_HEADER_BYTES + 8 + pad), cluster, now_us),
+                   now_us);
+        count = (uint8_t)pad;
+        transport_send_rtp(p->transport, index, wr_done(&w), slice_of(zeros, pad - 1),
+                           slice_of(&count, 1));
+        sent = datagram_bytes(w.len + pad);
+    }
     counter_add(&p->owner->room->core->count.padding_bytes, sent);
     return sent;
 }
@@ -844,8 +866,8 @@ void consumer_take_layers(struct consumer *c, uint64_t now_us)
         return;
     video_forward_target(c->video, a->layer, VIDEO_SID_MAX,
                          a->tid < 0 ? LAYER_TIDS_MAX - 1 : (unsigned)a->tid);
-    if (a->layer >= 0 && video_forward_wants_key(c->video, &want) &&
-        !(transport_can_send(c->peer->transport) && replay(c, want, now_us)))
+    if (a->layer >= 0 && transport_can_send(c->peer->transport) &&
+        video_forward_wants_key(c->video, &want) && !replay(c, want, now_us))
         producer_want_key(c->source, want, now_us);
     tell_layers(c);
 }

@@ -68,6 +68,22 @@ static void put_slot(struct wr *w, const struct consumer *c)
            c->kind == RTP_KIND_VIDEO ? c->alloc.tid : 0, c->paused ? "true" : "false");
 }
 
+static void put_estimate(struct wr *w, const struct peer *p, const struct bwe_stats *b)
+{
+    wr_fmt(w,
+           "\"estimate\":{\"delayBps\":%llu,\"lossBps\":%llu,\"ackedBps\":%llu,\"wantedBps\":%llu,"
+           "\"queueMs\":%.1f,",
+           (unsigned long long)b->delay_bps, (unsigned long long)b->loss_bps,
+           (unsigned long long)b->acked_bps, (unsigned long long)p->chosen.wanted_bps,
+           (double)b->queue_us / 1000.0);
+    wr_fmt(w,
+           "\"byTwcc\":%s,\"feedbacks\":%llu,\"probes\":%llu,\"probesFailed\":%llu,\"overuses\":%"
+           "llu},\"slots\":[",
+           b->by_twcc ? "true" : "false", (unsigned long long)b->feedbacks,
+           (unsigned long long)b->probes, (unsigned long long)b->probes_failed,
+           (unsigned long long)b->overuses);
+}
+
 static void put_peer(struct wr *w, const struct peer *p)
 {
     struct bwe_stats b = {0};
@@ -78,10 +94,11 @@ static void put_peer(struct wr *w, const struct peer *p)
         bwe_stats(p->bwe, &b);
     wr_fmt(w,
            "{\"state\":\"%s\",\"transport\":\"%s\",\"profile\":%u,\"rttMs\":%.1f,\"inBps\":%llu,"
-           "\"targetBps\":%llu,\"downLossPercent\":%.1f,\"slots\":[",
+           "\"targetBps\":%llu,\"downLossPercent\":%.1f,",
            state_name(p->state), path && path->tcp ? "tcp" : "udp", transport_profile(p->transport),
            (double)p->rtt_us / 1000.0, (unsigned long long)p->in_bps,
            (unsigned long long)b.target_bps, b.loss * 100.0);
+    put_estimate(w, p, &b);
     for (unsigned i = 0; i < p->n_slots; i++) {
         if (!p->slot[i]->source)
             continue;

@@ -22,6 +22,7 @@
 #define ALLOC_SOON_US    (10 * US_PER_MS)
 #define MEASURE_US       (500 * US_PER_MS)
 #define ALLOC_STEP_SHARE 20 /* a twentieth: the target has moved by that much */
+#define PAD_LEFT_MAX     64 /* bytes of padding that are not worth a packet */
 
 /* ---- life ---- */
 
@@ -359,8 +360,8 @@ void peer_allocate(struct peer *p, uint64_t now_us)
     }
 }
 
-/* Sends about so much padding, over whatever slot can. Returns what was sent. */
-static size_t pad(struct peer *p, size_t bytes, unsigned cluster, uint64_t now_us)
+/* Sends one packet of padding, over whatever slot can. Returns its bytes, 0: none can. */
+static size_t pad_once(struct peer *p, size_t bytes, unsigned cluster, uint64_t now_us)
 {
     for (unsigned i = 0; i < p->n_slots; i++) {
         struct consumer *c = p->slot[(p->probe_turn + i) % p->n_slots];
@@ -375,6 +376,20 @@ static size_t pad(struct peer *p, size_t bytes, unsigned cluster, uint64_t now_u
     return 0;
 }
 
+/* The pacer wants about so many bytes of padding. */
+static void pad(struct peer *p, size_t bytes, unsigned cluster, uint64_t now_us)
+{
+    size_t done = 0, one;
+
+    while (done + PAD_LEFT_MAX < bytes) {
+        one = pad_once(p, bytes - done, cluster, now_us);
+        if (one == 0)
+            break;
+        done += one;
+    }
+    p->extra_bytes += done;
+}
+
 static void run_pacer(struct peer *p, uint64_t now_us)
 {
     struct pacer_item item;
@@ -386,7 +401,7 @@ static void run_pacer(struct peer *p, uint64_t now_us)
         else if (v == PACER_DROPPED)
             consumer_dropped(item.owner, &item, now_us);
         else
-            p->extra_bytes += pad(p, item.bytes, item.cluster, now_us);
+            pad(p, item.bytes, item.cluster, now_us);
     }
 }
 
@@ -439,10 +454,7 @@ static void state_changed(struct peer *p, uint64_t now_us)
         if (p->report_us == CLOCK_NEVER)
             p->report_us = now_us + RTCP_REPORT_FIRST_US;
         peer_data_changed(p);
-        peer_realloc(p, now_us);
-        for (unsigned i = 0; i < p->n_slots; i++)
-            if (p->slot[i]->kind == RTP_KIND_VIDEO)
-                consumer_key(p->slot[i], now_us);
+        peer_allocate(p, now_us); /* key frames are asked for, or replayed */
     }
     participant_state(p->owner, now_us);
 }
