@@ -48,6 +48,8 @@
 #define GAP_MAX         256 /* packets of lost feedback that are made good */
 #define PACING          2.5 /* of the target */
 #define PACING_DRAIN    1.0 /* while a queue drains */
+#define SENT_US         (500 * US_PER_MS)
+#define IDLE_US         US_PER_S /* so long without feedback or anything to tell of */
 #define TICK_US         (100 * US_PER_MS)
 
 struct bwe {
@@ -63,7 +65,10 @@ struct bwe {
     int64_t base_us; /* the receiver's clock of `reference`, unwrapped */
     uint32_t reference;
     uint8_t fb_seq;
-    uint64_t told; /* the highest number that feedback told of */
+    uint64_t sent_bytes, sent_from_us; /* in the running half second */
+    double sent_bps;                   /* in the one before */
+    uint64_t heard_us;                 /* the last feedback about what we sent */
+    uint64_t told;                     /* the highest number that feedback told of */
     bool by_twcc;
     uint64_t quiet_until_us;
     uint64_t unanswered_us; /* since when packets are out without any feedback; 0: none are */
@@ -138,12 +143,25 @@ int bwe_widen(struct bwe *b)
     return send_history_grow(&b->history, HISTORY_VIDEO);
 }
 
+static void note_sent(struct bwe *b, size_t bytes, uint64_t now_us)
+{
+    uint64_t passed = now_us - b->sent_from_us;
+
+    if (passed >= SENT_US) {
+        b->sent_bps = (double)b->sent_bytes * 8e6 / (double)passed;
+        b->sent_bytes = 0;
+        b->sent_from_us = now_us;
+    }
+    b->sent_bytes += bytes;
+}
+
 uint16_t bwe_sent(struct bwe *b, size_t bytes, unsigned cluster, uint64_t now_us)
 {
     if (!b->unanswered_us)
         b->unanswered_us = now_us;
     if (cluster)
         b->quiet_until_us = now_us + (uint64_t)b->rtt_us + QUIET_PROBE_US;
+    note_sent(b, bytes, now_us);
     return (uint16_t)send_history_put(&b->history, bytes, cluster, now_us);
 }
 
@@ -251,6 +269,18 @@ static void probe_told_all(struct bwe *b, uint64_t now_us)
         probe_raised(&b->probe, now_us);
 }
 
+/* What was sent lately: the higher of the running interval, once it is long enough, and the last.
+ */
+static double sent_bps(const struct bwe *b, uint64_t now_us)
+{
+    uint64_t passed = now_us - b->sent_from_us;
+    double now = passed >= SENT_US / 4 ? (double)b->sent_bytes * 8e6 / (double)passed : 0;
+
+    if (passed > 2 * SENT_US)
+        return now;
+    return now > b->sent_bps ? now : b->sent_bps;
+}
+
 static void control(struct bwe *b, uint64_t now_us)
 {
     double factor = made_good(b), limit = b->loss.limit_bps;
@@ -265,6 +295,7 @@ static void control(struct bwe *b, uint64_t now_us)
         .acked_bps = factor * bwe_path_rate(&b->path, ACKED_WINDOW_US),
         .fresh_bps = factor * bwe_path_rate(&b->path, fresh_us < ACKED_WINDOW_US ? fresh_us
                                                                                  : ACKED_WINDOW_US),
+        .sent_bps = sent_bps(b, now_us),
         .rtt_us = b->rtt_us > 0 ? (uint64_t)b->rtt_us : RTT_UNKNOWN_US,
         .max_bps = limit * ABOVE_LIMIT < (double)b->conf.max_bps ? limit * ABOVE_LIMIT
                                                                  : (double)b->conf.max_bps,
@@ -298,6 +329,7 @@ void bwe_twcc(struct bwe *b, struct slice fci, uint64_t now_us)
         return;
     b->by_twcc = true;
     b->unanswered_us = 0;
+    b->heard_us = now_us;
     probe_told_all(b, now_us);
     control(b, now_us);
     set_target(b, now_us);
@@ -342,6 +374,13 @@ void bwe_tick(struct bwe *b, uint64_t now_us)
 {
     b->tick_us = now_us;
     probe_told_all(b, now_us);
+    if (b->by_twcc && !b->unanswered_us && now_us - b->heard_us > IDLE_US + (uint64_t)b->rtt_us &&
+        b->aimd.state != BWE_INCREASE) { /* nothing tells that a queue is gone, but it is */
+        bwe_aimd_idle(&b->aimd);
+        bwe_trend_init(&b->trend);
+        b->path = (struct bwe_path){0};
+        set_target(b, now_us);
+    }
     if (!b->by_twcc || !b->unanswered_us ||
         now_us - b->unanswered_us < SILENCE_US + 2 * (uint64_t)b->rtt_us)
         return;

@@ -33,7 +33,9 @@
 #define FOREIGN_QUEUE_US 120000          /* ... up to so much more of it */
 #define CUTS_MAX         4               /* decreases that do not help: the queue is not ours */
 #define FRESH_PART       0.75            /* of the long measurement: then the short one counts */
-#define UNMEASURED       0.9             /* of the estimate, when nothing was measured */
+#define IDLE_PART        0.5 /* of the estimate is sent: media is not what fills the path */
+#define SLIGHT_CUT       0.9
+#define UNMEASURED       0.9   /* of the estimate, when nothing was measured */
 #define NEWEST_US        30000 /* a trend, and the last packets so late: no need to wait for more */
 #define NEWEST_SPREAD    2.0   /* times the jitter */
 #define WORSE_US         40000 /* so much more queue than at the decrease: again, at once */
@@ -88,7 +90,12 @@ static void cut(struct bwe_aimd *a, const struct aimd_in *in, uint64_t now_us)
     int64_t newest_us = in->newest_us - (int64_t)(NEWEST_SPREAD * in->spread_us);
     if (queue_us < newest_us)
         queue_us = newest_us;
-    double through = through_bps(a, in), to = drain_bps(through, queue_us > 0 ? queue_us : 0);
+    double through = through_bps(a, in);
+
+    /* What came through is all that was sent: the queue is not due to the estimate's height. */
+    if (in->sent_bps > 0 && in->sent_bps < IDLE_PART * a->bps && through < SLIGHT_CUT * a->bps)
+        through = SLIGHT_CUT * a->bps;
+    double to = drain_bps(through, queue_us > 0 ? queue_us : 0);
 
     if (a->state == BWE_INCREASE) {
         a->_undo_bps = a->bps;
@@ -159,6 +166,14 @@ static bool drain(struct bwe_aimd *a, const struct aimd_in *in, bool gone, uint6
     }
     cut(a, in, now_us);
     return false;
+}
+
+void bwe_aimd_idle(struct bwe_aimd *a)
+{
+    if (a->state != BWE_INCREASE && a->bps < a->_resume_bps)
+        a->bps = a->_resume_bps;
+    a->state = BWE_INCREASE;
+    a->_cuts = 0;
 }
 
 double bwe_aimd_steady(const struct bwe_aimd *a, uint64_t now_us)

@@ -30,6 +30,8 @@ struct aimd_in {
     double
         acked_bps; /* came through lately, made good for loss that is no congestion; 0: unknown */
     double fresh_bps; /* the same over a shorter time: what the bottleneck gives now */
+    double sent_bps;  /* what was sent lately; 0: not known. Far less than the estimate: a queue is
+                       * not  due to that */
     uint64_t rtt_us;
     double max_bps; /* no increase beyond this: nobody wants more */
 };
@@ -39,6 +41,9 @@ void bwe_aimd_init(struct bwe_aimd *a, double bps, uint64_t now_us);
 
 /* The estimate without the dip that drains a queue. */
 double bwe_aimd_steady(const struct bwe_aimd *a, uint64_t now_us);
+
+/* Nothing was sent for a while: no queue of ours can be left, what was believed stays. */
+void bwe_aimd_idle(struct bwe_aimd *a);
 
 /* One feedback's worth. Returns true when the queue turned out to be somebody else's: the caller
  * calls bwe_path_accept_queue(). */

@@ -21,8 +21,10 @@
 #define ALLOC_US         (200 * US_PER_MS)
 #define ALLOC_SOON_US    (10 * US_PER_MS)
 #define MEASURE_US       (500 * US_PER_MS)
-#define ALLOC_STEP_SHARE 20 /* a twentieth: the target has moved by that much */
-#define PAD_LEFT_MAX     64 /* bytes of padding that are not worth a packet */
+#define TRY_AGAIN_US     (5 * US_PER_S) /* after the estimator had to give way */
+#define TRY_MOST         3              /* times the estimate */
+#define ALLOC_STEP_SHARE 20             /* a twentieth: the target has moved by that much */
+#define PAD_LEFT_MAX     64             /* bytes of padding that are not worth a packet */
 
 /* ---- life ---- */
 
@@ -323,6 +325,30 @@ static void measure(struct peer *p, uint64_t now_us)
     p->measured_us = now_us;
 }
 
+/* What the cheapest picture would take: with nothing shown, it may be tried beyond the estimate
+ * while nothing speaks against it. Media tests a path better than bursts of padding do. */
+static uint64_t worth_a_try(struct peer *p, const struct layer_slot *v, unsigned n, uint64_t target,
+                            uint64_t now_us)
+{
+    struct bwe_stats b;
+    uint64_t least = UINT64_MAX;
+
+    bwe_stats(p->bwe, &b);
+    if (b.overuses != p->overuses) {
+        p->overuses = b.overuses;
+        p->cut_us = now_us;
+    }
+    for (unsigned i = 0; i < n; i++)
+        for (unsigned l = 0; v[i].max_layer >= 0 && l < RTP_LAYERS_MAX; l++)
+            if (v[i].bps[l][0] != 0 && v[i].bps[l][0] < least)
+                least = v[i].bps[l][0];
+    if (least == UINT64_MAX || b.state != BWE_INCREASE || b.usage == BWE_OVERUSE ||
+        now_us - p->cut_us < TRY_AGAIN_US || least > TRY_MOST * target)
+        return target;
+    least = least * 21 / 20 + p->audio_bps + p->extra_bps;
+    return least > target ? least : target;
+}
+
 /* Chooses the layers of all video slots for what the path takes. */
 void peer_allocate(struct peer *p, uint64_t now_us)
 {
@@ -350,6 +376,8 @@ void peer_allocate(struct peer *p, uint64_t now_us)
                           .red_bps = p->audio_bps,
                           .extra_bps = p->extra_bps};
     struct layer_out *out = &p->chosen;
+    if (p->bwe)
+        in.target_bps = worth_a_try(p, v, n, in.target_bps, now_us);
     layer_alloc_run(v, n, &in, out, now_us);
     p->red_room = out->red;
     if (steer)
