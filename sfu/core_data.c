@@ -99,13 +99,9 @@ static void on_message(void *owner, enum data_class class, bool text, struct sli
     const struct sfu_conf *conf = c->conf;
     struct wr w = wr_init(buf, sizeof(buf));
     struct data_message m;
-    uint32_t bytes = (uint32_t)conf->data.bytes_per_s;
-    struct data_limits l = {
-        .message_bytes = (uint32_t)conf->data.message_bytes,
-        .messages = {(uint32_t)conf->data.messages_per_s * 1000,
-                     (uint32_t)conf->data.messages_per_s},
-        .bytes = {bytes > UINT32_MAX / 1000 ? UINT32_MAX : bytes * 1000,
-                  bytes > conf->data.message_bytes ? bytes : (uint32_t)conf->data.message_bytes}};
+    struct data_limits l =
+        data_limits_make((uint32_t)conf->data.message_bytes, (uint32_t)conf->data.messages_per_s,
+                         (uint32_t)conf->data.bytes_per_s);
 
     if (data_room_recv(&from->data, &l, from->perms.data, text, msg, c->now_us, &m) != DATA_OK) {
         core_drop(c, CORE_DROP_DATA);

@@ -36,7 +36,8 @@ static void check_section(const struct neg_section *s, const struct sdp_section 
     struct sdp_line l;
     bool rtp = s->kind == RTP_KIND_AUDIO || s->kind == RTP_KIND_VIDEO;
 
-    if ((m->port == 0) != s->rejected)
+    bool may_close = s->kind == RTP_KIND_DATA && !s->recv;
+    if ((m->port == 0) != s->rejected && !may_close)
         abort();
     if (s->mid[0] && (!sdp_find(sdp_walk_section(m), "mid", &l) || !slice_is(l.arg, s->mid)))
         abort();
