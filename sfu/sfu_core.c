@@ -97,6 +97,8 @@ static struct demux *make_demux(struct sfu_core *c)
                       .srtp = conf->transport.srtp_backend ? SRTP_SESS_LIBSRTP2 : SRTP_SESS_EVP},
         .refusals = {(uint32_t)(conf->transport.stun_per_s * 1000),
                      (uint32_t)conf->transport.stun_per_s},
+        .handshakes = {(uint32_t)(conf->transport.hellos_per_s * 1000),
+                       (uint32_t)conf->transport.hellos_per_s},
         .ops = &transport_ops,
         .egress = c->egress};
 
