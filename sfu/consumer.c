@@ -48,6 +48,26 @@ static size_t datagram_bytes(size_t packet)
     return packet + SRTP_TAIL + IP_UDP_V4;
 }
 
+/* ---- numbers ---- */
+
+/* Nothing that was sent until now can be sent again. */
+static void forget_sent(struct consumer *c)
+{
+    c->run++;
+    for (unsigned i = 0; c->run == 0 && c->sent && i <= c->sent_mask; i++)
+        c->sent[i].src_seq = UINT64_MAX; /* once round: old entries must not look like new ones */
+}
+
+/* The entry of a number that is to be sent for the first time; NULL when it has been sent, or is so
+ * old that it may have been. Entries only ever rise: that is what keeps a nonce from being used
+ * twice, whatever source, batch or receiver's request leads here. */
+static struct sent *take_number(struct consumer *c, uint64_t seq)
+{
+    struct sent *e = &c->sent[seq & c->sent_mask];
+
+    return seq > e->seq ? e : NULL;
+}
+
 /* ---- life ---- */
 
 struct consumer *consumer_new(struct peer *p, unsigned section, const struct neg_section *s)
@@ -111,7 +131,7 @@ static void map_codec(struct consumer *c)
     if (!c->enabled)
         return;
     if (c->pt != m.codec->pt || c->red_pt != m.codec->red_pt)
-        c->run++; /* what was sent before can't be repeated byte for byte */
+        forget_sent(c); /* it can't be repeated byte for byte */
     c->pt = m.codec->pt;
     c->rtx_pt = m.codec->rtx_pt;
     c->red_pt = m.codec->red_pt;
@@ -122,7 +142,7 @@ static void map_codec(struct consumer *c)
 
 void consumer_restart(struct consumer *c)
 {
-    c->run++;
+    forget_sent(c);
     if (is_audio(c))
         audio_forward_stop(&c->audio);
     else if (c->video)
@@ -143,8 +163,8 @@ void consumer_describe(struct consumer *c, const struct neg_section *s, uint64_t
     c->ssrc = s->ssrc;
     c->rtx_ssrc = s->rtx_ssrc;
     /* Bytes that go out again must be the same: other ids or types make the past unrepeatable. */
-    if (c->sent && (s->changed & (NEG_CHANGED_CODECS | NEG_CHANGED_EXTS)))
-        memset(c->sent, 0, (c->sent_mask + 1) * sizeof(*c->sent));
+    if (s->changed & (NEG_CHANGED_CODECS | NEG_CHANGED_EXTS))
+        forget_sent(c);
     map_codec(c);
 }
 
@@ -161,7 +181,7 @@ static bool make_ready(struct consumer *c)
         c->video = mem_zalloc(sizeof(*c->video));
         rand_bytes(r, sizeof(r));
         if (c->video)
-            video_forward_init(c->video, (uint16_t)(r[0] & 0x7FFF), r[1]);
+            video_forward_init(c->video, (uint16_t)(1 + (r[0] & 0x3FFF)), r[1]);
     }
     return c->sent && (is_audio(c) || c->video);
 }
@@ -184,7 +204,7 @@ void consumer_set_source(struct consumer *c, struct producer *t, uint64_t now_us
             c->peer->n_video--;
         }
     }
-    c->run++;
+    forget_sent(c);
     c->dirty = true;
     c->peer->owner->slots_dirty = true;
     c->started_us = now_us;
@@ -346,9 +366,9 @@ static void audio_packet(struct consumer *c, const struct media_packet *m, uint6
 
     if (!audio_forward_packet(&c->audio, m->seq, m->ts, m->marker, c->clock, now_us, &o))
         return;
-    struct sent *e = &c->sent[o.seq & c->sent_mask];
-    if (e->seq == o.seq)
-        return; /* a number is used once */
+    struct sent *e = take_number(c, o.seq);
+    if (!e)
+        return;
     *e = (struct sent){.seq = o.seq,
                        .src_seq = m->seq,
                        .run = c->run,
@@ -396,7 +416,10 @@ void consumer_silence(struct consumer *c, uint64_t now_us)
         audio_forward_insert(&c->audio, step, now_us, &o);
         struct rtp_header h = header_of(c, c->pt, o.seq, o.ts, false);
         rtp_put_header(&w, &h, false);
-        c->sent[o.seq & c->sent_mask] = (struct sent){.seq = o.seq, .run = (uint16_t)(c->run - 1)};
+        struct sent *e = take_number(c, o.seq);
+        if (!e)
+            return;
+        *e = (struct sent){.seq = o.seq, .src_seq = UINT64_MAX, .run = c->run};
         transport_send_rtp(c->peer->transport, o.seq, wr_done(&w), payload, (struct slice){0});
         count_sent(c, datagram_bytes(w.len + payload.len), o.ts, now_us);
         counter_inc(&c->peer->owner->room->core->count.silence_pkts);
@@ -466,7 +489,11 @@ static void emit_fill(struct consumer *c, const struct video_out *o, uint64_t no
     struct wr w = wr_init(buf, sizeof(buf));
     struct rtp_header h = header_of(c, c->pt, o->seq, o->ts, false);
     uint8_t one = 1;
+    struct sent *e = take_number(c, o->seq);
 
+    if (!e)
+        return;
+    *e = (struct sent){.seq = o->seq, .src_seq = UINT64_MAX, .run = c->run};
     h.padded = true;
     rtp_put_header(&w, &h, false);
     transport_send_rtp(c->peer->transport, o->seq, wr_done(&w), slice_of(&one, 1),
@@ -495,10 +522,12 @@ static void send_video(struct consumer *c, const struct media_packet *m, unsigne
     size_t about = datagram_bytes(RTP_HEADER_BYTES + 12) + media_payload(m).len;
     enum pacer_class cls = pacing_class(c);
 
-    if (c->sent[o->seq & c->sent_mask].seq == o->seq)
-        return; /* a number is encrypted once */
+    struct sent *e = take_number(c, o->seq);
+
+    if (!e)
+        return;
     c->newest = o->seq > c->newest ? o->seq : c->newest;
-    c->sent[o->seq & c->sent_mask] = (struct sent){
+    *e = (struct sent){
         .seq = o->seq, .src_seq = m->seq, .run = c->run, .layer = (uint8_t)layer, .video = *kept};
     if (p->pacer && !pacer_pass(p->pacer, cls, about, now_us)) {
         struct pacer_item item = {.owner = c,
