@@ -60,21 +60,6 @@ static int bind_ssrc(struct peer *p, uint32_t ssrc, struct stream *s, bool rtx)
     return 0;
 }
 
-int peer_add_track(struct peer *p, struct producer *t)
-{
-    int e = 0;
-
-    for (unsigned i = 0; i < t->n_layers && e != -ENOMEM; i++) {
-        struct stream *s = &t->layer[i];
-
-        if (s->ssrc)
-            e = bind_ssrc(p, s->ssrc, s, false);
-        if (s->rtx_ssrc && e != -ENOMEM)
-            e = bind_ssrc(p, s->rtx_ssrc, s, true);
-    }
-    return e == -ENOMEM ? e : 0;
-}
-
 void peer_forget_track(struct peer *p, struct producer *t)
 {
     unsigned n = 0;
@@ -84,6 +69,22 @@ void peer_forget_track(struct peer *p, struct producer *t)
             p->ssrc[n++] = p->ssrc[i];
     p->n_ssrc = n;
     p->last_ssrc = 0;
+}
+
+int peer_add_track(struct peer *p, struct producer *t)
+{
+    int e = 0;
+
+    peer_forget_track(p, t); /* what it was called before */
+    for (unsigned i = 0; i < t->n_layers && e != -ENOMEM; i++) {
+        struct stream *s = &t->layer[i];
+
+        if (s->ssrc)
+            e = bind_ssrc(p, s->ssrc, s, false);
+        if (s->rtx_ssrc && e != -ENOMEM)
+            e = bind_ssrc(p, s->rtx_ssrc, s, true);
+    }
+    return e == -ENOMEM ? e : 0;
 }
 
 static struct producer *track_of(struct peer *p, struct slice mid)
@@ -115,7 +116,7 @@ static struct stream *stream_of(struct peer *p, const struct rtp_exts *x, uint8_
     if (rid.len)
         layer = neg_section_rid(sec, rid);
     struct producer *t = track_of(p, slice_str(sec->mid));
-    if (!t || layer < 0 || layer >= t->n_layers || role == NEG_PT_NONE ||
+    if (!t || layer < 0 || layer >= t->n_layers || !t->layer[layer].store || role == NEG_PT_NONE ||
         (sec->n_layers > 1 && rid.len == 0))
         return NULL;
     return &t->layer[layer];

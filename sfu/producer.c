@@ -61,7 +61,8 @@ void stream_restart(struct stream *s)
     struct producer *t = s->track;
 
     fanout_flush(t->room->core);
-    packet_store_reset(s->store);
+    if (s->store)
+        packet_store_reset(s->store);
     if (s->nack)
         nack_gen_reset(s->nack);
     s->rx = (struct rx_stats){0};
@@ -126,10 +127,8 @@ int producer_describe(struct producer *t, const struct neg_section *s)
         struct stream *st = &t->layer[i];
         const struct neg_layer *l = &s->layer[i];
 
-        if (l->ssrc && st->ssrc && l->ssrc != st->ssrc) { /* the stream began anew */
-            stream_fini(st);
-            *st = (struct stream){.track = t, .layer = (uint8_t)i};
-        }
+        if (l->ssrc && st->ssrc && l->ssrc != st->ssrc)
+            stream_restart(st);
         if (l->ssrc)
             st->ssrc = l->ssrc;
         if (l->rtx_ssrc)

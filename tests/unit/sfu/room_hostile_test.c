@@ -4,6 +4,7 @@
 
 #define MS US_PER_MS
 
+static const struct fake_offer talker = {.mic = true, .audio = 3};
 static const struct fake_offer cam = {.cam = true, .video = 1};
 
 /* One VP8 packet, not yet forwarded: the batch goes on. */
@@ -63,11 +64,44 @@ static void test_a_nack_after_other_extension_ids_repeats_nothing(void **state)
     fake_room_free(w);
 }
 
+/* The publisher's stream goes on under another SSRC, with numbers that the old one had: they are
+ * another stream's, and what waits of the old one lies in memory that must not be gone. */
+static void test_another_ssrc_by_description_is_a_stream_begun_anew(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+    struct fake_rtp r = {.ssrc = a->ssrc, .pt = FAKE_PT_OPUS, .level = 20};
+
+    (void)state;
+    for (unsigned i = 0; i < 200; i++) {
+        fake_talk(a, 20, "old", 3);
+        fake_wait(w, 20 * MS);
+    }
+    assert_int_equal(b->n_got, 200);
+    uint16_t last = b->got[199].seq;
+    r.index = a->seq++;
+    r.ts = a->ts;
+    fake_rtp_out(a, &r, slice_of("end", 3)); /* waits for the end of the batch */
+    a->ssrc = 777;
+    a->seq = 150;
+    assert_true(fake_offer_it(a, &talker, false));
+    for (unsigned i = 0; i < 50; i++) {
+        fake_talk(a, 20, "new", 3);
+        fake_wait(w, 20 * MS);
+    }
+    assert_int_equal(b->n_got, 251);
+    assert_memory_equal(b->got[250].payload, "new", 3);
+    assert_int_equal((uint16_t)(b->got[250].seq - last), 51);
+    assert_int_equal(counter_get(&w->core->count.drop[CORE_DROP_SSRC_UNKNOWN]), 0);
+    fake_room_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_packets_of_one_place_in_the_store_are_not_one_number_twice),
         cmocka_unit_test(test_a_nack_after_other_extension_ids_repeats_nothing),
+        cmocka_unit_test(test_another_ssrc_by_description_is_a_stream_begun_anew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
