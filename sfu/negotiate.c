@@ -237,7 +237,7 @@ static int take_section(struct build *b, const struct sdp *sdp, unsigned i)
     if ((err = check_mid(b, i, &d)) != 0)
         return err;
     bool known = old && (slice_is(d.mid, old->pub.mid) || d.mid.len == 0);
-    if (known) {
+    if (known && (d.mid.len == 0 || x->pub.kind == old->pub.kind)) {
         memcpy(x->pub.mid, old->pub.mid, sizeof(x->pub.mid));
         x->pub.ssrc = old->pub.ssrc;
         x->pub.rtx_ssrc = old->pub.rtx_ssrc;

@@ -114,11 +114,39 @@ static int section_track(struct participant *p, struct peer *peer, const struct 
     return e ? e : peer_add_track(peer, t);
 }
 
+/* Slots whose section is another one now (RFC 8829 §5.2.2: a rejected section may be used again,
+ * with another mid) are gone: the new one has an SSRC of its own. */
+static void end_slots(struct peer *peer, uint64_t now_us)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < peer->n_slots; i++) {
+        struct consumer *c = peer->slot[i];
+        const struct neg_section *s = negotiate_section(peer->neg, c->section);
+
+        if (s && s->kind == c->kind && strcmp(s->mid, c->mid) == 0) {
+            peer->slot[n++] = c;
+            continue;
+        }
+        peer->owner->slots_dirty = true;
+        consumer_free(c, now_us);
+    }
+    peer->n_slots = n;
+}
+
+static struct consumer *slot_of(const struct peer *peer, unsigned section)
+{
+    for (unsigned i = 0; i < peer->n_slots; i++)
+        if (peer->slot[i]->section == section)
+            return peer->slot[i];
+    return NULL;
+}
+
 static int section_slot(struct peer *peer, unsigned i, const struct neg_section *s, uint64_t now_us)
 {
-    struct consumer *c = peer_slot_by_mid(peer, slice_str(s->mid));
+    struct consumer *c = slot_of(peer, i);
 
-    if (c && (!s->send || c->kind != s->kind)) {
+    if (c && !s->send) {
         consumer_describe(c, s, now_us);
         consumer_set_source(c, NULL, now_us);
         return 0; /* stays as it is: its SSRC and numbers serve the section again */
@@ -145,6 +173,7 @@ int participant_sections(struct participant *p, struct peer *peer, const struct 
 {
     int e = 0;
 
+    end_slots(peer, now_us);
     for (unsigned i = 0; !e && i < negotiate_sections(peer->neg); i++) {
         const struct neg_section *s = negotiate_section(peer->neg, i);
 

@@ -96,12 +96,92 @@ static void test_another_ssrc_by_description_is_a_stream_begun_anew(void **state
     fake_room_free(w);
 }
 
+/* ---- sections that are used again ---- */
+
+/* An offer with a microphone and one receive section: of this kind and mid, or rejected. */
+static bool offer_slot(struct fake_client *c, bool video, const char *mid, bool rejected)
+{
+    static char sdp[FAKE_TEXT_MAX], text[FAKE_TEXT_MAX], answer[2 * FAKE_TEXT_MAX];
+    struct fake_offer o = {.mic = true, .audio = !video, .video = video};
+    struct fake_room *w = c->w;
+
+    slice_to_cstr(fake_sdp(c, &o, sdp), text, sizeof(text));
+    char *first = strstr(text, "m="), *m = strstr(first + 2, "\nm=") + 1, *port = strstr(m, " 9 "),
+         *at = strstr(m, "a=mid:1");
+    struct wr out = wr_init(sdp, sizeof(sdp));
+    wr_fmt(&out, "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 %s\r\n",
+           rejected ? "" : mid);
+    wr_str(&out, "a=extmap-allow-mixed\r\n");
+    wr_bytes(&out, slice_of((uint8_t *)first, (size_t)(port - first)));
+    wr_str(&out, rejected ? " 0 " : " 9 ");
+    wr_bytes(&out, slice_of((uint8_t *)port + 3, (size_t)(at - port - 3)));
+    wr_fmt(&out, "a=mid:%s%s", mid, at + 7);
+    memset(&w->req, 0, sizeof(w->req));
+    w->req.u.offer.offer.text = wr_done(&out);
+    fake_request(w, c, CTL_OFFER);
+    if (w->reply.kind == CTL_KIND_ERROR) {
+        print_error("%.*s\n", SLICE_FMT(w->reply.u.error.text));
+        return false;
+    }
+    slice_to_cstr(w->reply.u.joined.answer.text, answer, sizeof(answer));
+    fake_read_answer(c, answer);
+    return true;
+}
+
+static void test_a_section_used_again_is_a_slot_of_its_own(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer one = {.mic = true, .audio = 1};
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &one);
+    char mid[8] = "1";
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) {
+        uint32_t before = b->slot[0].ssrc;
+        assert_true(offer_slot(b, false, mid, true));
+        snprintf(mid, sizeof(mid), "m%u", i);
+        assert_true(offer_slot(b, false, mid, false));
+        assert_int_equal(b->n_slots, 1);
+        assert_int_not_equal(b->slot[0].ssrc, before);
+        fake_talk(a, 20, "hear", 4);
+        fake_wait(w, 20 * MS);
+        assert_int_equal(b->got[b->n_got - 1].ssrc, b->slot[0].ssrc);
+        assert_memory_equal(b->got[b->n_got - 1].payload, "hear", 4);
+    }
+    assert_int_equal(counter_get(&w->core->count.consumers), 4);
+    fake_room_free(w);
+}
+
+static void test_a_mid_of_another_kind_is_another_stream(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer one = {.mic = true, .audio = 1};
+    struct fake_client *a = fake_join(w, "r", "a", &(struct fake_offer){.mic = true, .cam = true}),
+                       *b = fake_join(w, "r", "b", &one);
+
+    (void)state;
+    fake_talk(a, 20, "hear", 4);
+    uint32_t was = b->slot[0].ssrc;
+    assert_true(offer_slot(b, false, "1", true));
+    assert_true(offer_slot(b, true, "1", false));
+    assert_int_not_equal(b->slot[0].ssrc, was);
+    b->n_got = 0;
+    frame(a, a->cam_ssrc, 1000, 0, true);
+    fake_turn(w);
+    fake_wait(w, 33 * MS);
+    assert_int_equal(b->n_got, 1);
+    assert_int_equal(b->got[0].pt, FAKE_PT_VP8);
+    fake_room_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_packets_of_one_place_in_the_store_are_not_one_number_twice),
         cmocka_unit_test(test_a_nack_after_other_extension_ids_repeats_nothing),
         cmocka_unit_test(test_another_ssrc_by_description_is_a_stream_begun_anew),
+        cmocka_unit_test(test_a_section_used_again_is_a_slot_of_its_own),
+        cmocka_unit_test(test_a_mid_of_another_kind_is_another_stream),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
