@@ -56,15 +56,27 @@ static void end_track(struct participant *p, struct producer *t, uint64_t now_us
     producer_free(t, now_us);
 }
 
-static bool may_publish(const struct participant *p, enum ctl_source source)
+/* What a permission for one source allows is of one kind: a "microphone" can't be video. */
+static bool may_publish(const struct participant *p, enum ctl_source source, uint8_t kind)
 {
-    return p->perms.publish & CTL_SOURCE_BIT(source);
+    static const unsigned of_kind[] = {[RTP_KIND_AUDIO] = CTL_SOURCE_BIT(CTL_SOURCE_MICROPHONE) |
+                                                          CTL_SOURCE_BIT(CTL_SOURCE_SCREEN_AUDIO) |
+                                                          CTL_SOURCE_BIT(CTL_SOURCE_OTHER),
+                                       [RTP_KIND_VIDEO] = CTL_SOURCE_BIT(CTL_SOURCE_CAMERA) |
+                                                          CTL_SOURCE_BIT(CTL_SOURCE_SCREEN) |
+                                                          CTL_SOURCE_BIT(CTL_SOURCE_OTHER)};
+
+    return kind < ARRAY_LEN(of_kind) && p->perms.publish & of_kind[kind] & CTL_SOURCE_BIT(source);
 }
 
-static enum ctl_source source_of(const struct ctl_wish *w, const struct neg_section *s)
+/* What the client says that it is, else what it was, else what most sections are. */
+static enum ctl_source source_of(const struct ctl_wish *w, const struct producer *t,
+                                 const struct neg_section *s)
 {
     if (w)
         return w->source;
+    if (t && t->kind == s->kind)
+        return (enum ctl_source)t->source;
     return s->kind == RTP_KIND_AUDIO ? CTL_SOURCE_MICROPHONE : CTL_SOURCE_CAMERA;
 }
 
@@ -79,7 +91,7 @@ static int begin_track(struct participant *p, struct peer *peer, const struct ne
     struct producer *t = producer_new(peer, s);
     if (!t)
         return -ENOMEM;
-    t->source = (uint8_t)source_of(w, s);
+    t->source = (uint8_t)source_of(w, NULL, s);
     t->muted = w && w->muted;
     p->track[p->n_tracks++] = t;
     return peer_add_track(peer, t);
@@ -89,7 +101,8 @@ static int section_track(struct participant *p, struct peer *peer, const struct 
                          const struct ctl_wish *w, uint64_t now_us)
 {
     struct producer *t = track_by_mid(p, s->mid);
-    bool on = s->recv && s->kind != RTP_KIND_DATA && may_publish(p, source_of(w, s));
+    enum ctl_source source = source_of(w, t, s);
+    bool on = s->recv && s->kind != RTP_KIND_DATA && may_publish(p, source, s->kind);
 
     if (!on) {
         if (t)
@@ -108,6 +121,7 @@ static int section_track(struct participant *p, struct peer *peer, const struct 
         room_tell_track(t, CTL_TRACK_PUBLISHED);
         return 0;
     }
+    t->source = (uint8_t)source;
     if (w)
         t->muted = w->muted;
     int e = producer_describe(t, s);
@@ -562,7 +576,7 @@ void participant_permissions(struct participant *p, const struct ctl_msg *req, u
         if (p->peer[i])
             peer_permissions(p->peer[i]);
     for (unsigned i = p->n_tracks; i > 0; i--)
-        if (!may_publish(p, p->track[i - 1]->source))
+        if (!may_publish(p, p->track[i - 1]->source, p->track[i - 1]->kind))
             end_track(p, p->track[i - 1], now_us);
     room_assign_all(p->room, now_us);
 }

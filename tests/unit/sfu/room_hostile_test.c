@@ -174,6 +174,55 @@ static void test_a_mid_of_another_kind_is_another_stream(void **state)
     fake_room_free(w);
 }
 
+/* ---- permissions ---- */
+
+static bool offer_as(struct fake_client *c, const struct fake_offer *o, const struct ctl_wish *wish)
+{
+    static char sdp[FAKE_TEXT_MAX];
+    struct fake_room *w = c->w;
+
+    memset(&w->req, 0, sizeof(w->req));
+    w->req.u.offer.offer.text = fake_sdp(c, o, sdp);
+    if (wish) {
+        w->req.u.offer.wishes[0] = *wish;
+        w->req.u.offer.wishes_n = 1;
+    }
+    fake_request(w, c, CTL_OFFER);
+    return w->reply.kind == CTL_KIND_REPLY;
+}
+
+static void test_video_is_no_microphone(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer o = {.cam = true, .publish = CTL_SOURCE_BIT(CTL_SOURCE_MICROPHONE)};
+    struct fake_client *a = fake_join(w, "r", "a", &o), *b = fake_join(w, "r", "b", &cam);
+    struct ctl_wish lie = {.mid = slice_str("0"), .source = CTL_SOURCE_MICROPHONE};
+
+    (void)state;
+    assert_true(offer_as(a, &o, &lie));
+    assert_int_equal(w->reply.u.joined.tracks_n, 0);
+    frame(a, a->cam_ssrc, 1000, 0, true);
+    fake_turn(w);
+    assert_int_equal(b->n_got, 0);
+    fake_room_free(w);
+}
+
+static void test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer o = {.cam = true, .publish = CTL_SOURCE_BIT(CTL_SOURCE_SCREEN)};
+    struct fake_client *a = fake_join(w, "r", "a", &o);
+    struct ctl_wish screen = {.mid = slice_str("0"), .source = CTL_SOURCE_SCREEN};
+
+    (void)state;
+    assert_true(offer_as(a, &o, &screen));
+    assert_int_equal(w->reply.u.joined.tracks_n, 1);
+    assert_true(offer_as(a, &o, NULL));
+    assert_int_equal(w->reply.u.joined.tracks_n, 1);
+    assert_int_equal(w->reply.u.joined.tracks[0].source, CTL_SOURCE_SCREEN);
+    fake_room_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +231,8 @@ int main(void)
         cmocka_unit_test(test_another_ssrc_by_description_is_a_stream_begun_anew),
         cmocka_unit_test(test_a_section_used_again_is_a_slot_of_its_own),
         cmocka_unit_test(test_a_mid_of_another_kind_is_another_stream),
+        cmocka_unit_test(test_video_is_no_microphone),
+        cmocka_unit_test(test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
