@@ -412,6 +412,7 @@ void participant_answer(struct participant *p, const struct ctl_msg *req, struct
         return;
     }
     room_assign(p->room, p, now_us);
+    p->lacks_more = true; /* what came while the answer was awaited */
     room_arm(p->room, now_us);
 }
 
@@ -613,6 +614,12 @@ static enum ctl_media media_of(const struct participant *p)
             worst = m == CTL_MEDIA_CONNECTED ? worst : m;
     }
     return worst;
+}
+
+uint64_t participant_deadline(const struct participant *p)
+{
+    return p->lost_us ? p->lost_us + p->room->core->conf->transport.idle_timeout_s * US_PER_S
+                      : CLOCK_NEVER;
 }
 
 void participant_state(struct participant *p, uint64_t now_us)

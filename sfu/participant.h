@@ -33,6 +33,8 @@ struct participant {
     uint8_t media;    /* enum ctl_media, as told */
     uint64_t lost_us; /* since when it is disconnected; 0: it is not */
     bool slots_dirty;
+    unsigned lacks[RTP_KIND_COUNT]; /* tracks that would be on a slot if there were one more … */
+    bool lacks_more;                /* … and this has not been dealt with */
     char negotiation[CTL_NEGOTIATION_MAX + 1]; /* of our open offer */
     unsigned negotiations;
     struct data_sender data;  /* of its messages */
@@ -82,6 +84,8 @@ void participant_wants_more(struct participant *p, uint64_t now_us);
 
 /* A peer's transport has another state. */
 void participant_state(struct participant *p, uint64_t now_us);
+/* When it has been without media for too long and leaves; CLOCK_NEVER while it has some. */
+uint64_t participant_deadline(const struct participant *p);
 
 /* Tells sori-server which tracks are on its slots, when that changed. */
 void participant_tell_slots(struct participant *p);

@@ -505,7 +505,7 @@ void peer_tick(struct peer *p, uint64_t now_us)
     if (p->report_us <= now_us)
         rtcp_report_send(p, now_us);
 
-    next = sooner(p->report_us, p->alloc_us);
+    next = sooner(sooner(p->report_us, p->alloc_us), participant_deadline(p->owner));
     for (unsigned i = 0; i < p->owner->n_tracks; i++)
         if (p->owner->track[i]->peer == p)
             next = sooner(next, producer_deadline(p->owner->track[i]));

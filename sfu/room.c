@@ -191,7 +191,15 @@ void room_tick(struct room *r, uint64_t now_us)
         r->quality_us = now_us + QUALITY_INTERVAL_US;
         next = r->quality_us < next ? r->quality_us : next;
     }
-    for (unsigned i = 0; i < r->n_members; i++)
-        participant_tell_slots(r->member[i]);
+    for (unsigned i = 0; i < r->n_members; i++) {
+        struct participant *p = r->member[i];
+
+        participant_tell_slots(p);
+        /* In pair mode it is we who offer. */
+        if (p->lacks_more && p->mode == CTL_MODE_PAIR && !p->negotiation[0]) {
+            p->lacks_more = false;
+            participant_need(p, p->lacks[RTP_KIND_AUDIO], p->lacks[RTP_KIND_VIDEO], now_us);
+        }
+    }
     room_arm(r, next);
 }

@@ -131,6 +131,9 @@ static void assign_kind(struct room *r, struct participant *p, struct peer *d, u
 
     /* More talkers than slots: only those on air, the last_n loudest. */
     unsigned have = choose(r, p, d, kind, v, n, &all);
+    unsigned lacks = all > slots ? all - slots : 0;
+    p->lacks_more = p->lacks_more || lacks > p->lacks[kind];
+    p->lacks[kind] = lacks;
     if (kind == RTP_KIND_AUDIO && all > slots && last_n != 0 && have > last_n)
         have = (unsigned)last_n;
     for (unsigned i = 0; i < d->n_slots; i++) { /* what stays, and what goes */

@@ -230,9 +230,7 @@ uint64_t sfu_core_deadline(const struct sfu_core *c)
 /* Who has been without media for too long leaves. Gives true when p is gone. */
 static bool gave_up(struct participant *p, uint64_t now_us)
 {
-    const struct sfu_conf *conf = p->room->core->conf;
-
-    if (p->lost_us == 0 || now_us - p->lost_us < conf->transport.idle_timeout_s * US_PER_S)
+    if (participant_deadline(p) > now_us)
         return false;
     struct room *r = p->room;
     participant_free(p, "media_lost", now_us);

@@ -614,7 +614,8 @@ static uint64_t state_deadline(const struct transport *t)
     uint64_t connect = t->since_us + c->connect_us;
 
     switch (t->state) {
-    case TRANSPORT_NEW:
+    case TRANSPORT_NEW: /* an offer of ours that nobody has answered yet: the client is not late */
+        return t->n_remote ? connect : CLOCK_NEVER;
     case TRANSPORT_CHECKING:
         return connect;
     case TRANSPORT_CONNECTED:

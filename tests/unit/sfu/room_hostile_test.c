@@ -223,6 +223,65 @@ static void test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is(void **
     fake_room_free(w);
 }
 
+/* ---- who never comes, and who is never asked ---- */
+
+static void test_who_never_connects_leaves(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_client_new(w, "r", "a");
+
+    (void)state;
+    assert_true(fake_offer_it(a, &talker, true));
+    fake_wait(w, 95 * US_PER_S);
+    assert_int_equal(counter_get(&w->core->count.participants), 0);
+    assert_int_equal(w->rooms_gone, 1);
+    fake_room_free(w);
+}
+
+static struct fake_client *join_pair(struct fake_room *w, const char *id)
+{
+    static char sdp[FAKE_TEXT_MAX], answer[2 * FAKE_TEXT_MAX];
+    struct fake_client *c = fake_client_new(w, "r", id);
+    struct fake_offer o = {.mic = true};
+
+    memset(&w->req, 0, sizeof(w->req));
+    w->req.u.join.mode = CTL_MODE_PAIR;
+    w->req.u.join.offer.text = fake_sdp(c, &o, sdp);
+    w->req.u.join.perms =
+        (struct ctl_perms){.publish = CTL_SOURCES_ALL, .subscribe = true, .data = true};
+    w->req.u.join.auto_audio = w->req.u.join.auto_video = true;
+    fake_request(w, c, CTL_JOIN);
+    assert_int_equal(w->reply.kind, CTL_KIND_REPLY);
+    slice_to_cstr(w->reply.u.joined.answer.text, answer, sizeof(answer));
+    fake_line(answer, "a=ice-ufrag:", c->s_ufrag, sizeof(c->s_ufrag));
+    fake_line(answer, "a=ice-pwd:", c->s_pwd, sizeof(c->s_pwd));
+    fake_connect(c);
+    return c;
+}
+
+static void test_a_pair_alone_in_a_room_stays_and_is_offered_who_comes(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = join_pair(w, "a");
+
+    (void)state;
+    assert_int_equal(fake_events(w, CTL_NEGOTIATE, "a", NULL), 0);
+    for (int i = 0; i < 40; i++) {
+        fake_wait(w, 5 * US_PER_S);
+        fake_check(a, false);
+    }
+    assert_int_equal(counter_get(&w->core->count.participants), 1);
+    assert_int_equal(fake_events(w, CTL_STATE, "a", "3"), 0); /* failed */
+    w->n_events = 0;
+    fake_join(w, "r", "b", &talker);
+    fake_wait(w, 20 * MS);
+    assert_int_equal(fake_events(w, CTL_NEGOTIATE, "a", NULL), 1);
+    fake_join(w, "r", "c", &talker); /* the offer is open: the next one waits for its answer */
+    fake_wait(w, 20 * MS);
+    assert_int_equal(fake_events(w, CTL_NEGOTIATE, "a", NULL), 1);
+    fake_room_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +292,8 @@ int main(void)
         cmocka_unit_test(test_a_mid_of_another_kind_is_another_stream),
         cmocka_unit_test(test_video_is_no_microphone),
         cmocka_unit_test(test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is),
+        cmocka_unit_test(test_who_never_connects_leaves),
+        cmocka_unit_test(test_a_pair_alone_in_a_room_stays_and_is_offered_who_comes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
