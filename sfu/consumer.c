@@ -501,9 +501,15 @@ static void emit_fill(struct consumer *c, const struct video_out *o, uint64_t no
     count_sent(c, datagram_bytes(w.len + 1), o->ts, now_us);
 }
 
+/* It is of the participant who speaks. */
+static bool is_dominant(const struct producer *t)
+{
+    return t->room->dominant && t->room->dominant->peer->owner == t->peer->owner;
+}
+
 static enum pacer_class pacing_class(const struct consumer *c)
 {
-    return c->source->source == CTL_SOURCE_SCREEN || c->source == c->peer->owner->room->dominant ||
+    return c->source->source == CTL_SOURCE_SCREEN || is_dominant(c->source) ||
                    c->priority > CTL_PRIORITY_MAX / 2
                ? PACER_VIDEO_HIGH
                : PACER_VIDEO;
@@ -821,6 +827,33 @@ size_t consumer_pad(struct consumer *c, size_t bytes, unsigned cluster, uint64_t
 
 /* ---- layers ---- */
 
+/* Spatial layers inside the one stream of a track; 0: one, or none is known. */
+static unsigned spatial_layers(const struct producer *t)
+{
+    unsigned sid = 0, tid = 0;
+
+    if (t->layer[0].video)
+        video_source_layers(t->layer[0].video, &sid, &tid);
+    return sid == 0 ? 0 : sid < RTP_LAYERS_MAX ? sid + 1 : RTP_LAYERS_MAX;
+}
+
+/* The rates of layer l, a stream of its own or a spatial layer with all below it. */
+static void offer_layer(struct layer_slot *a, const struct producer *t, unsigned l, bool spatial)
+{
+    /* What a layer that has just begun may take, until it is measured. */
+    static const uint32_t guess[RTP_LAYERS_MAX] = {150000, 500000, 1500000};
+    const struct stream *s = &t->layer[spatial ? 0 : l];
+    uint32_t sum = 0;
+
+    for (unsigned tid = 0; s->live && tid < LAYER_TIDS_MAX; tid++) {
+        for (unsigned sid = 0; sid <= (spatial ? l : RTP_LAYERS_MAX - 1); sid++)
+            sum += s->bps[sid][tid];
+        a->bps[l][tid] = sum;
+    }
+    for (unsigned tid = 0; s->live && sum == 0 && tid < LAYER_TIDS_MAX; tid++)
+        a->bps[l][tid] = guess[t->n_layers == 1 && !spatial ? 1 : l];
+}
+
 void consumer_offer_layers(struct consumer *c, uint64_t now_us)
 {
     struct producer *t = c->source;
@@ -831,29 +864,14 @@ void consumer_offer_layers(struct consumer *c, uint64_t now_us)
     a->max_layer = (int8_t)(c->paused || !c->enabled || !producer_open(t) ? -1 : max_layer);
     a->max_tid = c->wish_tid == CTL_LAYER_AUTO ? LAYER_TIDS_MAX - 1 : c->wish_tid;
     a->priority = c->priority;
-    if (t == t->room->dominant && a->priority < CTL_PRIORITY_MAX)
+    if (is_dominant(t) && a->priority < CTL_PRIORITY_MAX)
         a->priority++;
     a->screen = t->source == CTL_SOURCE_SCREEN;
-    for (unsigned l = 0; l < t->n_layers; l++) {
-        /* What a layer that has just begun may take, until it is measured. */
-        static const uint32_t guess[RTP_LAYERS_MAX] = {150000, 500000, 1500000};
-        struct stream *s = &t->layer[l];
-        uint32_t sum = 0;
-
-        stream_measure(s, now_us);
-        for (unsigned tid = 0; tid < LAYER_TIDS_MAX; tid++)
-            sum += s->bps[tid];
-        if (s->live && sum == 0) {
-            for (unsigned tid = 0; tid < LAYER_TIDS_MAX; tid++)
-                a->bps[l][tid] = guess[t->n_layers == 1 ? 1 : l];
-            continue;
-        }
-        sum = 0;
-        for (unsigned tid = 0; s->live && tid < LAYER_TIDS_MAX; tid++) {
-            sum += s->bps[tid];
-            a->bps[l][tid] = sum;
-        }
-    }
+    c->spatial = (uint8_t)(t->n_layers == 1 ? spatial_layers(t) : 0);
+    for (unsigned l = 0; l < t->n_layers; l++)
+        stream_measure(&t->layer[l], now_us);
+    for (unsigned l = 0; l < (c->spatial ? c->spatial : t->n_layers); l++)
+        offer_layer(a, t, l, c->spatial != 0);
 }
 
 /* Why nothing is sent although there is a source. */
@@ -893,7 +911,8 @@ void consumer_take_layers(struct consumer *c, uint64_t now_us)
 
     if (!c->video || !c->source)
         return;
-    video_forward_target(c->video, a->layer, VIDEO_SID_MAX,
+    video_forward_target(c->video, c->spatial && a->layer >= 0 ? 0 : a->layer,
+                         c->spatial && a->layer >= 0 ? (unsigned)a->layer : VIDEO_SID_MAX,
                          a->tid < 0 ? LAYER_TIDS_MAX - 1 : (unsigned)a->tid);
     if (a->layer >= 0 && transport_can_send(c->peer->transport) &&
         video_forward_wants_key(c->video, &want) && !replay(c, want, now_us))

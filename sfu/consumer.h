@@ -78,6 +78,7 @@ struct consumer {
     struct consumer_report report;
     /* Wish of the receiver: CTL_LAYER_AUTO or a limit; and what runs */
     int8_t wish_layer, wish_tid;
+    uint8_t spatial; /* layers inside one stream; 0: streams are the layers */
     uint8_t priority;
     struct layer_slot alloc;
     int8_t told_layer, told_tid;

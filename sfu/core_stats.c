@@ -41,8 +41,8 @@ static void put_track(struct wr *w, const struct producer *t)
         const struct stream *s = &t->layer[i];
         uint64_t bps = 0, expected = rx_stats_expected(&s->rx);
 
-        for (unsigned k = 0; k < LAYER_TIDS_MAX; k++)
-            bps += s->bps[k];
+        for (unsigned k = 0; k < RTP_LAYERS_MAX * LAYER_TIDS_MAX; k++)
+            bps += s->bps[k / LAYER_TIDS_MAX][k % LAYER_TIDS_MAX];
         wr_fmt(w, "%s{\"ssrc\":%u,\"packets\":%llu,\"bytes\":%llu,\"lost\":%lld,\"jitterUs\":%llu,",
                i ? "," : "", s->ssrc, (unsigned long long)s->rx.packets,
                (unsigned long long)s->rx.bytes, (long long)expected - (long long)s->rx.packets,

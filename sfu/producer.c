@@ -19,6 +19,7 @@
 
 #define LIVE_US        (1500 * US_PER_MS) /* a layer without packets for so long has stopped */
 #define MEASURE_US     (500 * US_PER_MS)
+#define MEASURE_MAX_US (4 * US_PER_S)
 #define CONSUMERS_STEP 8
 
 /* ---- life ---- */
@@ -220,12 +221,15 @@ void stream_measure(struct stream *s, uint64_t now_us)
     s->live = s->last_us != 0 && now_us - s->last_us < LIVE_US;
     if (passed < MEASURE_US)
         return;
-    for (unsigned i = 0; i < LAYER_TIDS_MAX; i++) {
-        uint64_t bps = passed > 4 * US_PER_S ? 0 : (uint64_t)s->bytes[i] * 8 * US_PER_S / passed;
+    for (unsigned sid = 0; sid < RTP_LAYERS_MAX; sid++) {
+        for (unsigned tid = 0; tid < LAYER_TIDS_MAX; tid++) {
+            uint32_t *was = &s->bps[sid][tid], *bytes = &s->bytes[sid][tid];
+            uint64_t bps = passed > MEASURE_MAX_US ? 0 : (uint64_t)*bytes * 8 * US_PER_S / passed;
 
-        /* Half of the new value: frames of different size come and go. */
-        s->bps[i] = s->bps[i] == 0 ? (uint32_t)bps : (uint32_t)((s->bps[i] + bps) / 2);
-        s->bytes[i] = 0;
+            /* Half of the new value: frames of different size come and go. */
+            *was = *was == 0 ? (uint32_t)bps : (uint32_t)((*was + bps) / 2);
+            *bytes = 0;
+        }
     }
     s->measured_us = now_us;
 }
@@ -256,12 +260,13 @@ static bool comes_as_key(const struct media_packet *m)
 
 static void video_arrived(struct stream *s, struct media_packet *m, uint64_t now_us)
 {
-    unsigned tid;
+    unsigned sid, tid;
 
     video_describe(s->video, m);
     m->video.layer = s->layer;
     tid = m->video.tid < LAYER_TIDS_MAX ? m->video.tid : LAYER_TIDS_MAX - 1;
-    s->bytes[tid] += m->len + BWE_OVERHEAD_V4;
+    sid = m->video.sid < RTP_LAYERS_MAX ? m->video.sid : RTP_LAYERS_MAX - 1;
+    s->bytes[sid][tid] += m->len + BWE_OVERHEAD_V4;
     if (comes_as_key(m)) {
         keyframe_req_got(&s->key, now_us);
         s->key_seq = m->seq;
@@ -276,7 +281,7 @@ static void audio_arrived(struct stream *s, struct media_packet *m, uint64_t now
     struct producer *t = s->track;
     bool loud;
 
-    s->bytes[0] += m->len + BWE_OVERHEAD_V4;
+    s->bytes[0][0] += m->len + BWE_OVERHEAD_V4;
     s->live = true;
     if (t->muted) {
         loud = false;

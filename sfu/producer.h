@@ -31,8 +31,9 @@ struct stream {
     uint64_t sr_ntp, sr_at_us;
     int64_t sr_unix_us;
     uint32_t sr_ts;
-    /* Bytes by temporal layer in the running second, and the rates that came of it. */
-    uint32_t bytes[LAYER_TIDS_MAX], bps[LAYER_TIDS_MAX];
+    /* Bytes by spatial and temporal layer in the running interval, and the rates that came of it.
+     */
+    uint32_t bytes[RTP_LAYERS_MAX][LAYER_TIDS_MAX], bps[RTP_LAYERS_MAX][LAYER_TIDS_MAX];
     uint64_t measured_us;
     uint8_t fir_seq;
     struct link_runs runs; /* losses in a row */
