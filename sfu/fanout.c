@@ -51,8 +51,10 @@ void fanout_add(struct sfu_core *c, struct producer *t, struct media_packet *m, 
 
 void fanout_room(struct sfu_core *c, struct producer *t, size_t len)
 {
-    size_t ring =
-        t->kind == RTP_KIND_AUDIO ? PACKET_STORE_AUDIO_BYTES : c->conf->video.history_bytes;
+    size_t ring = PACKET_STORE_AUDIO_BYTES;
+
+    if (t->kind == RTP_KIND_VIDEO) /* the smallest of its layers' */
+        ring = producer_store_bytes(t, 0);
 
     /* A quarter: the ring may skip its end to keep a packet in one piece. */
     if (t->n_news && t->news_bytes + len > ring / 4)

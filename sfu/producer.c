@@ -17,10 +17,12 @@
 #include "sfu/fanout.h"
 #include "sfu/room.h"
 
-#define LIVE_US        (1500 * US_PER_MS) /* a layer without packets for so long has stopped */
-#define MEASURE_US     (500 * US_PER_MS)
-#define MEASURE_MAX_US (4 * US_PER_S)
-#define CONSUMERS_STEP 8
+#define LIVE_US           (1500 * US_PER_MS) /* a layer without packets for so long has stopped */
+#define MEASURE_US        (500 * US_PER_MS)
+#define MEASURE_MAX_US    (4 * US_PER_S)
+#define CONSUMERS_STEP    8
+#define VIDEO_STORE_MIN   16384
+#define VIDEO_PACKET_MEAN 512 /* bytes: so that bytes, not packets, are what limits */
 
 /* ---- life ---- */
 
@@ -35,6 +37,21 @@ static void stream_fini(struct stream *s)
     *s = (struct stream){0};
 }
 
+size_t producer_store_bytes(const struct producer *t, unsigned layer)
+{
+    unsigned below = layer + 1u < t->n_layers ? t->n_layers - 1u - layer : 0;
+    size_t bytes = (size_t)t->room->core->conf->video.history_bytes >> below;
+
+    return bytes < VIDEO_STORE_MIN ? VIDEO_STORE_MIN : bytes;
+}
+
+static struct packet_store *video_store(const struct stream *s)
+{
+    size_t bytes = producer_store_bytes(s->track, s->layer);
+
+    return packet_store_new((unsigned)(bytes / VIDEO_PACKET_MEAN), bytes);
+}
+
 /* Memory of one stream, when it is first needed. */
 static int stream_ready(struct stream *s, const struct neg_codec *codec)
 {
@@ -44,7 +61,7 @@ static int stream_ready(struct stream *s, const struct neg_codec *codec)
 
     if (!s->store)
         s->store = audio ? packet_store_new(PACKET_STORE_AUDIO_PKTS, PACKET_STORE_AUDIO_BYTES)
-                         : packet_store_new(PACKET_STORE_VIDEO_PKTS, conf->video.history_bytes);
+                         : video_store(s);
     if (!s->nack && codec && (codec->fb & RTP_FB_NACK) && (!audio || conf->audio.nack))
         s->nack = nack_gen_new(audio ? &nack_conf_audio : &nack_conf_video);
     if (!audio && !s->video) {

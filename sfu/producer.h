@@ -92,6 +92,10 @@ void stream_restart(struct stream *s);
 int producer_attach(struct producer *t, struct consumer *c);
 void producer_detach(struct producer *t, struct consumer *c);
 
+/* Bytes of ring that a video layer's store has. The lower of simulcast's layers send less: each
+ * keeps about the same time as the one above with half of its bytes. */
+size_t producer_store_bytes(const struct producer *t, unsigned layer);
+
 /* True when its packets may be forwarded. */
 bool producer_open(const struct producer *t);
 

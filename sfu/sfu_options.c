@@ -127,8 +127,10 @@ const struct conf_opt sfu_options[] = {
          "A publisher is asked for a key frame at most once in this time, whoever needs one."),
     UINT(video, rtx_percent, "retransmission_budget", "30", 1, 200, "%",
          "Retransmissions to a receiver, in percent of what its slot sends."),
-    UINT(video, history_bytes, "history_bytes", "262144", 16384, 16777216, "bytes",
-         "Packets kept of each video stream for retransmissions."),
+    UINT(video, history_bytes, "history_bytes", "131072", 16384, 16777216, "bytes",
+         "Packets kept of a video track's highest layer for retransmissions and joiners; of each "
+         "layer "
+         "below half as much."),
     UINT(video, history_ms, "history_ms", "1000", 100, 10000, "ms",
          "No older packet is sent again."),
 
