@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "net/worker.h"
 #include "sfu/sctp.h"
 
@@ -339,11 +340,53 @@ static void test_ids_are_used_again_with_other_names(void **state)
     worker_free(worker);
 }
 
+/* The data thread allocates as well: which of the two meets the failure is up to chance, that
+ * nothing is left behind is not. */
+static void test_oom_leaves_nothing_behind(void **state)
+{
+    static const struct data_port_ops ops = {peer_output, peer_up, peer_down, peer_channel,
+                                             peer_message};
+    static struct peer p;
+    const struct data_conf conf = {5000, 5000, 1024, 0, 1024};
+    uint64_t live = mem_live(), n = 0;
+    unsigned no_link = 0, no_port = 0, no_id = 0;
+    bool failed = true;
+
+    (void)state;
+    p.fd = -1;
+    for (; failed && n < 100; n++) {
+        worker = worker_new(0);
+        mem_fail_after(n);
+        struct data_link *link = data_link_new(2);
+        port = link ? data_link_port(link, worker, &ops) : NULL;
+        no_link += !link;
+        no_port += link && !port;
+        for (unsigned i = 0; port && i < 20; i++) {
+            uint32_t id = data_port_open(port, &conf, &p);
+            no_id += id == 0;
+            data_port_send(port, &id, 1, DATA_RELIABLE, true, SLICE_LIT("x"));
+            if (i % 2)
+                data_port_close(port, id);
+        }
+        usleep(2000); /* the data thread does its part */
+        failed = mem_failed();
+        mem_fail_never();
+        while (worker_settle(worker))
+            ;
+        data_link_free(link);
+        worker_free(worker);
+        assert_int_equal(mem_live(), live);
+    }
+    assert_false(failed);
+    assert_true(no_link > 0 && no_port > 0 && no_id > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_clients_talk_and_one_is_slow),
         cmocka_unit_test(test_ids_are_used_again_with_other_names),
+        cmocka_unit_test(test_oom_leaves_nothing_behind),
     };
 
     return cmocka_run_group_tests_name("data_link", tests, NULL, NULL);

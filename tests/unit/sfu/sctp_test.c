@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
+
 enum { WIRE_PKTS = 4096, SEEN_MAX = 64 };
 
 struct end {
@@ -306,6 +308,36 @@ static void test_many_associations_leave_nothing(void **state)
     assert_int_equal(sctp_deadline(), UINT64_MAX);
 }
 
+static void test_oom_makes_no_association_and_leaves_the_others(void **state)
+{
+    struct end x, y, z = {.peer = &z};
+    struct sctp_send_as as = {.stream = 0, .ppid = 51};
+    const struct sctp_conf conf = {5000, 5000, 1024};
+    unsigned fails = 0;
+
+    (void)state;
+    pair(&x, &y, 1024);
+    uint64_t live = mem_live();
+    for (uint64_t n = 0; n == fails; n++) {
+        mem_fail_after(n);
+        z.a = sctp_new(&conf, &ops, &z, now_us);
+        fails += mem_failed();
+        assert_true(mem_failed() == (z.a == NULL));
+        mem_fail_never();
+        sctp_free(z.a);
+        z.a = NULL;
+        assert_int_equal(mem_live(), live);
+    }
+    assert_true(fails > 0);
+    mem_fail_after(0); /* what is up needs none of ours */
+    assert_int_equal(sctp_send(x.a, &as, SLICE_LIT("on")), 0);
+    pass(100000);
+    assert_false(mem_failed());
+    mem_fail_never();
+    assert_int_equal(y.messages, 1);
+    close_both(&x, &y);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -331,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_nobody_there_ends_it),
         cmocka_unit_test(test_garbage_is_dropped),
         cmocka_unit_test(test_many_associations_leave_nothing),
+        cmocka_unit_test(test_oom_makes_no_association_and_leaves_the_others),
     };
 
     return cmocka_run_group_tests_name("sctp", tests, start, stop);
