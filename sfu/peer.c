@@ -163,13 +163,25 @@ static int apply(struct peer *p, const struct neg_change *change, uint64_t now_u
     return hand_remote(p, now_us);
 }
 
+/* [limits] sdp_bytes. */
+static bool too_long(const struct peer *p, struct slice sdp, const char **why)
+{
+    if (sdp.len <= p->owner->room->core->conf->limits.sdp_bytes)
+        return false;
+    *why = "the description is longer than [limits] sdp_bytes of the SFU: use fewer sections, or "
+           "send candidates apart";
+    return true;
+}
+
 enum ctl_err peer_offer(struct peer *p, struct slice sdp, struct wr *w, const char **why,
                         uint64_t now_us)
 {
     struct sfu_core *c = p->owner->room->core;
     struct neg_change change;
-    int e = negotiate_offer(p->neg, sdp, &change, &c->neg_error);
 
+    if (too_long(p, sdp, why))
+        return CTL_ERR_REJECTED;
+    int e = negotiate_offer(p->neg, sdp, &change, &c->neg_error);
     if (e)
         return refused(p, e, why);
     e = apply(p, &change, now_us);
@@ -221,8 +233,10 @@ enum ctl_err peer_answer(struct peer *p, struct slice sdp, const char **why, uin
 {
     struct sfu_core *c = p->owner->room->core;
     struct neg_change change;
-    int e = negotiate_answer(p->neg, sdp, &change, &c->neg_error);
 
+    if (too_long(p, sdp, why))
+        return CTL_ERR_REJECTED;
+    int e = negotiate_answer(p->neg, sdp, &change, &c->neg_error);
     if (e)
         return refused(p, e, why);
     return apply(p, &change, now_us) == 0 ? CTL_OK : refused(p, -ENOMEM, why);

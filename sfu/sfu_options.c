@@ -154,7 +154,7 @@ const struct conf_opt sfu_options[] = {
          "Receive sections of one participant."),
     UINT(limits, ssrcs, "ssrcs_per_participant", "64", 4, 512, "SSRCs",
          "Sent by one participant; more are dropped."),
-    UINT(limits, sdp_bytes, "sdp_bytes", "65536", 4096, 262144, "bytes", "Longest description."),
+    UINT(limits, sdp_bytes, "sdp_bytes", "65536", 4096, 65536, "bytes", "Longest description."),
     UINT(limits, requests_per_s, "nacks_per_s", "2000", 10, 1000000, "1/s",
          "Packets that one participant may ask for again; more are ignored."),
     UINT(limits, keys_per_s, "key_requests_per_s", "20", 1, 10000, "1/s",

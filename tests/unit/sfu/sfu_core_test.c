@@ -537,6 +537,20 @@ static void test_a_bad_offer_is_refused_with_a_word_and_changes_nothing(void **s
     fake_room_free(w);
 }
 
+static void test_a_description_longer_than_allowed_is_refused(void **state)
+{
+    struct fake_room *w = fake_room_new("[limits]\nsdp_bytes = 4096\n");
+    struct fake_offer many = {.mic = true, .audio = 20};
+    struct fake_client *a = fake_client_new(w, "r", "a");
+
+    (void)state;
+    assert_false(fake_offer_it(a, &many, true));
+    assert_int_equal(a->refused, CTL_ERR_REJECTED);
+    assert_non_null(strstr(a->why, "sdp_bytes"));
+    assert_int_equal(counter_get(&w->core->count.rooms), 0);
+    fake_room_free(w);
+}
+
 static void test_a_room_that_is_refused_is_gone_for_who_placed_it(void **state)
 {
     struct fake_room *w = fake_room_new("[limits]\nrooms = 1\n");
@@ -676,6 +690,7 @@ int main(void)
         cmocka_unit_test(test_the_room_ends_with_its_last),
         cmocka_unit_test(test_ice_restart_keeps_the_room_and_the_numbers),
         cmocka_unit_test(test_a_bad_offer_is_refused_with_a_word_and_changes_nothing),
+        cmocka_unit_test(test_a_description_longer_than_allowed_is_refused),
         cmocka_unit_test(test_a_room_that_is_refused_is_gone_for_who_placed_it),
         cmocka_unit_test(test_quality_is_told_of_both_directions),
         cmocka_unit_test(test_redundancy_repairs_quality),
