@@ -635,7 +635,6 @@ int main(void)
         cmocka_unit_test(test_the_operator_s_lines),
     };
 
-
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,8 +152,8 @@ static void overflows(unsigned events, unsigned pad)
 static void test_too_many_and_too_large_events_are_dropped_together(void **state)
 {
     (void)state;
-    overflows(4, 1);   /* events_max */
-    overflows(3, 90);  /* bytes_max: 25 + 90 + "\"seq\":1," each */
+    overflows(4, 1);  /* events_max */
+    overflows(3, 90); /* bytes_max: 25 + 90 + "\"seq\":1," each */
     struct ctl_peer *p = peer();
     assert_int_equal(ctl_peer_event(p, event(500)).len, 0); /* one that never fits is lost, too */
     assert_true(ctl_peer_lost(p));
