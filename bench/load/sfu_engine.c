@@ -17,8 +17,9 @@
  * authenticity), or not report on|off                             receiver and sender reports each
  * second remb N BPS tells the server that it may send so much move N another local address: a new
  * socket, then a check cut N on|off                              sends nothing, reads nothing del N
- * mark                                      counters and latencies begin anew stat [N]  |  joins  |
- * latency            {"re":…} quit
+ * rtcp N COUNT HEX | rtp N COUNT HEX | raw N COUNT HEX   sends these bytes COUNT times, protected
+ * (a compound; a packet with a header of 12 bytes) or as they are mark counters and latencies begin
+ * anew stat [N]  |  joins  | latency            {"re":…} quit
  *
  * Payloads end with the talker's client number and a count, and the time when they were sent, which
  * is what latency comes from. One thread; sleeps until something is due or arrives.
@@ -30,11 +31,14 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/crypto.h"
+
 #define PEERS_MAX        16384
 #define STREAMS_MAX      32768
 #define LINE_MAX_        1024
 #define EXT_MAX          64
 #define TAIL_BYTES       12
+#define RTP_BYTES        12 /* a header without extension */
 #define VP8_BYTES        14 /* descriptor, key frame's header of 10 */
 #define DESCRIPTOR_BYTES 4
 #define NUMBER_BITS      18 /* of a payload's number; above it, who sent it */
@@ -837,6 +841,26 @@ static void stat_latency(void)
            en.latency_max_us);
 }
 
+/* Bytes from the command line, COUNT times: as they are, or protected like the client's own. */
+static void do_bytes(const char *what, struct peer *p, char *rest)
+{
+    uint64_t count = number(&rest);
+    struct slice hex = slice_str(word(&rest));
+    uint8_t plain[LINE_MAX_ / 2], b[LINE_MAX_];
+
+    if (hex_decode(hex, plain, hex.len / 2) != 0)
+        return;
+    for (uint64_t i = 0; i < count && p->state == PEER_UP; i++) {
+        size_t len = hex.len / 2;
+        memcpy(b, plain, len);
+        if (strcmp(what, "rtcp") == 0)
+            len = bench_srtcp_seal(&p->tx, b, len);
+        else if (strcmp(what, "rtp") == 0)
+            len = bench_srtp_seal(&p->tx, b, RTP_BYTES, len, (uint64_t)(b[2] << 8 | b[3]));
+        peer_send(p, b, len);
+    }
+}
+
 static void do_del(struct peer *p)
 {
     forget_streams(p);
@@ -868,6 +892,8 @@ static bool peer_command(const char *what, struct peer *p, char *rest)
         p->recv = RECV_COUNT;
     } else if (strcmp(what, "remb") == 0) {
         send_remb(p, number(&rest));
+    } else if (strcmp(what, "rtcp") == 0 || strcmp(what, "rtp") == 0 || strcmp(what, "raw") == 0) {
+        do_bytes(what, p, rest);
     } else if (strcmp(what, "cut") == 0) {
         p->cut = strcmp(word(&rest), "on") == 0;
     } else if (strcmp(what, "move") == 0) {

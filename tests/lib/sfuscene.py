@@ -43,8 +43,8 @@ class Engine:
 
     def __init__(self, wire, profiles=None, core=LOAD_CORE):
         argv = [os.path.join(BUILD, "bench/load/sfu_engine"), *([profiles] if profiles else [])]
-        self.process = subprocess.Popen(wire.inside(taskset(core, argv)), stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+        self.process = subprocess.Popen(wire.inside(argv if core is None else taskset(core, argv)),
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
         self.answers, self.events = queue.Queue(), queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self.fingerprint = self.events.get(timeout=ANSWER_S)["fingerprint"]
