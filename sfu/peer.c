@@ -94,6 +94,7 @@ void peer_free(struct peer *p, uint64_t now_us)
     pacer_free(p->pacer);
     mem_free(p->slot);
     mem_free(p->ssrc);
+    mem_free(p->past);
     mem_free(p);
 }
 

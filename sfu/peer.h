@@ -23,6 +23,14 @@ struct peer_ssrc {
     struct stream *stream;
 };
 
+/* Whose an SSRC was before its track ended. */
+struct peer_past {
+    uint32_t ssrc;
+    bool rtx;
+    uint8_t layer;
+    uint8_t section;
+};
+
 /* An RTCP block that the next compound shall carry. */
 struct peer_dlrr {
     uint32_t ssrc, lrr;
@@ -42,6 +50,8 @@ struct peer {
     struct peer_ssrc *ssrc;
     unsigned n_ssrc, cap_ssrc;
     unsigned last_ssrc; /* where the last look-up ended */
+    struct peer_past *past;
+    unsigned n_past;
     struct twcc_recv *twcc;
     struct rtp_ext_map ext_map;
     uint64_t rate_bytes, rate_from_us, in_bps; /* what the client sends, by the second */

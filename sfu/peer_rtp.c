@@ -2,8 +2,9 @@
  *
  *   SSRC known ─► decrypted into its stream's store ─► producer_packet
  *   RTX        ─► decrypted aside, the original header put back, copied into the store
- *   unknown    ─► decrypted aside; MID and RID extensions, the description's SSRCs or the payload
- *                 type say which stream it begins (RFC 9143 §9.2), then the same
+ *   unknown    ─► decrypted aside; MID and RID extensions, the description's SSRCs, what the SSRC
+ *                 was before or the payload type say which stream it begins (RFC 9143 §9.2), then
+ *                 the same
  *
  * An SSRC is only ever bound by an authentic packet. Called by sfu_core.c.
  * Worker-owned. SPDX-License-Identifier: BSD-3-Clause */
@@ -18,6 +19,7 @@
 #define SSRC_STEP     4
 #define OSN_BYTES     2
 #define RATE_US       US_PER_S
+#define PAST_MAX      32
 #define RTX_AHEAD_MAX 0x4000 /* a retransmission of what is so far off is none */
 
 /* ---- SSRCs ---- */
@@ -60,13 +62,42 @@ static int bind_ssrc(struct peer *p, uint32_t ssrc, struct stream *s, bool rtx)
     return 0;
 }
 
+/* Where an SSRC of a track that ended is written down; the oldest makes room. NULL: no memory. */
+static struct peer_past *past_entry(struct peer *p, uint32_t ssrc)
+{
+    for (unsigned i = 0; i < p->n_past; i++)
+        if (p->past[i].ssrc == ssrc)
+            return &p->past[i];
+    if (!p->past)
+        p->past = mem_calloc(PAST_MAX, sizeof(*p->past));
+    if (!p->past)
+        return NULL;
+    if (p->n_past == PAST_MAX)
+        memmove(&p->past[0], &p->past[1], --p->n_past * sizeof(*p->past));
+    return &p->past[p->n_past++];
+}
+
+static void remember(struct peer *p, const struct peer_ssrc *e)
+{
+    unsigned n = negotiate_sections(p->neg), i = 0;
+
+    while (i < n && strcmp(negotiate_section(p->neg, i)->mid, e->stream->track->mid) != 0)
+        i++;
+    struct peer_past *past = i < n ? past_entry(p, e->ssrc) : NULL;
+    if (past)
+        *past = (struct peer_past){e->ssrc, e->rtx, e->stream->layer, (uint8_t)i};
+}
+
 void peer_forget_track(struct peer *p, struct producer *t)
 {
     unsigned n = 0;
 
-    for (unsigned i = 0; i < p->n_ssrc; i++)
+    for (unsigned i = 0; i < p->n_ssrc; i++) {
         if (p->ssrc[i].stream->track != t)
             p->ssrc[n++] = p->ssrc[i];
+        else
+            remember(p, &p->ssrc[i]);
+    }
     p->n_ssrc = n;
     p->last_ssrc = 0;
 }
@@ -122,11 +153,30 @@ static struct stream *stream_of(struct peer *p, const struct rtp_exts *x, uint8_
     return &t->layer[layer];
 }
 
+/* The stream that an SSRC belonged to when its section was used last. Senders name MID and RID only
+ * until the first report about the SSRC has come (libwebrtc), and not again when a camera that was
+ * off goes on under the same SSRCs. */
+static struct stream *stream_of_past(struct peer *p, uint32_t ssrc, bool *rtx)
+{
+    for (unsigned i = 0; i < p->n_past; i++) {
+        const struct peer_past *past = &p->past[i];
+
+        if (past->ssrc != ssrc)
+            continue;
+        struct producer *t = track_of(p, slice_str(negotiate_section(p->neg, past->section)->mid));
+        *rtx = past->rtx;
+        return t && past->layer < t->n_layers ? &t->layer[past->layer] : NULL;
+    }
+    return NULL;
+}
+
 static struct peer_ssrc *learn(struct peer *p, uint32_t ssrc, const struct rtp_exts *x, uint8_t pt)
 {
     bool rtx = false;
-    struct stream *s = stream_of(p, x, pt, &rtx);
+    struct stream *s = x->v[RTP_EXT_MID].len ? NULL : stream_of_past(p, ssrc, &rtx);
 
+    if (!s)
+        s = stream_of(p, x, pt, &rtx);
     if (!s) {
         core_drop(p->owner->room->core, CORE_DROP_SSRC_UNKNOWN);
         return NULL;

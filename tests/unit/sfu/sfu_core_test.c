@@ -417,6 +417,35 @@ static void test_simulcast_layer_is_switched_by_wish(void **state)
     fake_room_free(w);
 }
 
+/* libwebrtc names MID and RID until it is sure that we know the SSRC, and not again when the camera
+ * goes off and on. */
+static void test_a_camera_that_comes_back_need_not_say_whose_it_is(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer cam = {.cam = true, .layers = 2}, watch = {.video = 1};
+    struct fake_client *a = fake_join(w, "r", "a", &cam), *b = fake_join(w, "r", "b", &watch);
+    uint16_t seq = 7;
+
+    (void)state;
+    fake_frame(a, 7000, "0", "l0", seq++, 3000, 1, true, 200);
+    fake_wait(w, 33 * MS);
+    assert_int_equal(b->n_got, 1);
+    memset(&w->req.u, 0, sizeof(w->req.u));
+    w->req.u.mute.track = slice_str("a:0");
+    fake_request(w, a, CTL_UNPUBLISH);
+    assert_int_equal(w->reply.kind, CTL_KIND_REPLY);
+    fake_frame(a, 7000, NULL, NULL, seq++, 6000, 2, true, 200);
+    fake_wait(w, 33 * MS);
+    assert_int_equal(b->n_got, 1); /* it is off */
+    assert_true(fake_offer_it(a, &cam, false));
+    fake_wait(w, 33 * MS);
+    fake_frame(a, 7000, NULL, NULL, seq++, 9000, 3, true, 200);
+    fake_frame(a, 7001, NULL, NULL, seq++, 9000, 3, true, 200); /* never said */
+    fake_wait(w, 33 * MS);
+    assert_int_equal(b->n_got, 2);
+    fake_room_free(w);
+}
+
 static void test_a_gap_of_the_publisher_is_asked_for(void **state)
 {
     struct fake_room *w = fake_room_new("");
@@ -684,6 +713,7 @@ int main(void)
         cmocka_unit_test(test_video_waits_for_a_key_frame_and_asks_for_one),
         cmocka_unit_test(test_a_hundred_joiners_cost_few_key_frames),
         cmocka_unit_test(test_simulcast_layer_is_switched_by_wish),
+        cmocka_unit_test(test_a_camera_that_comes_back_need_not_say_whose_it_is),
         cmocka_unit_test(test_a_gap_of_the_publisher_is_asked_for),
         cmocka_unit_test(test_reports_go_both_ways),
         cmocka_unit_test(test_silence_of_a_client_ends_in_disconnect_and_goodbye),
