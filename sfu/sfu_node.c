@@ -107,6 +107,8 @@ void sfu_node_free(struct sfu_node *n)
         while (worker_settle(n->control))
             ;
     }
+    for (unsigned i = 0; i < n->n; i++)
+        sfu_worker_end(n->worker[i]);
     data_link_free(n->data);
     for (unsigned i = 0; i < n->n; i++)
         sfu_worker_free(n->worker[i]);

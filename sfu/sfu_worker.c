@@ -369,6 +369,12 @@ fail:
     return NULL;
 }
 
+void sfu_worker_end(struct sfu_worker *w)
+{
+    sfu_core_free(w->core);
+    w->core = NULL;
+}
+
 void sfu_worker_free(struct sfu_worker *w)
 {
     if (!w)

@@ -49,6 +49,8 @@ struct sfu_worker *sfu_worker_new(unsigned index, const struct sfu_conf *conf,
                                   struct data_link *data, struct worker *control,
                                   void (*said)(void *arg, struct list *sayings), void *arg,
                                   char err[CONF_ERR_MAX]);
+/* Ends its rooms; its thread must have been joined, the data link be there still. */
+void sfu_worker_end(struct sfu_worker *w);
 /* Ends everything; its thread must have been joined. NULL is allowed. */
 void sfu_worker_free(struct sfu_worker *w);
 
