@@ -796,6 +796,7 @@ export class Room extends EventTarget {
 
   /** After a resume, or when we did not keep up: how things are now. */
   #stateCame({ participants = [], slots, tracks, full }) {
+    if (!this.me) return; // of the seat that our join, under way, takes over
     if (full) this.#everybody(participants);
     else this.#alsoHere(participants);
     if (tracks) this.#nameOwnTracks(tracks);
