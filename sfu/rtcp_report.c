@@ -19,6 +19,9 @@
 #define AUDIO_US       (2500 * US_PER_MS)
 #define VIDEO_US       (1000 * US_PER_MS)
 #define SR_BYTES       (4 + 24)
+#define RR_BYTES(n)    (4 + 4 + 24 * (size_t)(n))
+#define SDES_BYTES     44              /* one chunk with our CNAME */
+#define EXTRA_BYTES    128             /* DLRR, REMB */
 #define STALE_US       (10 * US_PER_S) /* a slot that has sent nothing for so long sends no SR */
 #define NACK_BATCH     64
 #define REMB_SHARE_PCT 100
@@ -88,15 +91,27 @@ static void times(const struct consumer *c, struct rtcp_report *r, uint64_t now_
     r->rtp_ts = ts + (uint32_t)(ago * (int64_t)c->clock / (int64_t)US_PER_S);
 }
 
+/* Sees to it that so many bytes fit: what there is leaves as a compound of its own, with the CNAME
+ * that each must have (RFC 3550 §6.1). */
+static void make_room(struct peer *p, struct wr *w, size_t bytes)
+{
+    if (w->cap - w->len >= bytes + SDES_BYTES)
+        return;
+    rtcp_put_sdes(w, own_ssrc(p), slice_str(p->cname));
+    send(p, w);
+    *w = begin(p);
+}
+
 static void put_sender_reports(struct peer *p, struct wr *w, uint64_t now_us)
 {
     for (unsigned i = 0; i < p->n_slots; i++) {
         struct consumer *c = p->slot[i];
 
-        if (c->pkts == 0 || now_us - c->last_us > STALE_US || w->cap - w->len < SR_BYTES + 64)
+        if (c->pkts == 0 || now_us - c->last_us > STALE_US)
             continue;
         struct rtcp_report r = {
             .ssrc = c->ssrc, .pkts = (uint32_t)c->pkts, .bytes = (uint32_t)c->bytes};
+        make_room(p, w, SR_BYTES);
         times(c, &r, now_us);
         rtcp_put_sr(w, &r);
     }
@@ -159,6 +174,7 @@ static void put_receiver_report(struct peer *p, struct wr *w, uint64_t now_us)
         for (unsigned l = 0; t->peer == p && l < t->n_layers; l++)
             put_block(&r, &t->layer[l], now_us);
     }
+    make_room(p, w, RR_BYTES(r.n) + EXTRA_BYTES);
     rtcp_put_rr(w, &r);
 }
 

@@ -28,7 +28,7 @@
 
 #define FAKE_CLIENTS_MAX 128
 #define FAKE_GOT_MAX     2048
-#define FAKE_SLOTS_MAX   32
+#define FAKE_SLOTS_MAX   64
 #define FAKE_EVENTS_MAX  512
 #define FAKE_TEXT_MAX    65536
 #define FAKE_BYTES_MAX   1500

@@ -282,6 +282,49 @@ static void test_a_pair_alone_in_a_room_stays_and_is_offered_who_comes(void **st
     fake_room_free(w);
 }
 
+/* ---- RTCP ---- */
+
+static void test_reports_of_many_slots_take_several_compounds(void **state)
+{
+    struct fake_room *w = fake_room_new("[audio]\nlast_n = 0\n");
+    struct fake_offer many = {.mic = true, .audio = 60};
+    struct fake_client *b = fake_join(w, "r", "b", &many), *v[50];
+    unsigned reports = 0, senders = 0;
+    uint32_t seen[64];
+
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "p%d", i);
+        v[i] = fake_join(w, "r", id, &(struct fake_offer){.mic = true});
+    }
+    fake_talk(b, 20, "x", 1);
+    for (int i = 0; i < 50; i++)
+        fake_talk(v[i], 20, "x", 1);
+    b->n_rtcp = 0;
+    fake_wait(w, 4 * US_PER_S);
+    for (unsigned i = 0; i < b->n_rtcp && i < 32; i++) {
+        struct rd r = rd_init(slice_of(b->rtcp[i], b->rtcp_len[i]));
+        struct rtcp_packet k;
+        bool cname = false;
+        for (unsigned n = 0; rtcp_next(&r, &k) == 1; n++) {
+            assert_true(n > 0 || k.type == RTCP_SR || k.type == RTCP_RR);
+            struct rtcp_report sr;
+            bool known = k.type != RTCP_SR || rtcp_report_decode(&sr, &k) != 0;
+            for (unsigned m = 0; !known && m < senders; m++)
+                known = seen[m] == sr.ssrc;
+            if (!known)
+                seen[senders++] = sr.ssrc;
+            cname = cname || k.type == RTCP_SDES;
+        }
+        reports += cname;
+    }
+    assert_true(reports >= 2);
+    assert_int_equal(senders, 50);
+    assert_true(fake_rtcp_count(b, RTCP_RR, -1) >= 1);
+    fake_room_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is),
         cmocka_unit_test(test_who_never_connects_leaves),
         cmocka_unit_test(test_a_pair_alone_in_a_room_stays_and_is_offered_who_comes),
+        cmocka_unit_test(test_reports_of_many_slots_take_several_compounds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
