@@ -10,6 +10,10 @@
 #include "base/clock.h"
 
 #define STEP_MIN_MS 20 /* a run's first packet comes at least so much after the one before */
+/* A wider gap of the source ends the run. A receiver that misses numbers of 2^15 in a row loses
+ * count of the roll-overs and decrypts nothing of the slot ever again (RFC 3711 §3.3.1): neither a
+ * long pause nor a publisher that leaps may take it there. */
+#define GAP_MAX 64
 
 void audio_forward_init(struct audio_forward *f, uint16_t first_seq, uint32_t first_ts)
 {
@@ -38,7 +42,7 @@ static void begin_run(struct audio_forward *f, uint64_t src_seq, uint32_t src_ts
 bool audio_forward_packet(struct audio_forward *f, uint64_t src_seq, uint32_t src_ts, bool marker,
                           uint32_t clock, uint64_t now_us, struct audio_out *out)
 {
-    bool first = !f->running;
+    bool first = !f->running || (int64_t)src_seq + f->seq_delta > (int64_t)(f->seq + GAP_MAX);
 
     if (first)
         begin_run(f, src_seq, src_ts, clock, now_us);

@@ -24,6 +24,10 @@
 #define SR_TRUST_US (1 * US_PER_S)
 #define BLIND_US    (1 * US_PER_S)
 #define PID_MASK    0x7fff
+/* After a wider gap nothing of it can be had again: a key frame begins anew, and the numbers of the
+ * gap are not given out. A receiver that misses 2^15 of them in a row would lose count of their
+ * roll-overs, and with it the slot (RFC 3711 §3.3.1). */
+#define GAP_MAX 512
 
 void video_forward_init(struct video_forward *f, uint16_t first_seq, uint32_t random)
 {
@@ -366,6 +370,8 @@ enum video_verdict video_forward_packet(struct video_forward *f, const struct vi
     struct video_frame *e;
     bool began = false;
 
+    if (layer == f->now_layer && m->seq > f->_top + GAP_MAX)
+        end_epoch(f);
     if (layer != f->now_layer) {
         if (layer != f->layer || !can_begin(v))
             return other_layer(f, m, out);

@@ -174,6 +174,83 @@ static void test_a_mid_of_another_kind_is_another_stream(void **state)
     fake_room_free(w);
 }
 
+/* ---- a publisher that leaps, and a slot that pauses ---- */
+
+static void test_leaps_of_a_publisher_do_not_cost_the_receiver_its_slot(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+
+    (void)state;
+    fake_talk(a, 20, "one", 3);
+    b->deaf = true;
+    for (unsigned i = 0; i < 3; i++) {
+        a->seq += 0x7000;
+        fake_talk(a, 20, "leap", 4);
+        fake_wait(w, 20 * MS);
+    }
+    b->deaf = false;
+    fake_talk(a, 20, "two", 3);
+    assert_int_equal(b->n_got, 2);
+    assert_memory_equal(b->got[1].payload, "two", 3);
+    assert_int_equal((uint16_t)(b->got[1].seq - b->got[0].seq), 4);
+    assert_int_equal(b->got[1].index >> 16, 0);
+    fake_room_free(w);
+}
+
+static void test_leaps_in_video_do_not_cost_the_receiver_its_slot(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &cam), *b = fake_join(w, "r", "b", &cam);
+    uint64_t seq = 1000;
+
+    (void)state;
+    frame(a, a->cam_ssrc, seq, 0, true);
+    fake_turn(w);
+    fake_wait(w, 33 * MS);
+    b->deaf = true;
+    for (unsigned i = 0; i < 3; i++) {
+        seq += 0x7000;
+        frame(a, a->cam_ssrc, seq, 3000 * (i + 1), true);
+        fake_turn(w);
+        fake_wait(w, 33 * MS);
+    }
+    b->deaf = false;
+    frame(a, a->cam_ssrc, ++seq, 15000, false);
+    fake_turn(w);
+    fake_wait(w, 33 * MS);
+    assert_true(b->n_got >= 2);
+    assert_int_equal(b->got[b->n_got - 1].ssrc, b->slot[0].ssrc);
+    assert_int_equal((uint16_t)(b->got[b->n_got - 1].seq - b->got[0].seq), 4);
+    fake_room_free(w);
+}
+
+static void test_a_long_pause_does_not_count_in_numbers(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+
+    (void)state;
+    fake_talk(a, 20, "one", 3);
+    for (int paused = 1; paused >= 0; paused--) {
+        memset(&w->req.u, 0, sizeof(w->req.u));
+        w->req.u.subscribe.n = 1;
+        w->req.u.subscribe.v[0] = (struct ctl_subscription){.track = slice_str("a:0"),
+                                                            .wanted = true,
+                                                            .paused = paused,
+                                                            .layer = CTL_LAYER_AUTO,
+                                                            .temporal = CTL_LAYER_AUTO};
+        fake_request(w, b, CTL_SUBSCRIBE);
+        assert_int_equal(w->reply.kind, CTL_KIND_REPLY);
+        for (int i = 0; paused && i < 40000; i++) /* 13 minutes */
+            fake_talk(a, 20, "pause", 5);
+    }
+    fake_talk(a, 20, "two", 3);
+    assert_int_equal(b->n_got, 2);
+    assert_int_equal((uint16_t)(b->got[1].seq - b->got[0].seq), 1);
+    fake_room_free(w);
+}
+
 /* ---- permissions ---- */
 
 static bool offer_as(struct fake_client *c, const struct fake_offer *o, const struct ctl_wish *wish)
@@ -333,6 +410,9 @@ int main(void)
         cmocka_unit_test(test_another_ssrc_by_description_is_a_stream_begun_anew),
         cmocka_unit_test(test_a_section_used_again_is_a_slot_of_its_own),
         cmocka_unit_test(test_a_mid_of_another_kind_is_another_stream),
+        cmocka_unit_test(test_leaps_of_a_publisher_do_not_cost_the_receiver_its_slot),
+        cmocka_unit_test(test_leaps_in_video_do_not_cost_the_receiver_its_slot),
+        cmocka_unit_test(test_a_long_pause_does_not_count_in_numbers),
         cmocka_unit_test(test_video_is_no_microphone),
         cmocka_unit_test(test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is),
         cmocka_unit_test(test_who_never_connects_leaves),
