@@ -97,6 +97,15 @@ static int begin_track(struct participant *p, struct peer *peer, const struct ne
     return peer_add_track(peer, t);
 }
 
+static void mute(struct producer *t, bool muted, bool forced, uint64_t now_us)
+{
+    bool was = t->muted || t->forced;
+
+    producer_mute(t, muted, forced, now_us);
+    if (was != (muted || forced))
+        room_tell_track(t, CTL_TRACK_UPDATED);
+}
+
 static int section_track(struct participant *p, struct peer *peer, const struct neg_section *s,
                          const struct ctl_wish *w, uint64_t now_us)
 {
@@ -123,7 +132,7 @@ static int section_track(struct participant *p, struct peer *peer, const struct 
     }
     t->source = (uint8_t)source;
     if (w)
-        t->muted = w->muted;
+        mute(t, w->muted, t->forced, now_us);
     int e = producer_describe(t, s);
     return e ? e : peer_add_track(peer, t);
 }
@@ -558,15 +567,11 @@ void participant_mute(struct participant *p, const struct ctl_msg *req, struct c
         refuse(reply, CTL_ERR_NO_TRACK, "no such track");
         return;
     }
-    bool was = t->muted || t->forced;
+    /* Only its owner's unmuting ends what others did; his muting does not. */
     if (req->u.mute.forced)
-        t->forced = req->u.mute.muted;
+        mute(t, t->muted, req->u.mute.muted, now_us);
     else
-        t->forced = t->muted = false;
-    if (!req->u.mute.forced)
-        t->muted = req->u.mute.muted;
-    if (was != (t->muted || t->forced))
-        room_tell_track(t, CTL_TRACK_UPDATED);
+        mute(t, req->u.mute.muted, t->forced && req->u.mute.muted, now_us);
     room_assign_all(p->room, now_us);
 }
 

@@ -161,6 +161,26 @@ bool producer_open(const struct producer *t)
     return t->allowed && !t->forced;
 }
 
+static bool flows(const struct producer *t)
+{
+    return producer_open(t) && !t->muted;
+}
+
+void producer_mute(struct producer *t, bool muted, bool forced, uint64_t now_us)
+{
+    bool did = flows(t);
+
+    t->muted = muted;
+    t->forced = forced;
+    if (!did || flows(t))
+        return;
+    fanout_flush(t->room->core); /* said before */
+    for (unsigned i = 0; i < t->n_consumers; i++)
+        consumer_silence(t->consumer[i], now_us);
+    for (unsigned i = 0; i < t->n_layers; i++)
+        stream_restart(&t->layer[i]);
+}
+
 /* ---- receivers ---- */
 
 int producer_attach(struct producer *t, struct consumer *c)
@@ -300,12 +320,8 @@ static void audio_arrived(struct stream *s, struct media_packet *m, uint64_t now
 
     s->bytes[0][0] += m->len + BWE_OVERHEAD_V4;
     s->live = true;
-    if (t->muted) {
-        loud = false;
-    } else {
-        loud = speaker_hear(&t->speaker, m->level, m->voice,
-                            (uint8_t)t->room->core->conf->audio.active_level, now_us);
-    }
+    loud = speaker_hear(&t->speaker, m->level, m->voice,
+                        (uint8_t)t->room->core->conf->audio.active_level, now_us);
     room_heard(t->room, t, loud, now_us);
 }
 
@@ -415,8 +431,6 @@ static void red_packet(struct stream *s, const struct stream_packet *in, uint64_
         return;
     note_codec(t, inner, now_us);
     audio_arrived(s, m, now_us);
-    if (!producer_open(t))
-        return;
     struct media_packet held = *m; /* recovering may move the ring on */
     recover_all(s, &held, block, n, now_us);
     m = packet_store_find(s->store, held.seq);
@@ -430,6 +444,10 @@ void producer_packet(struct stream *s, const struct stream_packet *in, uint64_t 
     size_t at = in->header->header_len;
 
     count_arrival(s, in, now_us);
+    if (!flows(t)) { /* not even kept: redundancy and stored key frames would tell it later */
+        core_drop(t->room->core, CORE_DROP_NOT_ALLOWED);
+        return;
+    }
     if (in->role == NEG_PT_RED && !t->opaque) {
         red_packet(s, in, now_us);
         return;
@@ -447,10 +465,6 @@ void producer_packet(struct stream *s, const struct stream_packet *in, uint64_t 
         audio_arrived(s, m, now_us);
     else
         video_arrived(s, m, now_us);
-    if (!producer_open(t)) {
-        core_drop(t->room->core, CORE_DROP_NOT_ALLOWED);
-        return;
-    }
     fanout_add(t->room->core, t, m, s->layer);
 }
 

@@ -96,8 +96,11 @@ void producer_detach(struct producer *t, struct consumer *c);
  * keeps about the same time as the one above with half of its bytes. */
 size_t producer_store_bytes(const struct producer *t, unsigned layer);
 
-/* True when its packets may be forwarded. */
+/* True when it may have receivers: nobody but its owner has muted it. */
 bool producer_open(const struct producer *t);
+/* Mutes it or not, by its owner and by others. While it is muted nothing of it is kept or
+ * forwarded, whatever arrives. */
+void producer_mute(struct producer *t, bool muted, bool forced, uint64_t now_us);
 
 /* Asks its owner for a key frame of a layer, at most as often as keyframe_req.h lets. */
 void producer_want_key(struct producer *t, unsigned layer, uint64_t now_us);

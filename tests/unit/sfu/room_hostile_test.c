@@ -300,6 +300,99 @@ static void test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is(void **
     fake_room_free(w);
 }
 
+/* ---- muted ---- */
+
+static void mute(struct fake_client *c, bool muted, bool forced)
+{
+    struct fake_room *w = c->w;
+
+    memset(&w->req, 0, sizeof(w->req));
+    w->req.u.mute.track = slice_str("a:0");
+    w->req.u.mute.muted = muted;
+    w->req.u.mute.forced = forced;
+    fake_request(w, c, CTL_MUTE);
+    assert_int_equal(w->reply.kind, CTL_KIND_REPLY);
+}
+
+static bool heard(const struct fake_client *c, const char *word)
+{
+    for (unsigned i = 0; i < c->n_got; i++)
+        for (size_t k = 0; k + strlen(word) <= c->got[i].len; k++)
+            if (memcmp(c->got[i].payload + k, word, strlen(word)) == 0)
+                return true;
+    return false;
+}
+
+static void test_who_was_muted_by_others_does_not_open_himself_by_muting(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+
+    (void)state;
+    fake_talk(a, 20, "fine", 4);
+    mute(a, true, true);
+    mute(a, true, false);
+    for (int i = 0; i < 30; i++) {
+        fake_talk(a, 20, "evil", 4);
+        fake_wait(w, 20 * MS);
+    }
+    assert_false(heard(b, "evil"));
+    assert_int_equal(fake_events(w, CTL_SPEAKERS, NULL, "a"), 0); /* nor is he said to speak */
+    fake_room_free(w);
+}
+
+static void test_what_was_said_while_muted_is_never_told(void **state)
+{
+    struct fake_room *w = fake_room_new("[audio]\nred = always\n");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+
+    (void)state;
+    for (int forced = 0; forced < 2; forced++) {
+        for (int i = 0; i < 5; i++) {
+            fake_talk(a, 20, "fine", 4);
+            fake_wait(w, 20 * MS);
+        }
+        mute(a, true, forced);
+        assert_memory_equal(b->got[b->n_got - 1].payload, "\xf8\xff\xfe", 3); /* silence */
+        for (int i = 0; i < 5; i++) {
+            fake_talk(a, 20, "secret", 6);
+            fake_wait(w, 20 * MS);
+        }
+        mute(a, false, false);
+        for (int i = 0; i < 5; i++) {
+            fake_talk(a, 20, "after", 5);
+            fake_wait(w, 20 * MS);
+        }
+        assert_true(heard(b, "after"));
+        assert_false(heard(b, "secret"));
+    }
+    fake_room_free(w);
+}
+
+static void test_what_was_shown_while_muted_is_never_shown(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &cam), *b = fake_join(w, "r", "b", &cam);
+    uint64_t seq = 1000;
+
+    (void)state;
+    mute(a, true, false);
+    for (int i = 0; i < 5; i++, seq++) {
+        frame(a, a->cam_ssrc, seq, (uint32_t)seq * 3000, i == 0);
+        fake_turn(w);
+        fake_wait(w, 20 * MS);
+    }
+    mute(a, false, false);
+    for (int i = 0; i < 5; i++, seq++) {
+        frame(a, a->cam_ssrc, seq, (uint32_t)seq * 3000, i == 3);
+        fake_turn(w);
+        fake_wait(w, 20 * MS);
+    }
+    assert_int_equal(b->n_got, 2);
+    assert_true(fake_rtcp_count(a, RTCP_PSFB, RTCP_FB_PLI) >= 1);
+    fake_room_free(w);
+}
+
 /* ---- who never comes, and who is never asked ---- */
 
 static void test_who_never_connects_leaves(void **state)
@@ -415,6 +508,9 @@ int main(void)
         cmocka_unit_test(test_a_long_pause_does_not_count_in_numbers),
         cmocka_unit_test(test_video_is_no_microphone),
         cmocka_unit_test(test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is),
+        cmocka_unit_test(test_who_was_muted_by_others_does_not_open_himself_by_muting),
+        cmocka_unit_test(test_what_was_said_while_muted_is_never_told),
+        cmocka_unit_test(test_what_was_shown_while_muted_is_never_shown),
         cmocka_unit_test(test_who_never_connects_leaves),
         cmocka_unit_test(test_a_pair_alone_in_a_room_stays_and_is_offered_who_comes),
         cmocka_unit_test(test_reports_of_many_slots_take_several_compounds),
