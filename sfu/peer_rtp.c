@@ -268,7 +268,8 @@ static void take_rtx(struct peer *p, struct stream *s, const struct rtp_header *
     struct rd r = rd_init(slice_of(buf + h->header_len, payload));
     uint16_t osn = rd_be16(&r);
     uint64_t index = rtp_extend(s->rx.highest, osn);
-    if (index > s->rx.highest + RTX_AHEAD_MAX || packet_store_find(s->store, index)) {
+    if (index > s->rx.highest + RTX_AHEAD_MAX ||
+        packet_store_find(s->store, unpadded_seq(&s->gaps, index))) {
         core_drop(c, CORE_DROP_DUPLICATE);
         return;
     }

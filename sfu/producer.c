@@ -85,6 +85,7 @@ void stream_restart(struct stream *s)
         nack_gen_reset(s->nack);
     s->rx = (struct rx_stats){0};
     s->runs = (struct link_runs){0};
+    s->gaps = (struct unpadded){0};
     s->sr_at_us = s->key_us = 0;
     if (s->video) {
         video_source_fini(s->video);
@@ -329,8 +330,8 @@ static void audio_arrived(struct stream *s, struct media_packet *m, uint64_t now
 static struct media_packet *keep(struct stream *s, const struct stream_packet *in, uint32_t ts,
                                  bool marker, uint8_t pt, struct slice payload, uint64_t now_us)
 {
-    struct media_packet *m =
-        packet_store_commit(s->store, in->index, (size_t)(payload.p + payload.len - in->p));
+    struct media_packet *m = packet_store_commit(s->store, unpadded_seq(&s->gaps, in->index),
+                                                 (size_t)(payload.p + payload.len - in->p));
 
     if (!m) {
         core_drop(s->track->room->core, CORE_DROP_DUPLICATE);
@@ -363,10 +364,11 @@ static void recover(struct stream *s, uint64_t seq, uint32_t ts, const struct re
     m->ts = ts;
     m->pt = b->pt;
     m->level = SPEAKER_LEVEL_UNKNOWN;
-    rx_stats_repaired(&s->rx, seq, m->len);
-    link_runs_packet(&s->runs, seq);
+    uint64_t index = unpadded_index(&s->gaps, seq);
+    rx_stats_repaired(&s->rx, index, m->len);
+    link_runs_packet(&s->runs, index);
     if (s->nack)
-        nack_gen_recv(s->nack, seq, now_us);
+        nack_gen_recv(s->nack, index, now_us);
     counter_inc(&s->track->room->core->count.repaired_red);
     fanout_add(s->track->room->core, s->track, m, 0);
 }
@@ -381,7 +383,8 @@ static void recover_all(struct stream *s, const struct media_packet *m,
     for (int i = 0; step != 0 && i < n - 1; i++) {
         uint32_t back = block[i].ts_offset / step;
         if (back == 0 || back * step != block[i].ts_offset || m->seq <= back ||
-            m->seq - back <= s->rx.first || packet_store_find(s->store, m->seq - back))
+            unpadded_index(&s->gaps, m->seq - back) <= s->rx.first ||
+            packet_store_find(s->store, m->seq - back))
             continue;
         uint8_t copy[RED_LEN_MAX];
         struct red_block b = block[i];
@@ -470,6 +473,9 @@ void producer_packet(struct stream *s, const struct stream_packet *in, uint64_t 
 
 void producer_padding(struct stream *s, uint64_t index, uint64_t now_us)
 {
+    /* What came before a later packet does so with a gap: that is numbered already. */
+    if (s->track->kind == RTP_KIND_AUDIO && s->rx.packets > 0 && index > s->rx.highest)
+        unpadded_note(&s->gaps, index);
     rx_stats_repaired(&s->rx, index, 0);
     link_runs_packet(&s->runs, index);
     if (s->nack)

@@ -11,6 +11,7 @@
 #include "sfu/peer.h"
 #include "sfu/rx_stats.h"
 #include "sfu/speaker.h"
+#include "sfu/unpadded.h"
 #include "sfu/video_forward.h"
 
 /* One SSRC: an audio track, or one simulcast layer of a video track. */
@@ -37,6 +38,7 @@ struct stream {
     uint64_t measured_us;
     uint8_t fir_seq;
     struct link_runs runs; /* losses in a row */
+    struct unpadded gaps;  /* audio: what is stored is numbered without padding */
 };
 
 struct producer {

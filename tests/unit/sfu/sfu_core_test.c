@@ -178,6 +178,52 @@ static void test_red_of_a_publisher_is_opened_and_repairs(void **state)
     fake_room_free(w);
 }
 
+/* libwebrtc probes its uplink with padding on the audio SSRC. */
+static void test_padding_of_a_publisher_leaves_no_gap(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+    struct fake_rtp pad = {.ssrc = a->ssrc, .pt = FAKE_PT_OPUS, .level = -1};
+
+    (void)state;
+    fake_talk(a, 20, "one", 3);
+    struct fake_rtp late = {
+        .ssrc = a->ssrc, .ts = a->ts, .index = a->seq, .pt = FAKE_PT_OPUS, .level = 20};
+    a->seq++;
+    a->ts += 960;
+    for (int i = 0; i < 3; i++) {
+        pad.index = a->seq++;
+        pad.ts = a->ts - 960;
+        fake_rtp_out(a, &pad, (struct slice){0});
+    }
+    fake_turn(w);
+    fake_talk(a, 20, "three", 5);
+    fake_rtp_out(a, &late, slice_of("two", 3)); /* all of them overtook it */
+    fake_turn(w);
+    pad.index = a->seq++;
+    fake_rtp_out(a, &pad, (struct slice){0});
+    fake_turn(w);
+    fake_talk(a, 20, "four", 4);
+    assert_int_equal(b->n_got, 4);
+    static const int order[] = {0, 2, 1, 3};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal((uint16_t)(b->got[i].seq - b->got[0].seq), order[i]);
+        assert_int_equal(b->got[i].ts - b->got[0].ts, 960 * order[i]);
+    }
+    assert_memory_equal(b->got[2].payload, "two", 3);
+    assert_memory_equal(b->got[3].payload, "four", 4);
+    /* Redundancy finds the packets on both sides of padding. */
+    fake_loss(b, b->got[0].ssrc, 40);
+    pad.index = a->seq++;
+    fake_rtp_out(a, &pad, (struct slice){0});
+    fake_turn(w);
+    fake_talk(a, 20, "five", 4);
+    struct fake_got *g = &b->got[b->n_got - 1];
+    assert_int_equal(g->pt, FAKE_PT_RED);
+    assert_memory_equal(g->payload + 9, "threefourfive", 13);
+    fake_room_free(w);
+}
+
 static void test_only_the_loudest_are_heard_and_no_onset_is_cut(void **state)
 {
     struct fake_room *w = fake_room_new("[audio]\nlast_n = 2\n");
@@ -705,6 +751,7 @@ int main(void)
         cmocka_unit_test(test_a_nack_is_answered_with_the_same_bytes),
         cmocka_unit_test(test_loss_brings_red_and_peace_takes_it_away),
         cmocka_unit_test(test_red_of_a_publisher_is_opened_and_repairs),
+        cmocka_unit_test(test_padding_of_a_publisher_leaves_no_gap),
         cmocka_unit_test(test_only_the_loudest_are_heard_and_no_onset_is_cut),
         cmocka_unit_test(test_speakers_are_told_within_200_ms),
         cmocka_unit_test(test_mute_by_others_stops_forwarding_until_the_owner_unmutes),
