@@ -22,7 +22,7 @@
 #define MEASURE_MAX_US    (4 * US_PER_S)
 #define CONSUMERS_STEP    8
 #define VIDEO_STORE_MIN   16384
-#define VIDEO_PACKET_MEAN 512 /* bytes: so that bytes, not packets, are what limits */
+#define VIDEO_PACKET_MEAN 1024 /* bytes; where packets are shorter, their number is what limits */
 
 /* ---- life ---- */
 
