@@ -396,7 +396,7 @@ void consumer_silence(struct consumer *c, uint64_t now_us)
     struct slice payload = slice_of(opus, sizeof(opus));
     uint32_t step = c->clock * AUDIO_STEP_MS / 1000;
 
-    if (!is_audio(c) || !c->audio.running || !c->source || !c->enabled)
+    if (!is_audio(c) || !c->audio.running || !c->source || !c->enabled || c->peer->closing)
         return;
     if (c->source->opaque ||
         (c->source->codec.codec != RTP_CODEC_OPUS && c->source->codec.codec != RTP_CODEC_PCMU &&

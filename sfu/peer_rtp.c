@@ -88,25 +88,30 @@ static void remember(struct peer *p, const struct peer_ssrc *e)
         *past = (struct peer_past){e->ssrc, e->rtx, e->stream->layer, (uint8_t)i};
 }
 
-void peer_forget_track(struct peer *p, struct producer *t)
+static void unbind(struct peer *p, struct producer *t, bool ended)
 {
     unsigned n = 0;
 
     for (unsigned i = 0; i < p->n_ssrc; i++) {
         if (p->ssrc[i].stream->track != t)
             p->ssrc[n++] = p->ssrc[i];
-        else
+        else if (ended)
             remember(p, &p->ssrc[i]);
     }
     p->n_ssrc = n;
     p->last_ssrc = 0;
 }
 
+void peer_forget_track(struct peer *p, struct producer *t)
+{
+    unbind(p, t, true);
+}
+
 int peer_add_track(struct peer *p, struct producer *t)
 {
     int e = 0;
 
-    peer_forget_track(p, t); /* what it was called before */
+    unbind(p, t, false); /* what it was called before */
     for (unsigned i = 0; i < t->n_layers && e != -ENOMEM; i++) {
         struct stream *s = &t->layer[i];
 
@@ -165,7 +170,9 @@ static struct stream *stream_of_past(struct peer *p, uint32_t ssrc, bool *rtx)
             continue;
         struct producer *t = track_of(p, slice_str(negotiate_section(p->neg, past->section)->mid));
         *rtx = past->rtx;
-        return t && past->layer < t->n_layers ? &t->layer[past->layer] : NULL;
+        return t && past->layer < t->n_layers && t->layer[past->layer].store
+                   ? &t->layer[past->layer]
+                   : NULL;
     }
     return NULL;
 }
@@ -201,8 +208,8 @@ static struct peer_ssrc *learn(struct peer *p, uint32_t ssrc, const struct rtp_e
 
 /* ---- packets ---- */
 
-/* Counts what the client sends; false when it is over its limit. */
-static bool within_rate(struct peer *p, size_t len, uint64_t now_us)
+/* Whether the client is within its limit of what it may send. */
+static bool within_rate(struct peer *p, uint64_t now_us)
 {
     const struct sfu_conf *conf = p->owner->room->core->conf;
     uint64_t most = p->owner->limits.up_bps ? p->owner->limits.up_bps : conf->limits.bitrate_bps;
@@ -212,7 +219,6 @@ static bool within_rate(struct peer *p, size_t len, uint64_t now_us)
         p->rate_bytes = 0;
         p->rate_from_us = now_us;
     }
-    p->rate_bytes += len;
     return p->rate_bytes * 8 <= most + most / 4;
 }
 
@@ -346,7 +352,7 @@ void peer_rtp(struct peer *p, const struct transport_in *in, uint64_t now_us)
         core_drop(c, CORE_DROP_SIZE);
         return;
     }
-    if (!within_rate(p, len, now_us)) {
+    if (!within_rate(p, now_us)) {
         core_drop(c, CORE_DROP_BITRATE);
         return;
     }
@@ -356,6 +362,7 @@ void peer_rtp(struct peer *p, const struct transport_in *in, uint64_t now_us)
     }
     if (transport_open_rtp(p->transport, in, buf, &len, &index) != 0)
         return;
+    p->rate_bytes += in->packet.len; /* authentic ones only: who forges takes nothing away */
     counter_inc(&c->count.in_pkts);
     counter_add(&c->count.in_bytes, len);
     if (!look(p, buf, &len, &h, &x))

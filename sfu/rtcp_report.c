@@ -23,6 +23,7 @@
 #define SDES_BYTES     44              /* one chunk with our CNAME */
 #define EXTRA_BYTES    128             /* DLRR, REMB */
 #define STALE_US       (10 * US_PER_S) /* a slot that has sent nothing for so long sends no SR */
+#define SR_TRUST_US    (60 * US_PER_S)
 #define NACK_BATCH     64
 #define REMB_SHARE_PCT 100
 
@@ -88,6 +89,8 @@ static void times(const struct consumer *c, struct rtcp_report *r, uint64_t now_
     /* Capture time in our clock, and how long ago that was. */
     int64_t captured_us = s->sr_unix_us + s->track->peer->clock_offset_us;
     int64_t ago = (int64_t)(now_us + core->ntp_offset_us) - captured_us;
+    if (ago > (int64_t)SR_TRUST_US || ago < -(int64_t)SR_TRUST_US)
+        return; /* an old report, or a clock that leaps: nothing to go by */
     r->rtp_ts = ts + (uint32_t)(ago * (int64_t)c->clock / (int64_t)US_PER_S);
 }
 

@@ -300,6 +300,67 @@ static void test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is(void **
     fake_room_free(w);
 }
 
+/* A clock that leaps: the arithmetic of reports stays within its numbers. */
+static void test_sender_reports_of_a_mad_clock(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer both = {.mic = true, .cam = true};
+    struct fake_client *a = fake_join(w, "r", "a", &both),
+                       *b = fake_join(w, "r", "b", &(struct fake_offer){.audio = 1, .video = 1});
+    static const uint64_t ntp[] = {0, UINT64_MAX, 1, UINT64_C(1) << 63, 0x7fffffff00000000};
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) {
+        uint8_t buf[128];
+        struct wr o = wr_init(buf, sizeof(buf));
+        struct rtcp_report r = {
+            .ssrc = i & 1 ? a->ssrc : a->cam_ssrc, .ntp = ntp[i % 5], .rtp_ts = i << 28};
+        rtcp_put_sr(&o, &r);
+        frame(a, a->cam_ssrc, 1000 + i, 3000 * i, i % 4 == 0);
+        fake_talk(a, 20, "x", 1);
+        fake_rtcp_out(a, wr_done(&o));
+        fake_wait(w, 700 * MS);
+    }
+    assert_true(fake_rtcp_count(b, RTCP_SR, -1) >= 1);
+    fake_room_free(w);
+}
+
+/* Packets that only pretend to be the client's do not use up what it may send. */
+static void test_forged_packets_do_not_count_as_sent(void **state)
+{
+    struct fake_room *w = fake_room_new("[limits]\npublish_bitrate = 100000\n");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+    struct fake_rtp r = {.ssrc = a->ssrc, .index = 1, .pt = FAKE_PT_OPUS, .level = 20};
+    uint8_t out[2048];
+
+    (void)state;
+    size_t n = fake_protect(a, &r, slice_of("good", 4), out);
+    out[n - 1] ^= 1;
+    for (int i = 0; i < 1000; i++)
+        fake_send(a, slice_of(out, n));
+    fake_talk(a, 20, "true", 4);
+    assert_int_equal(b->n_got, 1);
+    for (int i = 0; i < 1000; i++)
+        fake_talk(a, 20, "more", 4);
+    assert_in_range(b->n_got, 100, 500);
+    assert_true(counter_get(&w->core->count.drop[CORE_DROP_BITRATE]) > 100);
+    fake_room_free(w);
+}
+
+static void test_nothing_is_sent_after_goodbye(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+
+    (void)state;
+    fake_talk(a, 20, "x", 1);
+    b->n_rtcp = b->n_got = 0;
+    fake_request(w, b, CTL_LEAVE);
+    assert_int_equal(fake_rtcp_count(b, RTCP_BYE, -1), 1);
+    assert_int_equal(b->n_got, 0);
+    fake_room_free(w);
+}
+
 /* ---- muted ---- */
 
 static void mute(struct fake_client *c, bool muted, bool forced)
@@ -508,6 +569,9 @@ int main(void)
         cmocka_unit_test(test_a_long_pause_does_not_count_in_numbers),
         cmocka_unit_test(test_video_is_no_microphone),
         cmocka_unit_test(test_an_offer_that_says_nothing_of_a_track_leaves_what_it_is),
+        cmocka_unit_test(test_sender_reports_of_a_mad_clock),
+        cmocka_unit_test(test_forged_packets_do_not_count_as_sent),
+        cmocka_unit_test(test_nothing_is_sent_after_goodbye),
         cmocka_unit_test(test_who_was_muted_by_others_does_not_open_himself_by_muting),
         cmocka_unit_test(test_what_was_said_while_muted_is_never_told),
         cmocka_unit_test(test_what_was_shown_while_muted_is_never_shown),
