@@ -18,7 +18,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#ifdef FAKE_ROOM_ABORTS /* a fuzz target: what must be true, or the process ends */
+#define assert_true(x)               ((x) ? (void)0 : abort())
+#define assert_false(x)              assert_true(!(x))
+#define assert_non_null(x)           assert_true(x)
+#define assert_int_equal(a, b)       assert_true((a) == (b))
+#define assert_memory_equal(a, b, n) assert_true(memcmp(a, b, n) == 0)
+#define print_error(...)             ((void)0)
+#else
 #include <cmocka.h>
+#endif
 
 #include "base/mem.h"
 #include "net/dtls_srtp.h"
@@ -27,14 +36,24 @@
 #include "sfu/room.h"
 
 #define FAKE_CLIENTS_MAX 128
-#define FAKE_GOT_MAX     2048
-#define FAKE_SLOTS_MAX   64
-#define FAKE_EVENTS_MAX  512
-#define FAKE_TEXT_MAX    65536
-#define FAKE_BYTES_MAX   1500
+#ifndef FAKE_GOT_MAX
+#define FAKE_GOT_MAX 2048
+#endif
+#define FAKE_SLOTS_MAX  64
+#define FAKE_EVENTS_MAX 512
+#define FAKE_TEXT_MAX   65536
+#define FAKE_BYTES_MAX  1500
 
 enum { FAKE_PT_OPUS = 111, FAKE_PT_RED = 63, FAKE_PT_PCMU = 0, FAKE_PT_VP8 = 96, FAKE_PT_RTX = 97 };
-enum { FAKE_EXT_LEVEL = 1, FAKE_EXT_TWCC = 3, FAKE_EXT_MID = 4, FAKE_EXT_RID = 10 };
+enum { FAKE_PT_VP9 = 98, FAKE_PT_H264 = 102, FAKE_PT_AV1 = 45 };
+enum {
+    FAKE_EXT_LEVEL = 1,
+    FAKE_EXT_TWCC = 3,
+    FAKE_EXT_MID = 4,
+    FAKE_EXT_RID = 10,
+    FAKE_EXT_RRID = 11,
+    FAKE_EXT_DD = 12,
+};
 
 /* What a client's offer has. */
 struct fake_offer {
@@ -43,6 +62,7 @@ struct fake_offer {
     bool no_red, no_nack, no_twcc, no_rtx;
     unsigned layers;  /* of the camera: rids l0, l1, …; 0: one stream with an SSRC */
     bool cm;          /* (not negotiable here: for the reader of a failing test) */
+    bool codecs;      /* VP9, H264, AV1 beside VP8, and the dependency descriptor */
     bool manual;      /* slots are filled by subscribe only */
     unsigned publish; /* CTL_SOURCE_BITs; 0: all */
     bool data;        /* a data section */
@@ -86,6 +106,9 @@ struct fake_client {
     uint16_t twcc;
     enum ctl_err refused;
     char why[256];
+    /* If set, sees each RTP packet for it; verdict: srtp_sess_unprotect()'s. */
+    void (*seen)(struct fake_client *c, int verdict, const struct rtp_header *h, uint64_t index,
+                 struct slice dgram);
 };
 
 /* A datagram on its way to a client. */
@@ -111,6 +134,7 @@ struct fake_room {
         char participant[65], text[160];
     } event[FAKE_EVENTS_MAX];
     unsigned n_events, rooms_gone;
+    uint64_t out_pkts, out_bytes; /* what the core has sent */
     struct ctl_msg req, reply;
     uint64_t id;
 };
@@ -128,6 +152,8 @@ static void fake_rtp_in(struct fake_client *c, struct slice dgram)
         return;
     assert_true(dgram.len <= FAKE_BYTES_MAX);
     int e = srtp_sess_unprotect(c->in, dgram, h.header_len, h.ssrc, plain, &len, &g->index);
+    if (c->seen)
+        c->seen(c, e, &h, g->index, dgram);
     if (e == -EALREADY && c->n_got > 0) { /* a repetition: byte for byte, or the nonce is broken */
         for (unsigned i = 0; i < c->n_got && i < FAKE_GOT_MAX; i++)
             if (c->got[i].ssrc == h.ssrc && c->got[i].seq == h.seq) {
@@ -170,6 +196,8 @@ static void fake_udp(void *arg, uint16_t sock, const struct addr *to, struct sli
     struct fake_room *w = arg;
 
     (void)sock;
+    w->out_pkts++;
+    w->out_bytes += dgram.len;
     for (unsigned i = 0; i < w->n_clients; i++)
         if (w->client[i] && addr_eq(&w->client[i]->path.remote, to)) {
             struct fake_mail *m = mem_zalloc(sizeof(*m) + dgram.len);
@@ -340,7 +368,8 @@ static inline void fake_send(struct fake_client *c, struct slice dgram)
 {
     uint8_t buf[2048];
 
-    memcpy(buf, dgram.p, dgram.len);
+    if (dgram.len)
+        memcpy(buf, dgram.p, dgram.len);
     sfu_core_packet(c->w->core, &c->path, buf, dgram.len, c->w->now_us);
 }
 
@@ -412,6 +441,23 @@ static inline void fake_check(struct fake_client *c, bool nominate)
     fake_turn(c->w);
 }
 
+#define FAKE_CODEC(pt, rtx, name)                                                              \
+    "a=rtpmap:" pt " " name "/90000\r\na=rtcp-fb:" pt " nack\r\na=rtcp-fb:" pt " nack pli\r\n" \
+    "a=rtcp-fb:" pt " transport-cc\r\na=rtpmap:" rtx " rtx/90000\r\na=fmtp:" rtx " apt=" pt "\r\n"
+
+static const char fake_codecs[] =
+    FAKE_CODEC("98", "99", "VP9") "a=fmtp:98 profile-id=0\r\n" FAKE_CODEC(
+        "102", "103",
+        "H264") "a=fmtp:102 "
+                "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id="
+                "42e01f\r\n" FAKE_CODEC("45", "46",
+                                        "AV1") "a=extmap:%d "
+                                               "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-"
+                                               "stream-id\r\n"
+                                               "a=extmap:%d "
+                                               "https://aomediacodec.github.io/av1-rtp-spec/"
+                                               "#dependency-descriptor-rtp-header-extension\r\n";
+
 static inline void fake_section(struct wr *w, struct fake_client *c, const struct fake_offer *o,
                                 unsigned mid, bool video, bool send)
 {
@@ -421,7 +467,11 @@ static inline void fake_section(struct wr *w, struct fake_client *c, const struc
     dtls_fingerprint_print(&f, fp);
     wr_fmt(w, "m=%s 9 UDP/TLS/RTP/SAVPF %s\r\nc=IN IP4 0.0.0.0\r\na=mid:%u\r\n",
            video ? "video" : "audio",
-           video ? (o->no_rtx ? "96" : "96 97") : (o->no_red ? "111 0" : "111 63 0"), mid);
+           video ? (o->codecs   ? "96 97 98 99 102 103 45 46"
+                    : o->no_rtx ? "96"
+                                : "96 97")
+                 : (o->no_red ? "111 0" : "111 63 0"),
+           mid);
     wr_fmt(w, "a=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s\r\na=setup:actpass\r\n", c->ufrag,
            c->pwd, fp);
     wr_fmt(w, "a=rtcp-mux\r\na=rtcp-rsize\r\na=%s\r\n", send ? "sendonly" : "recvonly");
@@ -448,6 +498,8 @@ static inline void fake_section(struct wr *w, struct fake_client *c, const struc
             wr_str(w, "a=rtcp-fb:96 transport-cc\r\n");
         if (!o->no_rtx)
             wr_str(w, "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n");
+        if (o->codecs)
+            wr_fmt(w, fake_codecs, FAKE_EXT_RRID, FAKE_EXT_DD);
     }
     if (!send)
         return;
@@ -509,7 +561,7 @@ static inline void fake_read_answer(struct fake_client *c, const char *sdp)
     for (const char *m = strstr(sdp, "m="); m;) {
         const char *next = strstr(m + 2, "\nm=");
         size_t len = next ? (size_t)(next + 1 - m) : strlen(m);
-        char section[8192], group[64];
+        char section[8192];
 
         assert_true(len < sizeof(section));
         memcpy(section, m, len);
@@ -522,9 +574,11 @@ static inline void fake_read_answer(struct fake_client *c, const char *sdp)
             fake_line(section, "a=mid:", s->mid, sizeof(s->mid));
             fake_line(section, "a=ssrc:", ssrc, sizeof(ssrc));
             s->ssrc = (uint32_t)strtoul(ssrc, NULL, 10);
-            if (strstr(section, "FID")) {
-                const char *fid = strstr(section, "FID ") + 4;
-                (void)group;
+            static const char group[] = "a=ssrc-group:FID ";
+            const char *fid = strstr(section, group);
+
+            if (fid) {
+                fid += strlen(group);
                 s->ssrc = (uint32_t)strtoul(fid, NULL, 10);
                 s->rtx = (uint32_t)strtoul(strchr(fid, ' '), NULL, 10);
             }
