@@ -69,6 +69,7 @@ struct bwe {
     double sent_bps;                   /* in the one before */
     uint64_t heard_us;                 /* the last feedback about what we sent */
     uint64_t told;                     /* the highest number that feedback told of */
+    uint64_t first;                    /* the first number on the present path */
     bool by_twcc;
     uint64_t quiet_until_us;
     uint64_t unanswered_us; /* since when packets are out without any feedback; 0: none are */
@@ -213,7 +214,7 @@ static void fill_gap(struct bwe *b, const struct twcc_fb *fb)
     b->fb_seq = fb->fb_seq;
     if (!lost || !send_history_find(&b->history, fb->base_seq, &base))
         return;
-    for (uint64_t n = base; n > b->told + 1 && base - n < GAP_MAX; n--) {
+    for (uint64_t n = base; n > b->told + 1 && n > b->first && base - n < GAP_MAX; n--) {
         const struct sent *s = send_history_find(&b->history, (uint16_t)(n - 1), &seq);
         if (!s || s->state != SENT_FLYING)
             break;
@@ -237,6 +238,8 @@ static bool all_told(struct bwe *b, struct twcc_fb *fb, uint64_t now_us)
             continue;
         if (seq > b->told)
             b->told = seq;
+        if (seq < b->first) /* the path before: its delays are not this one's */
+            continue;
         if (st.arrived && st.at_us > newest_us) {
             newest_us = st.at_us;
             rtt_us = age_us;
@@ -367,6 +370,7 @@ void bwe_path_changed(struct bwe *b, uint64_t now_us)
     double bps =
         b->target_bps < (double)b->conf.start_bps ? b->target_bps : (double)b->conf.start_bps;
 
+    b->first = b->history.next;
     start_over(b, bps, now_us);
 }
 
