@@ -72,6 +72,7 @@ threads = ${over.sfuThreads ?? 1}
 drain_timeout = 0
 [control]
 listen = unix:${dir}/sfu.sock
+socket = ${dir}/sfuctl.sock
 secret_file = ${dir}/sfu.secret
 [admin]
 listen = ${SFU_ADMIN}
