@@ -317,13 +317,13 @@ static void video_arrived(struct stream *s, struct media_packet *m, uint64_t now
 static void audio_arrived(struct stream *s, struct media_packet *m, uint64_t now_us)
 {
     struct producer *t = s->track;
-    bool loud;
+    bool loud, silent = !speaker_active(&t->speaker, now_us);
 
     s->bytes[0][0] += m->len + BWE_OVERHEAD_V4;
     s->live = true;
     loud = speaker_hear(&t->speaker, m->level, m->voice,
                         (uint8_t)t->room->core->conf->audio.active_level, now_us);
-    room_heard(t->room, t, loud, now_us);
+    room_heard(t->room, t, loud, loud && silent, now_us);
 }
 
 /* Puts one packet into the store; NULL when it is there already. */

@@ -54,9 +54,13 @@ void room_assign_all(struct room *r, uint64_t now_us);
 void room_assign(struct room *r, struct participant *p, uint64_t now_us);
 void room_dominant_changed(struct room *r, uint64_t now_us);
 
-/* room_audio.c: an audio packet with this level came; true: its track is (now) among those heard.
- */
-bool room_heard(struct room *r, struct producer *t, bool loud, uint64_t now_us);
+/* A track that is on air begins to speak: receivers with fewer slots than talkers let go of a
+ * silent one for it. */
+void room_began(struct room *r, const struct producer *t, uint64_t now_us);
+
+/* room_audio.c: an audio packet came, loud or not; began: the first loud one after silence. True:
+ * its track is (now) among those heard. */
+bool room_heard(struct room *r, struct producer *t, bool loud, bool began, uint64_t now_us);
 /* Tells who speaks, when it changed. Returns when to look again. */
 uint64_t room_speakers(struct room *r, uint64_t now_us);
 

@@ -46,15 +46,18 @@ static struct producer *weakest(const struct room *r, const struct producer *t, 
     return low;
 }
 
-bool room_heard(struct room *r, struct producer *t, bool loud, uint64_t now_us)
+bool room_heard(struct room *r, struct producer *t, bool loud, bool began, uint64_t now_us)
 {
     if (loud) {
         r->heard_us = now_us;
         if (!timer_is_set(&r->timer) || r->timer.deadline_us > now_us + LOOK_US)
             room_arm(r, now_us + LOOK_US);
     }
-    if (t->on_air || !producer_open(t))
+    if (t->on_air || !producer_open(t)) {
+        if (t->on_air && began)
+            room_began(r, t, now_us);
         return t->on_air;
+    }
     if (r->n_on_air < air_places(r)) {
         r->n_on_air++; /* there is room: nobody has to speak for it */
     } else {

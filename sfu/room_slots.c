@@ -174,6 +174,19 @@ void room_assign(struct room *r, struct participant *p, uint64_t now_us)
     assign_kind(r, p, d, RTP_KIND_VIDEO, now_us);
 }
 
+void room_began(struct room *r, const struct producer *t, uint64_t now_us)
+{
+    for (unsigned i = 0; i < r->n_members; i++) {
+        struct participant *p = r->member[i];
+        struct peer *d = p->lacks[RTP_KIND_AUDIO] ? participant_down(p) : NULL;
+
+        if (!d || d->closing || on_slot(d, t))
+            continue;
+        assign_kind(r, p, d, RTP_KIND_AUDIO, now_us);
+        room_arm(r, now_us); /* to tell */
+    }
+}
+
 void room_assign_all(struct room *r, uint64_t now_us)
 {
     r->slots_stale = false;

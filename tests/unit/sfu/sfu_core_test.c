@@ -257,6 +257,31 @@ static void test_only_the_loudest_are_heard_and_no_onset_is_cut(void **state)
     fake_room_free(w);
 }
 
+/* On air are more than a receiver has slots: who begins to speak is put on one with that packet. */
+static void test_few_slots_go_to_who_begins_to_speak(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer one = {.mic = true, .audio = 1};
+    struct fake_client *v[3], *ear = fake_join(w, "r", "ear", &one);
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "p%d", i);
+        v[i] = fake_join(w, "r", id, &talker);
+    }
+    for (int round = 0; round < 6; round++) {
+        for (int t = 0; t < 50; t++) { /* all are silent for a second */
+            for (int i = 0; i < 3; i++)
+                fake_talk(v[i], 100, "hush", 4);
+            fake_wait(w, 20 * MS);
+        }
+        fake_talk(v[round % 3], 20, "loud", 4);
+        assert_memory_equal(ear->got[ear->n_got - 1].payload, "loud", 4);
+    }
+    fake_room_free(w);
+}
+
 static void test_speakers_are_told_within_200_ms(void **state)
 {
     struct fake_room *w = fake_room_new("");
@@ -753,6 +778,7 @@ int main(void)
         cmocka_unit_test(test_red_of_a_publisher_is_opened_and_repairs),
         cmocka_unit_test(test_padding_of_a_publisher_leaves_no_gap),
         cmocka_unit_test(test_only_the_loudest_are_heard_and_no_onset_is_cut),
+        cmocka_unit_test(test_few_slots_go_to_who_begins_to_speak),
         cmocka_unit_test(test_speakers_are_told_within_200_ms),
         cmocka_unit_test(test_mute_by_others_stops_forwarding_until_the_owner_unmutes),
         cmocka_unit_test(test_what_may_not_be_published_is_not_heard),
