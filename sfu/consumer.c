@@ -385,7 +385,7 @@ static void audio_packet(struct consumer *c, const struct media_packet *m, uint6
         counter_inc(&p->owner->room->core->count.red_pkts);
     if (p->pacer)
         pacer_sent(p->pacer, bytes, now_us);
-    p->audio_bytes += bytes;
+    p->audio_bytes += bytes - red.len; /* redundancy is an extra that may go */
     count_sent(c, bytes, o.ts, now_us);
 }
 

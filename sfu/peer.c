@@ -384,11 +384,14 @@ void peer_allocate(struct peer *p, uint64_t now_us)
     }
     if (n == 0)
         return;
+    bool copies = false;
+    for (unsigned i = 0; i < p->n_slots; i++)
+        copies = copies || (p->slot[i]->kind == RTP_KIND_AUDIO && p->slot[i]->red_depth > 0);
     bool steer = p->bwe && has_twcc(p);
     struct layer_in in = {.target_bps = p->bwe ? bwe_steady_bps(p->bwe)
                                                : p->owner->room->core->conf->video.send_max_bps,
                           .audio_bps = p->audio_bps,
-                          .red_bps = p->audio_bps,
+                          .red_bps = copies ? p->audio_bps : 0,
                           .extra_bps = p->extra_bps};
     struct layer_out *out = &p->chosen;
     if (p->bwe)
