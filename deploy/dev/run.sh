@@ -105,10 +105,14 @@ stop() {
 trap 'stop; exit 0' INT TERM
 trap stop EXIT
 
-"$build/sori-turn" --config "$dir/turn.ini" &
-pids+=($!)
 "$build/sori-sfu" --config "$dir/sfu.ini" &
 pids+=($!)
+"$build/sori-turn" --config "$dir/turn.ini" &
+pids+=($!)
+for _ in $(seq 100); do # so that sori-server finds it at its first try
+    [ -S "$dir/sfu.sock" ] && break
+    sleep 0.02
+done
 "$build/sori-server" --config "$dir/server.ini" &
 pids+=($!)
 
