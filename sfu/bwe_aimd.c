@@ -33,7 +33,7 @@
 #define FOREIGN_QUEUE_US 120000          /* ... up to so much more of it */
 #define CUTS_MAX         4               /* decreases that do not help: the queue is not ours */
 #define FRESH_PART       0.75            /* of the long measurement: then the short one counts */
-#define IDLE_PART        0.5 /* of the estimate is sent: media is not what fills the path */
+#define IDLE_PART        0.3 /* of the estimate is sent: media is not what fills the path */
 #define SLIGHT_CUT       0.9
 #define UNMEASURED       0.9   /* of the estimate, when nothing was measured */
 #define NEWEST_US        30000 /* a trend, and the last packets so late: no need to wait for more */
