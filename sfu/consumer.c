@@ -358,12 +358,20 @@ static void count_sent(struct consumer *c, size_t bytes, uint32_t ts, uint64_t n
     counter_add(&n->forwarded_bytes, bytes);
 }
 
+/* RED that can't be opened is of use only to who can take RED. */
+static bool is_closed_red(const struct consumer *c, const struct media_packet *m)
+{
+    return c->source->opaque && m->pt == c->source->codec.red_pt;
+}
+
 static void audio_packet(struct consumer *c, const struct media_packet *m, uint64_t now_us)
 {
     struct peer *p = c->peer;
     struct slice red = {0};
     struct audio_out o;
 
+    if (is_closed_red(c, m) && !c->red_pt)
+        return;
     if (!audio_forward_packet(&c->audio, m->seq, m->ts, m->marker, c->clock, now_us, &o))
         return;
     struct sent *e = take_number(c, o.seq);

@@ -20,6 +20,7 @@
 #define LIVE_US           (1500 * US_PER_MS) /* a layer without packets for so long has stopped */
 #define MEASURE_US        (500 * US_PER_MS)
 #define MEASURE_MAX_US    (4 * US_PER_S)
+#define BAD_RED_MAX       2 /* unreadable in a row: it is no RED that we can open */
 #define CONSUMERS_STEP    8
 #define VIDEO_STORE_MIN   16384
 #define VIDEO_PACKET_MEAN 1024 /* bytes; where packets are shorter, their number is what limits */
@@ -425,9 +426,12 @@ static void red_packet(struct stream *s, const struct stream_packet *in, uint64_
 
     if (n < 1 || !sec || neg_section_pt(sec, block[n - 1].pt, &inner) != NEG_PT_MEDIA ||
         inner->codec == RTP_CODEC_NONE) {
+        /* Frames that are encrypted end to end: what is inside is the receivers' business. */
+        t->opaque = ++t->bad_red >= BAD_RED_MAX;
         core_drop(t->room->core, CORE_DROP_RED_BAD);
         return;
     }
+    t->bad_red = 0;
     struct media_packet *m =
         keep(s, in, in->header->ts, in->header->marker, block[n - 1].pt, block[n - 1].data, now_us);
     if (!m)

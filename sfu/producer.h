@@ -45,14 +45,15 @@ struct producer {
     struct peer *peer;
     struct room *room;
     char id[CTL_TRACK_MAX + 1], mid[RTP_MID_MAX + 1];
-    uint8_t kind;   /* enum rtp_kind */
-    uint8_t source; /* enum ctl_source */
-    bool muted;     /* by its owner */
-    bool forced;    /* by somebody with the right to */
-    bool allowed;   /* by its owner's permissions */
-    bool told;      /* sori-server knows it */
-    bool on_air;    /* audio: among the loudest, see room_audio.c */
-    bool opaque;    /* frames are encrypted end to end: RED can't be opened */
+    uint8_t kind;    /* enum rtp_kind */
+    uint8_t source;  /* enum ctl_source */
+    bool muted;      /* by its owner */
+    bool forced;     /* by somebody with the right to */
+    bool allowed;    /* by its owner's permissions */
+    bool told;       /* sori-server knows it */
+    bool on_air;     /* audio: among the loudest, see room_audio.c */
+    bool opaque;     /* frames are encrypted end to end: RED can't be opened, and goes on whole */
+    uint8_t bad_red; /* packets in a row whose RED made no sense */
     uint8_t n_layers;
     uint8_t wanted; /* layers that anybody wants, as told to the owner */
     struct stream layer[RTP_LAYERS_MAX];

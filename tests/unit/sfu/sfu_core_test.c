@@ -224,6 +224,30 @@ static void test_padding_of_a_publisher_leaves_no_gap(void **state)
     fake_room_free(w);
 }
 
+/* Encrypted end to end, RED's own headers too: what can't be opened goes on whole, to who takes
+ * RED. */
+static void test_closed_red_goes_on_whole(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer plain = {.mic = true, .audio = 2, .no_red = true};
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker),
+                       *c = fake_join(w, "r", "c", &plain);
+    struct fake_rtp r = {.ssrc = a->ssrc, .pt = FAKE_PT_RED, .level = 20};
+
+    (void)state;
+    for (unsigned i = 0; i < 6; i++) {
+        r.index = a->seq + i;
+        r.ts = 960 * i;
+        fake_rtp_out(a, &r, slice_of("\x99sealed", 7));
+        fake_turn(w);
+    }
+    assert_true(b->n_got >= 4);
+    assert_int_equal(b->got[b->n_got - 1].pt, FAKE_PT_RED);
+    assert_memory_equal(b->got[b->n_got - 1].payload, "\x99sealed", 7);
+    assert_int_equal(c->n_got, 0);
+    fake_room_free(w);
+}
+
 static void test_only_the_loudest_are_heard_and_no_onset_is_cut(void **state)
 {
     struct fake_room *w = fake_room_new("[audio]\nlast_n = 2\n");
@@ -777,6 +801,7 @@ int main(void)
         cmocka_unit_test(test_loss_brings_red_and_peace_takes_it_away),
         cmocka_unit_test(test_red_of_a_publisher_is_opened_and_repairs),
         cmocka_unit_test(test_padding_of_a_publisher_leaves_no_gap),
+        cmocka_unit_test(test_closed_red_goes_on_whole),
         cmocka_unit_test(test_only_the_loudest_are_heard_and_no_onset_is_cut),
         cmocka_unit_test(test_few_slots_go_to_who_begins_to_speak),
         cmocka_unit_test(test_speakers_are_told_within_200_ms),
