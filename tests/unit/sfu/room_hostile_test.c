@@ -556,6 +556,80 @@ static void test_reports_of_many_slots_take_several_compounds(void **state)
     fake_room_free(w);
 }
 
+/* ---- memory ---- */
+
+/* What happens in a room, with the n-th allocation failing. Returns whether it did fail. */
+static bool live_with_a_failure(uint64_t n)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_offer both = {.mic = true, .cam = true, .audio = 2, .video = 2},
+                      more = {.mic = true, .cam = true, .audio = 3, .video = 3, .layers = 2};
+    struct fake_client *a = fake_join(w, "r", "a", &both), *b = fake_join(w, "r", "b", &both);
+    struct fake_client *c = fake_client_new(w, "r", "c");
+    static char sdp[3][FAKE_TEXT_MAX];
+    struct slice offer[3] = {fake_sdp(c, &both, sdp[0]), fake_sdp(c, &more, sdp[1]),
+                             fake_sdp(a, &more, sdp[2])};
+
+    for (unsigned i = 0; i < 3; i++) {
+        frame(a, a->cam_ssrc, 1000 + i, 3000 * i, i == 0);
+        fake_talk(a, 20, "x", 1);
+        fake_wait(w, 20 * MS);
+    }
+    memset(&w->req, 0, sizeof(w->req));
+    w->req.u.join.offer.text = offer[0];
+    w->req.u.join.perms = (struct ctl_perms){CTL_SOURCES_ALL, true, true};
+    w->req.u.join.auto_audio = w->req.u.join.auto_video = true;
+    w->req.kind = CTL_KIND_REQUEST;
+    w->req.room = slice_str("r");
+    mem_fail_after(n);
+    static const enum ctl_type what[] = {CTL_JOIN, CTL_OFFER, CTL_OFFER, CTL_SUBSCRIBE, CTL_LEAVE};
+    for (unsigned i = 0; i < ARRAY_LEN(what); i++) {
+        w->req.type = what[i];
+        w->req.participant = slice_str(i == 2 ? "a" : "c");
+        if (i == 1 || i == 2) {
+            memset(&w->req.u, 0, sizeof(w->req.u));
+            w->req.u.offer.offer.text = offer[i];
+        } else if (what[i] == CTL_SUBSCRIBE) {
+            memset(&w->req.u, 0, sizeof(w->req.u));
+            w->req.u.subscribe.n = 1;
+            w->req.u.subscribe.v[0] =
+                (struct ctl_subscription){.track = slice_str("a:1"), .wanted = true, .layer = -1};
+        }
+        sfu_core_request(w->core, &w->req, &w->reply, w->now_us);
+        sfu_core_batch(w->core, w->now_us);
+        sfu_core_tick(w->core, w->now_us += 20 * MS);
+    }
+    bool failed = mem_failed();
+    mem_fail_never();
+    egress_flush(&w->egress);
+    a->seq += 1;
+    for (unsigned i = 0; i < 3; i++) { /* the room lives on */
+        for (unsigned l = 0; l < 2; l++)
+            fake_frame(a, 3000 + l, "1", l ? "l1" : "l0", 100 + i, 3000 * i, (uint16_t)i, i == 0,
+                       300);
+        fake_talk(a, 20, "x", 1);
+        fake_talk(b, 20, "y", 1);
+        fake_wait(w, 20 * MS);
+    }
+    assert_memory_equal(a->got[a->n_got - 1].payload, "y", 1);
+    fake_room_free(w);
+    return failed;
+}
+
+static void test_a_room_lives_through_any_failed_allocation(void **state)
+{
+    uint64_t live = 0, n = 0;
+
+    (void)state;
+    live_with_a_failure(UINT32_MAX); /* what is made once for all */
+    live = mem_live();
+    while (live_with_a_failure(n)) {
+        assert_int_equal(mem_live(), live);
+        n++;
+    }
+    assert_true(n > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +652,7 @@ int main(void)
         cmocka_unit_test(test_who_never_connects_leaves),
         cmocka_unit_test(test_a_pair_alone_in_a_room_stays_and_is_offered_who_comes),
         cmocka_unit_test(test_reports_of_many_slots_take_several_compounds),
+        cmocka_unit_test(test_a_room_lives_through_any_failed_allocation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
