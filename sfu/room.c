@@ -13,7 +13,9 @@
 #include "base/mem.h"
 #include "sfu/quality.h"
 
-#define STEP 8
+#define STEP     8
+#define SLOTS_US (50 * US_PER_MS) /* slots are told at most so often: who talks may change often \
+                                   */
 
 struct room *room_find(struct sfu_core *c, struct slice id)
 {
@@ -191,10 +193,16 @@ void room_tick(struct room *r, uint64_t now_us)
         r->quality_us = now_us + QUALITY_INTERVAL_US;
         next = r->quality_us < next ? r->quality_us : next;
     }
+    bool tell = now_us - r->slots_us >= SLOTS_US;
     for (unsigned i = 0; i < r->n_members; i++) {
         struct participant *p = r->member[i];
 
-        participant_tell_slots(p);
+        if (p->slots_dirty && tell) {
+            r->slots_us = now_us;
+            participant_tell_slots(p);
+        } else if (p->slots_dirty && r->slots_us + SLOTS_US < next) {
+            next = r->slots_us + SLOTS_US;
+        }
         /* In pair mode it is we who offer. */
         if (p->lacks_more && p->mode == CTL_MODE_PAIR && !p->negotiation[0]) {
             p->lacks_more = false;

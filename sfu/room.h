@@ -18,6 +18,7 @@ struct room {
     uint64_t heard_us;    /* when somebody was last loud */
     uint64_t speakers_us; /* when speakers were told last */
     uint64_t quality_us;
+    uint64_t slots_us;         /* when slots were told last */
     struct producer *dominant; /* NULL: nobody yet */
     uint32_t spoke_hash;       /* of who was told as speaking */
     bool slots_stale;          /* who is on which slot is to be decided again */
@@ -51,6 +52,7 @@ void room_tell_track(struct producer *t, enum ctl_track_event what);
 /* room_slots.c: puts tracks on everybody's slots (one participant's: room_assign()); the dominant
  * speaker is another one. */
 void room_assign_all(struct room *r, uint64_t now_us);
+void room_assign_audio(struct room *r, uint64_t now_us);
 void room_assign(struct room *r, struct participant *p, uint64_t now_us);
 void room_dominant_changed(struct room *r, uint64_t now_us);
 

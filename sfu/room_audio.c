@@ -68,7 +68,7 @@ bool room_heard(struct room *r, struct producer *t, bool loud, bool began, uint6
         low->on_air = false;
     }
     t->on_air = true;
-    room_assign_all(r, now_us);
+    room_assign_audio(r, now_us);
     return true;
 }
 

@@ -10,9 +10,10 @@
 #define CHOICE_MAX 128 /* slots of one participant ([limits] slots_per_participant) */
 
 struct choice {
-    struct producer *t;
+    struct producer *t; /* NULL: has its place */
     const struct wish *wish;
-    int rank; /* higher first */
+    int rank;             /* higher first */
+    struct consumer *pin; /* the slot that was asked for, if it may have it */
 };
 
 static bool wants(const struct participant *p, const struct producer *t, const struct wish *w)
@@ -81,7 +82,7 @@ static unsigned choose(struct room *r, const struct participant *p, const struct
             continue;
         have += have < n;
         memmove(&v[at + 1], &v[at], (have - 1 - at) * sizeof(*v));
-        v[at] = (struct choice){t, w, rank};
+        v[at] = (struct choice){t, w, rank, NULL};
     }
     return have;
 }
@@ -105,20 +106,43 @@ static struct choice *chosen(struct choice *v, unsigned n, const struct producer
     return NULL;
 }
 
-/* A slot for a choice: the one that was asked for, else a free one that can take its codec. */
-static struct consumer *slot_for(struct peer *d, const struct choice *ch)
+/* Slots that were asked for by name; of two who ask for one the better has it. */
+static void pin(struct peer *d, struct choice *v, unsigned n)
 {
-    struct consumer *free_one = NULL;
+    for (unsigned i = 0; i < n; i++) {
+        const struct wish *w = v[i].wish;
+        struct consumer *c = w && w->mid[0] ? peer_slot_by_mid(d, slice_str(w->mid)) : NULL;
 
-    if (ch->wish && ch->wish->mid[0]) {
-        struct consumer *c = peer_slot_by_mid(d, slice_str(ch->wish->mid));
-        if (c && consumer_can(c, ch->t))
-            return c;
+        if (!c || !consumer_can(c, v[i].t))
+            continue;
+        bool taken = false;
+        for (unsigned k = 0; k < i && !taken; k++)
+            taken = v[k].pin == c;
+        v[i].pin = taken ? NULL : c;
     }
-    for (unsigned i = 0; i < d->n_slots && !free_one; i++)
-        if (!d->slot[i]->source && consumer_can(d->slot[i], ch->t))
-            free_one = d->slot[i];
-    return free_one;
+}
+
+static bool is_pinned(const struct choice *v, unsigned n, const struct consumer *c)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (v[i].pin == c)
+            return true;
+    return false;
+}
+
+static struct consumer *free_slot(const struct peer *d, const struct producer *t)
+{
+    for (unsigned i = 0; i < d->n_slots; i++)
+        if (!d->slot[i]->source && consumer_can(d->slot[i], t))
+            return d->slot[i];
+    return NULL;
+}
+
+static void place(struct choice *ch, struct consumer *c, uint64_t now_us)
+{
+    apply_wish(c, ch->wish);
+    consumer_set_source(c, ch->t, now_us);
+    ch->t = NULL;
 }
 
 static void assign_kind(struct room *r, struct participant *p, struct peer *d, uint8_t kind,
@@ -136,29 +160,29 @@ static void assign_kind(struct room *r, struct participant *p, struct peer *d, u
     p->lacks[kind] = lacks;
     if (kind == RTP_KIND_AUDIO && all > slots && last_n != 0 && have > last_n)
         have = (unsigned)last_n;
+    pin(d, v, have);
     for (unsigned i = 0; i < d->n_slots; i++) { /* what stays, and what goes */
         struct consumer *c = d->slot[i];
         struct choice *ch = c->kind == kind && c->source ? chosen(v, have, c->source) : NULL;
 
         if (c->kind != kind || !c->source)
             continue;
-        bool moved = ch && ch->wish && ch->wish->mid[0] && strcmp(ch->wish->mid, c->mid) != 0;
-        if (!ch || moved || !consumer_can(c, c->source)) {
+        bool moves = ch && ch->pin != c && (ch->pin || is_pinned(v, have, c));
+        if (!ch || moves || !consumer_can(c, c->source)) {
             consumer_set_source(c, NULL, now_us);
             continue;
         }
         apply_wish(c, ch->wish);
-        ch->t = NULL; /* has its place */
+        ch->t = NULL;
     }
+    for (unsigned i = 0; i < have; i++)
+        if (v[i].t && v[i].pin)
+            place(&v[i], v[i].pin, now_us);
     for (unsigned i = 0; i < have; i++) {
-        struct consumer *c = v[i].t ? slot_for(d, &v[i]) : NULL;
+        struct consumer *c = v[i].t ? free_slot(d, v[i].t) : NULL;
 
-        if (!c)
-            continue;
-        if (c->source)
-            consumer_set_source(c, NULL, now_us);
-        apply_wish(c, v[i].wish);
-        consumer_set_source(c, v[i].t, now_us);
+        if (c)
+            place(&v[i], c, now_us);
     }
     if (kind == RTP_KIND_VIDEO)
         peer_realloc(d, now_us);
@@ -193,6 +217,19 @@ void room_assign_all(struct room *r, uint64_t now_us)
     for (unsigned i = 0; i < r->n_members; i++)
         room_assign(r, r->member[i], now_us);
     room_arm(r, now_us); /* to tell */
+}
+
+/* Who is heard has changed, in the middle of a packet: pictures stay where they are. */
+void room_assign_audio(struct room *r, uint64_t now_us)
+{
+    for (unsigned i = 0; i < r->n_members; i++) {
+        struct participant *p = r->member[i];
+        struct peer *d = participant_down(p);
+
+        if (d && !d->closing)
+            assign_kind(r, p, d, RTP_KIND_AUDIO, now_us);
+    }
+    room_arm(r, now_us);
 }
 
 void room_dominant_changed(struct room *r, uint64_t now_us)
