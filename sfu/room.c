@@ -13,9 +13,10 @@
 #include "base/mem.h"
 #include "sfu/quality.h"
 
-#define STEP     8
-#define SLOTS_US (50 * US_PER_MS) /* slots are told at most so often: who talks may change often \
-                                   */
+#define STEP 8
+#define SLOTS_US                                                                    \
+    (50 * US_PER_MS) /* slots are told at most so often: who talks may change often \
+                      */
 
 struct room *room_find(struct sfu_core *c, struct slice id)
 {

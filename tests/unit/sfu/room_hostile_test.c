@@ -391,6 +391,8 @@ static void test_who_was_muted_by_others_does_not_open_himself_by_muting(void **
 
     (void)state;
     fake_talk(a, 20, "fine", 4);
+    fake_wait(w, 500 * MS);
+    w->n_events = 0;
     mute(a, true, true);
     mute(a, true, false);
     for (int i = 0; i < 30; i++) {
