@@ -39,7 +39,7 @@ static uint32_t bits_get(struct bits *b, unsigned n)
         return 0;
     }
     for (; n > 0; n--, b->at++)
-        v = v << 1 | (b->s.p[b->at / 8] >> (7 - b->at % 8) & 1u);
+        v = v << 1 | ((unsigned)b->s.p[b->at / 8] >> (7 - b->at % 8) & 1u);
     return v;
 }
 
