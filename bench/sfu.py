@@ -8,7 +8,7 @@ Servers run in one network namespace of their own, pinned to one core, and take 
 bench/load/sfu_engine, which has the other core and another namespace behind a veth pair. Receivers are
 black holes: nftables counts and drops their media before any socket. BUILD names the folder of the
 binaries (build/gcc), SORI_SFU_OTHER another sori-sfu to run in the same rounds, BENCH_SECONDS the length
-of a round (4), BENCH_SRTP where libsrtp2 with OpenSSL is or is to be built. bench/README.md has the
+of a round (3), BENCH_ROUNDS how many (3), BENCH_JOINS how many `churn` makes (10,000), BENCH_SRTP where libsrtp2 with OpenSSL is or is to be built. bench/README.md has the
 rest. SPDX-License-Identifier: BSD-3-Clause
 """
 import sys
@@ -32,7 +32,7 @@ from sfu_rig import (AUDIO, BUILD, CLIENT_IP, CORES, LEVEL_ID, LOAD_CORE, MID_ID
 
 QUICK = "--quick" in sys.argv[1:]
 ONLY = [a for a in sys.argv[1:] if not a.startswith("-")]
-ROUNDS, SECONDS = (1, 2) if QUICK else (int(os.environ.get("BENCH_ROUNDS", "5")), int(os.environ.get("BENCH_SECONDS", "4")))
+ROUNDS, SECONDS = (1, 2) if QUICK else (int(os.environ.get("BENCH_ROUNDS", "3")), int(os.environ.get("BENCH_SECONDS", "3")))
 IDLE_S = 1 if QUICK else 2
 SORI, OTHER, JANUS, JANUS_TUNED, BARE = "sori-sfu", "other", "janus", "janus tuned", "bare"
 ROOM = 4711
@@ -202,7 +202,7 @@ def scale():
     points = {}
     for receivers, pps in (10, 1000), (40, 1000), (160, 250):
         load = FanOut(f"audio{receivers}", AUDIO, receivers, pps, 160, 1, (SORI, JANUS, JANUS_TUNED, BARE))
-        load.run(1 if QUICK else 3)
+        load.run(1)
         for server in load.servers:
             if load.median(server) is not None:
                 points.setdefault(server, []).append((receivers, load.median(server)))
@@ -231,6 +231,24 @@ def wanted(name):
     return not ONLY or name in ONLY
 
 
+def audio40(_quick):
+    load = FanOut("audio40", AUDIO, 40, 1000, 160, 1, ALL_SERVERS)
+    load.run()
+    return {"audio40_vs_janus": load.ratio(JANUS), "audio40_vs_janus_tuned": load.ratio(JANUS_TUNED),
+            "audio40_vs_limit": load.ratio(BARE)}
+
+
+def video8(_quick):
+    load = FanOut("video8", VIDEO, 40, 1000, 1200, 8, (SORI, OTHER, JANUS_TUNED, BARE))
+    load.run()
+    return {"video8_vs_janus_tuned": load.ratio(JANUS_TUNED), "video8_vs_limit": load.ratio(BARE)}
+
+
+def scale_plot(_quick):
+    plot(scale())
+    return {}
+
+
 def main():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -238,26 +256,13 @@ def main():
           f"with libsrtp2 {version('libsrtp2-1')}{', and built with OpenSSL' if openssl_srtp() else ''}; server on core "
           f"{SERVER_CORE}, load on core {LOAD_CORE}", flush=True)
     found = {}
-    if wanted("audio40"):
-        load = FanOut("audio40", AUDIO, 40, 1000, 160, 1, ALL_SERVERS)
-        load.run()
-        found["audio40_vs_janus"] = load.ratio(JANUS)
-        found["audio40_vs_janus_tuned"] = load.ratio(JANUS_TUNED)
-        found["audio40_vs_limit"] = load.ratio(BARE)
-    if wanted("video8"):
-        load = FanOut("video8", VIDEO, 40, 1000, 1200, 8, (SORI, OTHER, JANUS_TUNED, BARE))
-        load.run()
-        found["video8_vs_janus_tuned"] = load.ratio(JANUS_TUNED)
-        found["video8_vs_limit"] = load.ratio(BARE)
-    if wanted("srtp"):
-        found.update(sfu_costs.srtp())
+    rows = [("audio40", audio40), ("video8", video8), ("srtp", lambda _quick: sfu_costs.srtp())]
     if HAVE_SORI:
-        for name, measure in (("hotpath", sfu_costs.hotpath), ("join", sfu_costs.joins), ("memory", sfu_costs.memory),
-                              ("workers", sfu_costs.workers), ("calls", sfu_costs.calls), ("churn", sfu_costs.churn)):
-            if wanted(name):
-                found.update(sfu_costs.careful(name, measure, QUICK))
-    if wanted("scale"):
-        plot(scale())
+        rows += [("hotpath", sfu_costs.hotpath), ("join", sfu_costs.joins), ("memory", sfu_costs.memory),
+                 ("workers", sfu_costs.workers), ("calls", sfu_costs.calls), ("churn", sfu_costs.churn)]
+    for name, measure in (*rows, ("scale", scale_plot)):
+        if wanted(name):
+            found.update(sfu_costs.careful(name, measure, QUICK))
     for name, goal, more in GOALS:
         value = found.get(name)
         verdict = "not measured" if value is None else "reached" if (value >= goal if more else value <= goal) else "missed"
