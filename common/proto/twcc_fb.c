@@ -36,7 +36,7 @@ static void chunk_next(struct twcc_fb *fb)
         fb->_run = chunk & RUN_MAX;
     } else {
         fb->_bits = chunk & VECTOR_TWO_BITS ? 2 : 1;
-        fb->_run = VECTOR_BITS / fb->_bits;
+        fb->_run = (uint16_t)(VECTOR_BITS / fb->_bits);
         fb->_symbols = (uint16_t)(chunk << 2);
     }
 }
@@ -48,7 +48,7 @@ static unsigned symbol_next(struct twcc_fb *fb)
 
     fb->_run--;
     if (fb->_bits > 0) {
-        symbol = fb->_symbols >> (16 - fb->_bits);
+        symbol = (unsigned)fb->_symbols >> (16 - fb->_bits);
         fb->_symbols = (uint16_t)(fb->_symbols << fb->_bits);
     }
     return symbol;
