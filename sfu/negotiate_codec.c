@@ -199,17 +199,43 @@ static unsigned add_codec(struct neg_codec *out, unsigned n, const struct neg_de
     return n;
 }
 
+static bool allows(const struct codec_policy *policy, uint8_t codec)
+{
+    for (unsigned i = 0; i < policy->n_video; i++)
+        if (policy->video[i] == codec)
+            return true;
+    return false;
+}
+
+/* Video in the client's order (RFC 3264 §6.1): which codec it can make, and at what cost, it knows
+ * best, and applications choose by that order. */
+static unsigned add_video(struct neg_codec *out, const struct neg_described *d,
+                          const struct codec_policy *policy)
+{
+    unsigned n = 0, done = 0;
+
+    for (unsigned i = 0; i < d->n_formats; i++) {
+        uint8_t codec = d->format[i].codec;
+
+        if (!allows(policy, codec) || done & 1u << codec)
+            continue;
+        done |= 1u << codec;
+        n = add_codec(out, n, d, (enum rtp_codec)codec, policy);
+    }
+    return n;
+}
+
 unsigned neg_codecs_choose(struct neg_codec out[NEG_CODECS_MAX], const struct neg_described *d,
                            const struct codec_policy *policy)
 {
-    bool audio = d->kind == RTP_KIND_AUDIO;
-    const uint8_t *list = audio ? policy->audio : policy->video;
-    unsigned n_list = audio ? policy->n_audio : policy->n_video, n = 0;
+    unsigned n = 0;
 
     memset(out, 0, NEG_CODECS_MAX * sizeof(*out));
-    for (unsigned i = 0; i < n_list; i++)
-        n = add_codec(out, n, d, (enum rtp_codec)list[i], policy);
-    if (n == 0 || !audio)
+    if (d->kind != RTP_KIND_AUDIO)
+        return add_video(out, d, policy);
+    for (unsigned i = 0; i < policy->n_audio; i++)
+        n = add_codec(out, n, d, (enum rtp_codec)policy->audio[i], policy);
+    if (n == 0)
         return n;
     if (policy->cn)
         n = add_codec(out, n, d, RTP_CODEC_CN, policy);

@@ -114,7 +114,7 @@ const struct conf_opt sfu_options[] = {
          "Audio codecs that are accepted, the preferred first."),
 
     LIST(video, codecs, "codecs", "vp8, vp9, h264, av1",
-         "Video codecs that are accepted, the preferred first."),
+         "Video codecs that are accepted. Publishers send the first of their own order that is."),
     UINT(video, max_bps, "max_bitrate", "2500000", 50000, 100000000, "bit/s",
          "Most that a publisher is told to send for one video source (REMB, b=)."),
     UINT(video, start_bps, "start_bitrate", "600000", 50000, 100000000, "bit/s",
