@@ -393,6 +393,10 @@ void participant_free(struct participant *p, const char *reason, uint64_t now_us
 void participant_offer(struct participant *p, const struct ctl_msg *req, struct ctl_msg *reply,
                        uint64_t now_us)
 {
+    if (p->peer[0]->state == TRANSPORT_FAILED || p->peer[0]->state == TRANSPORT_CLOSED) {
+        refuse(reply, CTL_ERR_NO_PARTICIPANT, "its media is lost for good: join again");
+        return;
+    }
     if (!take_offer(p, p->peer[0], req->u.offer.offer.text, req->u.offer.wishes,
                     req->u.offer.wishes_n, reply, now_us))
         return;

@@ -24,6 +24,7 @@
 #define EXTRA_BYTES    128             /* DLRR, REMB */
 #define STALE_US       (10 * US_PER_S) /* a slot that has sent nothing for so long sends no SR */
 #define SR_TRUST_US    (60 * US_PER_S)
+#define MIRROR_MAX     0.2f /* one receiver on a dead path must not cost all others their quality */
 #define NACK_BATCH     64
 #define REMB_SHARE_PCT 100
 
@@ -143,7 +144,7 @@ static uint8_t mirrored(const struct producer *t)
         n++;
     }
     float v = how == SFU_MIRROR_MEAN ? (n ? sum / (float)n : 0) : worst;
-    return (uint8_t)(v * 255.0f);
+    return (uint8_t)((v < MIRROR_MAX ? v : MIRROR_MAX) * 255.0f);
 }
 
 static void put_block(struct rtcp_report *r, struct stream *s, uint64_t now_us)
