@@ -122,7 +122,8 @@ enum sig_err room_mute(struct room_table *t, struct seat *by, struct slice track
         return SIG_OK;
     track->t.muted = muted;
     enum room_event event = muted ? ROOM_MUTED : ROOM_UNMUTED;
-    room_say_track(t, owner, track, event, own ? (struct slice){0} : by->id);
+    struct slice by_id = own ? slice_str(NULL) : by->id;
+    room_say_track(t, owner, track, event, by_id);
     if (!own)
         room_say_owner(t, owner, track, event, by->id);
     return SIG_OK;

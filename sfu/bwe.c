@@ -46,7 +46,7 @@
 #define LIMIT_FELL      0.9  /* of what loss allows: a probe was mistaken */
 #define APP_LIMITED     0.65
 #define GAP_MAX         256 /* packets of lost feedback that are made good */
-#define PACING          2.5 /* of the target */
+#define PACING          1.5 /* of the target: key frames are to pass without a queue */
 #define PACING_DRAIN    1.0 /* while a queue drains */
 #define SENT_US         (500 * US_PER_MS)
 #define IDLE_US         US_PER_S /* so long without feedback or anything to tell of */

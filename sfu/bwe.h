@@ -104,7 +104,7 @@ uint64_t bwe_target_bps(const struct bwe *b);
 /* The same without those dips: for layer_alloc, which should not change layers for them. */
 uint64_t bwe_steady_bps(const struct bwe *b);
 
-/* For pacer_rate(): 2.5 times the target, so that what the estimator allows is really sent; the
+/* For pacer_rate(): 1.5 times the target, so that what the estimator allows is really sent; the
  * target itself while a queue drains, which moves the queue from the path into the pacer: audio
  * passes it there. */
 uint64_t bwe_pacing_bps(const struct bwe *b);

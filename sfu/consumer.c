@@ -33,6 +33,8 @@
 #define OPUS_STEP_MAX  5760 /* 120 ms at 48 kHz: no two neighbours are further apart */
 #define OVERTAKEN_MAX  32
 #define REPLAY_US      (1000 * US_PER_MS)
+#define REPLAY_MS      250 /* of the path's rate: more is not replayed, a new key frame is shorter */
+#define REPLAY_BYTES   65536 /* the same where no rate is known */
 #define REPLAY_PKTS    128
 #define BUDGET_FLOOR   12000 /* bytes of retransmission that a slot may always run up */
 
@@ -654,6 +656,24 @@ void consumer_dropped(struct consumer *c, const struct pacer_item *item, uint64_
         peer_realloc(c->peer, now_us);
 }
 
+/* Bytes from one number to another that are stored. */
+static size_t stored_bytes(struct packet_store *store, uint64_t from, uint64_t to)
+{
+    size_t bytes = 0;
+
+    for (uint64_t seq = from; seq <= to; seq++) {
+        const struct media_packet *m = packet_store_find(store, seq);
+        bytes += m ? m->len : 0;
+    }
+    return bytes;
+}
+
+/* What a path can be given beside what flows, without a queue that looks like congestion. */
+static size_t replay_room(const struct peer *p)
+{
+    return p->bwe ? (size_t)(bwe_target_bps(p->bwe) * REPLAY_MS / 8 / 1000) : REPLAY_BYTES;
+}
+
 /* A joiner, or a layer that is switched to, can begin with the last key frame while it and what
  * followed are still stored: nobody has to make a new one. Not while packets wait to be fanned out:
  * they would be sent twice. */
@@ -665,7 +685,8 @@ static bool replay(struct consumer *c, unsigned layer, uint64_t now_us)
     if (layer >= c->source->n_layers || !s->store || s->key_us == 0 ||
         now_us - s->key_us > REPLAY_US || c->source->n_news > 0 ||
         !packet_store_newest(s->store, &newest) || newest - s->key_seq > REPLAY_PKTS ||
-        !packet_store_find(s->store, s->key_seq))
+        !packet_store_find(s->store, s->key_seq) ||
+        stored_bytes(s->store, s->key_seq, newest) > replay_room(c->peer))
         return false;
     for (uint64_t seq = s->key_seq; seq <= newest; seq++) {
         const struct media_packet *m = packet_store_find(s->store, seq);

@@ -368,7 +368,7 @@ static void on_sctp_message(void *owner, uint16_t stream, uint32_t ppid, struct 
         drop(c, DATA_DROP_NO_CHANNEL);
     } else {
         struct record r = {.type = REC_MESSAGE, .class = ch->class, .flag = text, .id = c->id};
-        if (!tell(c, r, empty ? (struct slice){0} : msg))
+        if (!tell(c, r, slice_sub(msg, 0, empty ? 0 : msg.len)))
             drop(c, DATA_DROP_RING);
     }
 }

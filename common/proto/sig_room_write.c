@@ -144,15 +144,14 @@ void sig_room_person_end(struct wr *w)
     wr_u8(w, '}');
 }
 
-void sig_room_track(struct wr *w, const char *name, const struct ctl_track *t,
-                    struct slice track_name)
+void sig_room_track(struct wr *w, const char *key, const struct ctl_track *t, struct slice name)
 {
-    object(w, name);
+    object(w, key);
     text(w, "trackId", t->track);
     text(w, "mid", t->mid);
     word(w, "kind", t->kind == RTP_KIND_VIDEO ? "video" : "audio");
     word(w, "source", ctl_source_name(t->source));
-    text_if(w, "name", track_name);
+    text_if(w, "name", name);
     truth(w, "muted", t->muted);
     number(w, "layers", t->layers);
     wr_u8(w, '}');
