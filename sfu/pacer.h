@@ -7,9 +7,9 @@
  *     then, each turn and at pacer_deadline():
  *             while ((v = pacer_next(p, now, &item)) != PACER_WAIT) ...
  *
- * The budget grows at bwe_pacing_bps(), half as much again as the target while all is well; a burst of
- * burst_us of it (a frame) passes at once, which keeps packets of equal length together for one GSO
- * send. Order: retransmissions, then video, by priority; then the padding of a probe. Inside a
+ * The budget grows at bwe_pacing_bps(), half as much again as the target while all is well; a burst
+ * of burst_us of it (a frame) passes at once, which keeps packets of equal length together for one
+ * GSO send. Order: retransmissions, then video, by priority; then the padding of a probe. Inside a
  * probe the probe's rate is the budget. Pure; one per receiver transport, owned by the worker.
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SFU_PACER_H
