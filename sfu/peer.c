@@ -23,8 +23,9 @@
 #define MEASURE_US       (500 * US_PER_MS)
 #define TRY_AGAIN_US     (5 * US_PER_S) /* after the estimator had to give way */
 #define TRY_MOST         3              /* times the estimate */
-#define ALLOC_STEP_SHARE 20             /* a twentieth: the target has moved by that much */
-#define PAD_LEFT_MAX     64             /* bytes of padding that are not worth a packet */
+#define TRY_NEAR         170 /* percent of it, when it had to give way: a pause of seconds is worse */
+#define ALLOC_STEP_SHARE 20 /* a twentieth: the target has moved by that much */
+#define PAD_LEFT_MAX     64 /* bytes of padding that are not worth a packet */
 
 /* ---- life ---- */
 
@@ -357,8 +358,9 @@ static uint64_t worth_a_try(struct peer *p, const struct layer_slot *v, unsigned
         for (unsigned l = 0; v[i].max_layer >= 0 && l < RTP_LAYERS_MAX; l++)
             if (v[i].bps[l][0] != 0 && v[i].bps[l][0] < least)
                 least = v[i].bps[l][0];
-    if (least == UINT64_MAX || b.state != BWE_INCREASE || b.usage == BWE_OVERUSE ||
-        now_us - p->cut_us < TRY_AGAIN_US || least > TRY_MOST * target)
+    bool cut =
+        b.state != BWE_INCREASE || b.usage == BWE_OVERUSE || now_us - p->cut_us < TRY_AGAIN_US;
+    if (least == UINT64_MAX || least > (cut ? target * TRY_NEAR / 100 : target * TRY_MOST))
         return target;
     least = least * 21 / 20 + p->audio_bps + p->extra_bps;
     return least > target ? least : target;

@@ -129,7 +129,7 @@ static void test_an_element_too_big_changes_the_form(void **state)
         assert_false(w.bad);
         assert_int_equal(w.len % 4, 0);
         assert_int_equal(buf[12] << 8 | buf[13], 0x1000);
-        assert_int_equal((buf[14] << 8 | buf[15]) * 4u, w.len - 16);
+        assert_int_equal(((unsigned)buf[14] << 8 | buf[15]) * 4, w.len - 16);
         struct rtp_exts e = scan(0x1000, slice_of(buf + 16, w.len - 16));
         assert_true(slice_is(e.v[RTP_EXT_MID], "ab"));
         assert_true(slice_is(e.v[RTP_EXT_AUDIO_LEVEL], "c"));
