@@ -162,6 +162,10 @@ static inline void oracle_effect(struct oracle *o, const struct call_fx *fx, int
         must(o, m->accepted, "call.state before the claim", call, to);
         must(o, to == m->caller || to == m->winner, "call.state for a stranger", call, to);
         break;
+    case CALL_FX_UPGRADE:
+        must(o, m->accepted, "call.upgrade before the claim", call, to);
+        must(o, to == m->caller || to == m->winner, "call.upgrade for a stranger", call, to);
+        break;
     default:
         violate(o, "a reply for somebody else", call, to);
     }

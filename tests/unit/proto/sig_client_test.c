@@ -202,7 +202,8 @@ static void test_wrong_invites_are_refused(void **state)
 static void test_answer_reject_hangup_state(void **state)
 {
     static const struct wrong answers[] = {
-        {"{}", "data.answer"}, {"{\"answer\":{\"type\":\"offer\",\"sdp\":\"\"}}", "data.answer"}};
+        {"{\"answer\":7}", "data.answer"},
+        {"{\"answer\":{\"type\":\"offer\",\"sdp\":\"\"}}", "data.answer"}};
     static const struct wrong rejects[] = {{"{\"scope\":\"some\"}", "data.scope"},
                                            {"{\"reason\":\"hangup\"}", "data.reason"},
                                            {"{\"reason\":null}", "data.reason"}};
