@@ -357,7 +357,7 @@ def test_switch_changes_the_address():
         lte = client.add_path("both delay 50ms")
         probe = Probe()
         threading.Timer(0.5, client.switch, [lte]).start()
-        send(client, probe, 200, 0.005)
+        send(client, probe, 600, 0.005)
         got = probe.finish()
         sources = [source for _, _, source, _ in got]
         assert sources[0] == client.paths[0].address and sources[-1] == lte.address
@@ -373,7 +373,7 @@ def test_series_tell_bytes_over_time():
         probe.finish()
         rows = client.path.series()["up"]
     assert sum(r[1] for r in rows) == 100000 == sum(r[2] for r in rows)
-    assert max(r[1] for r in rows) <= 60000 and len(rows) >= 5
+    assert max(r[1] for r in rows) <= 60000 and len(rows) >= 2
 
 
 def test_two_clients_are_independent():
