@@ -20,6 +20,7 @@ const page = {
   deviceId: null,
   sori: null,
   call: null, // the one on the stage
+  moving: null, // the call that moves to a room
   ringing: null, // the one in the dialog
   room: null, // RoomPage
   asked: null, // room of the link by which the page was opened
@@ -379,18 +380,22 @@ function joinAsked({ state }) {
 async function upgrade() {
   const call = page.call;
 
+  if (page.moving === call) return; // both sides asked
+  page.moving = call;
   $('upgrade').disabled = true;
   try {
     const room = await call.upgrade();
+    const roomPage = newRoomPage(room.id, call);
     const shown = () => {
-      const roomPage = newRoomPage(room.id, call);
       page.room = roomPage;
       history.replaceState(null, '', `?room=${encodeURIComponent(room.id)}`);
       roomPage.attach(room);
     };
+    roomPage.listen(room);
     if (call.state === 'ended') shown();
     else call.addEventListener('ended', () => { if (call.end.reason === 'room_migrated') shown(); else room.leave(); });
   } catch (error) {
+    page.moving = null;
     if (call.state !== 'ended') say(roomErrorWords(error), 'warn');
   }
   showCall();

@@ -226,6 +226,14 @@ export class RoomPage {
     this.draw();
   }
 
+  /** Plays a room, muted while the call that moves there lasts, so that its sound can begin at once. */
+  listen(room) {
+    this.room = room;
+    room.addEventListener('media', () => this.#drawAudio(), { signal: this.#off.signal });
+    room.addEventListener('closed', () => this.#dropAudio(), { signal: this.#off.signal });
+    this.#drawAudio();
+  }
+
   leave() {
     this.room?.leave();
     if (!this.room) this.#hide();
@@ -290,13 +298,12 @@ export class RoomPage {
     this.#off.abort();
     this.resizes?.disconnect();
     for (const id of this.#timers.values()) clearTimeout(id);
-    for (const audio of this.#audio.values()) audio.remove();
+    this.#dropAudio();
     for (const tile of this.#tiles.values()) {
       tile.video.srcObject = null;
       tile.el.remove();
     }
     this.#tiles.clear();
-    this.#audio.clear();
     document.body.classList.remove('in-room');
     $('room').hidden = true;
     $('room').dataset.state = 'none';
@@ -436,6 +443,11 @@ export class RoomPage {
         tile.showSize();
       }
     });
+  }
+
+  #dropAudio() {
+    for (const audio of this.#audio.values()) audio.remove();
+    this.#audio.clear();
   }
 
   #drawAudio() {

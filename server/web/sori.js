@@ -53,6 +53,8 @@ const CREDENTIALS_MS = 2_000;
 const RENEW_AT = 0.75; // of the relay credentials' life
 const RENEW_RETRY_MS = 10_000;
 const STATS_MS = 1_000;
+const MOVE_MS = 1_000; // for a room's sound to come, when a call moved there
+const MOVE_OVERLAP_MS = 500; // the other side may hear us by the call for so much longer
 const ENDED_KEPT = 64;
 const SUBSCRIBE_BATCH_MS = 30;
 const SUBSCRIBE_MAX = 500;
@@ -507,6 +509,7 @@ export class Call extends EventTarget {
   #raw = null;
   #reported = '';
   #upgrading = null;
+  #moved = null; // how the call ends, as soon as the room is heard
 
   /** @type {string} UUID; a merged call (glare) takes over the other side's */
   id;
@@ -678,8 +681,8 @@ export class Call extends EventTarget {
 
   /**
    * Moves the call to a room, where others can be invited. The call goes on until both sides have
-   * media there, and then ends with `room_migrated`; play the room's sound from then on. Asking again
-   * gives the same room.
+   * media there, and then ends with `room_migrated`; let the room's sound be heard from then on. No gap
+   * is heard where its audio slots play before that, muted. Asking again gives the same room.
    *
    * @param {object} [o] as of Sori.joinRoom(); by default with copies of our tracks here
    * @returns {Promise<Room>}
@@ -784,7 +787,7 @@ export class Call extends EventTarget {
         if (this.state === 'inviting' || this.state === 'dialing') this.#setState('ringing');
         break;
       case 'call.accepted': this.#accepted(data.answer); break;
-      case 'call.ended': this.#finish(data); break;
+      case 'call.ended': this.#ended(data); break;
       case 'call.candidates': this.#takeCandidates(data.candidates); break;
       case 'call.negotiate': this.#run(() => this.#negotiate(data)); break;
       case 'call.upgrade': this.#emit('upgrade', { roomId: data.roomId }); break;
@@ -887,12 +890,40 @@ export class Call extends EventTarget {
 
     this.end = { reason, by, missed, durationMs: durationMs ?? lasted, deviceId };
     this.#timers.clearAll();
+    if (this.#moved && reason === 'room_migrated') this.#fadeOut();
     this.#closePeer();
     this.#stopMedia();
     this.state = 'ended';
     this.#s.gone(this);
     this.#emit('state');
     this.#emit('ended', this.end);
+  }
+
+  /** The server says that it is over. A call that moved to a room goes on here until the room is heard. */
+  async #ended(end) {
+    if (end.reason !== 'room_migrated' || !this.#upgrading) {
+      this.#finish(end);
+      return;
+    }
+    this.#moved = end;
+    const room = await this.#upgrading.catch(() => null);
+    await room?._heard(MOVE_MS);
+    this.#finish(end);
+  }
+
+  /** Leaves the connection to end by itself: the other side needs it until the room is heard there. */
+  #fadeOut() {
+    const pc = this.#pc;
+    const tracks = [...this.#ownTracks];
+
+    if (!pc) return;
+    pc.onicecandidate = pc.ontrack = pc.onnegotiationneeded = pc.onconnectionstatechange = null;
+    this.#pc = null;
+    this.#ownTracks.clear();
+    this.#s.env.setTimeout(() => {
+      pc.close();
+      for (const track of tracks) track.stop();
+    }, MOVE_OVERLAP_MS);
   }
 
   /** The invite was refused: the end reason that fits the error. */
@@ -906,6 +937,7 @@ export class Call extends EventTarget {
 
   /** A request about the call failed because it is over, or somebody else's. */
   #overBecause(error) {
+    if (this.#moved) return;
     if (error.code === 'call.already_answered')
       this.#finish({ reason: 'answered_elsewhere', deviceId: error.details.winner });
     else if (error.code === 'call.ended') this.#finish({ reason: error.details.reason });

@@ -34,6 +34,8 @@ const RENEW_AT = 0.75; // of the relay credentials' life
 const RENEW_RETRY_MS = 10_000;
 const SUBSCRIBE_MAX = 32; // tracks in one message
 const STATS_MS = 2_000;
+const HEARD_SAMPLES = 4_800; // 100 ms
+const HEARD_POLL_MS = 40;
 const DATA_KEPT = 64; // messages that wait for the channel to open
 const DATA_BUFFERED_MAX = 1 << 20;
 const LAYER = { low: 0, medium: 1, high: 2 };
@@ -619,6 +621,28 @@ export class Room extends EventTarget {
     if (this.state === 'closed' || this.state === 'joining') return;
     if (!resumed) this.#again('join');
     else if (!this.#isUp() && !this.#timers.has('again')) this.restartIce();
+  }
+
+  /** Resolves when sound of the room has been played here, is not to be expected, or after so long. */
+  async _heard(ms) {
+    const { env } = this.#s;
+    const until = env.now() + ms;
+    let first = null;
+
+    while (this.state !== 'closed' && env.now() < until) {
+      if (!this.#remoteTracks().some((track) => track.kind === 'audio' && !track.muted)) return;
+      const played = await this.#played();
+      first ??= played;
+      if (played - first >= HEARD_SAMPLES) return;
+      await new Promise((done) => { env.setTimeout(done, HEARD_POLL_MS); });
+    }
+  }
+
+  /** Samples that were received, decoded and taken by whoever plays them. */
+  async #played() {
+    const report = await this.getStats();
+    return [...report?.values() ?? []].filter((s) => s.type === 'inbound-rtp' && s.kind === 'audio')
+      .reduce((n, s) => n + (s.jitterBufferEmittedCount ?? 0), 0);
   }
 
   /** A message about a call by which we ring somebody into the room. True when it was one. */

@@ -811,6 +811,40 @@ describe('rooms and calls', () => {
     assert.equal(incoming[0].call.room.count, 3);
   });
 
+  test('a call that moves goes on until the room is heard, or has been silent for a second', async () => {
+    for (const plays of [true, false]) {
+      const c = new WebClient();
+      const incoming = record(c.sori, 'incoming');
+
+      await c.online();
+      await c.say({
+        type: 'call.incoming', callId: CALL, from: 'bob', fromDevice: 'phone',
+        data: { offer: { type: 'offer', sdp: 'o' }, metadata: {}, expiresInMs: 30000, iceServers: [], callWaiting: false },
+      });
+      const { call } = incoming[0];
+      const accepting = call.accept();
+      await c.settle();
+      await c.reply(c.socket.read('call.answer'), { state: 'connecting', iceServers: [] });
+      await accepting;
+      const moving = call.upgrade();
+      await c.reply(c.socket.read('call.upgrade'), { roomId: 'team' });
+      await c.settle();
+      const join = c.socket.read('room.join');
+      await c.reply(join, answer(join, { participants: [bob()] }));
+      await moving;
+      let samples = 0;
+      c.peers[1].getStats = async () => new Map([['in', { type: 'inbound-rtp', kind: 'audio', jitterBufferEmittedCount: samples }]]);
+      await c.say({ type: 'call.ended', callId: CALL, data: { reason: 'room_migrated', sipCode: 200 } });
+      await c.clock.advance(200);
+      assert.notEqual(call.state, 'ended');
+      if (plays) samples = 4800;
+      await c.clock.advance(plays ? 50 : 700);
+      assert.equal(call.state === 'ended', plays);
+      await c.clock.advance(150);
+      assert.equal(call.end.reason, 'room_migrated');
+    }
+  });
+
   test('a call moves to a room with copies of its tracks, once', async () => {
     const c = new WebClient();
     const incoming = record(c.sori, 'incoming');
@@ -838,7 +872,12 @@ describe('rooms and calls', () => {
     assert.equal(c.media.opened.length, 1);
     assert.notEqual(room.localTrack('microphone').track, c.media.opened[0]);
     await c.say({ type: 'call.ended', callId: CALL, data: { reason: 'room_migrated', sipCode: 200 } });
+    assert.equal(call.end.reason, 'room_migrated'); // nobody is in the room who could be heard
+    assert.equal(c.media.opened[0].readyState, 'live'); // the other side may still listen here
+    assert.equal(c.peers[0].closed, false);
+    await c.clock.advance(500);
     assert.equal(c.media.opened[0].readyState, 'ended');
+    assert.equal(c.peers[0].closed, true);
     assert.equal(room.localTrack('microphone').track.readyState, 'live');
     room.leave();
     assert.equal(room.end.reason, 'left');
