@@ -1592,6 +1592,10 @@ export class Sori extends EventTarget {
    * @param {boolean} [o.simulcast] true: a camera in three layers
    * @param {boolean} [o.data] true: with data channels
    * @param {RTCConfiguration} [o.rtcConfiguration] goes over what the library takes
+   * @param {(rtp: RTCRtpSender|RTCRtpReceiver, kind: 'audio'|'video') => (RTCRtpScriptTransform|null)}
+   *     [o.transform] for end-to-end encryption: makes what each sender and receiver gets as its
+   *     `transform`. It is asked as soon as they are there, before they carry anything: Chromium does
+   *     not call a transform that comes later. Audio goes without RED, which the SFU would look into
    * @returns {Promise<Room>}
    * @throws {DOMException} what getUserMedia threw
    * @throws {SoriError} `offline`, `closed`, `bad_state` (we are in it), or the server's (§10)

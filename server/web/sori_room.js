@@ -577,7 +577,7 @@ export class Room extends EventTarget {
   }
 
   /** The RTCRtpSender of a track of ours, or the RTCRtpReceiver of somebody's track or of an audio
-   * slot: for encoded transforms (end-to-end encryption) and special statistics. */
+   * slot: for special statistics, and to know whom an encoded transform (joinRoom()) serves. */
   rtpOf(what) {
     if (what instanceof LocalTrack) return this.#sections.get(what)?.sender ?? null;
     return this._slot(what.mid)?.transceiver.receiver ?? null;
@@ -1020,6 +1020,7 @@ export class Room extends EventTarget {
 
     for (let i = 0; i < added; i++) {
       const transceiver = this.#pc.addTransceiver(kind, { direction: 'recvonly' });
+      this.#transform(transceiver.receiver, kind);
       this.#prefer(transceiver, kind);
       const stream = new this.#s.env.MediaStream([transceiver.receiver.track]);
       this.#slots.set(transceiver, { kind, stream, transceiver, trackId: null });
@@ -1027,10 +1028,17 @@ export class Room extends EventTarget {
     return added;
   }
 
+  /** Before anything flows: browsers skip a transform that comes later. */
+  #transform(rtp, kind) {
+    const transform = this.#o.transform?.(rtp, kind);
+    if (transform) rtp.transform = transform;
+  }
+
   /** The codecs of a section, ours first. Where the browser can't be told, all stay in. */
   #prefer(transceiver, kind, first = null) {
     const all = this.#s.env.RTCRtpReceiver?.getCapabilities?.(kind)?.codecs ?? [];
-    const chosen = chooseCodecs(kind, all, first);
+    const chosen = chooseCodecs(kind, all, first)
+      .filter((codec) => !this.#o.transform || codecName(codec) !== 'red');
 
     if (chosen.length === 0) return;
     try {
@@ -1150,6 +1158,7 @@ export class Room extends EventTarget {
       return;
     }
     const transceiver = this.#newSender(local.track, local.stream, encodings);
+    this.#transform(transceiver.sender, local.kind);
     this.#shapes.set(transceiver, shape);
     this.#prefer(transceiver, local.kind, local.kind === 'video' ? local._codec : null);
     this.#sections.set(local, transceiver);

@@ -918,6 +918,19 @@ describe('descriptions', () => {
   });
 });
 
+describe('end-to-end encryption', () => {
+  test('each sender and receiver gets its transform as soon as it is there', async () => {
+    const asked = [];
+    const c = await joined({ transform: (rtp, kind) => { asked.push([rtp, kind]); return kind === 'audio' ? { kind } : null; } });
+    const transceivers = c.peers[0].getTransceivers();
+
+    assert.deepEqual(asked.map(([rtp]) => rtp), transceivers.map((t, i) => (i === 0 ? t.sender : t.receiver)));
+    assert.deepEqual(asked.map(([, kind]) => kind), ['audio', 'audio', 'audio', 'video', 'video']);
+    assert.deepEqual(transceivers[0].sender.transform, { kind: 'audio' });
+    assert.equal(transceivers[4].receiver.transform, undefined);
+  });
+});
+
 describe('tiles', () => {
   test('the largest that fit', () => {
     assert.equal(bestGrid(1, 1000, 1000).columns, 1);
