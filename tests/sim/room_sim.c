@@ -26,6 +26,7 @@ enum {
     SEATS = 16,  /* participants that one SFU knows */
     QUEUE = 256, /* messages of one SFU on their way */
     STEPS = 500,
+    SETTLE_ROUNDS = 4000,
 };
 
 /* ---- an SFU: knows who is where, nothing of media ---- */
@@ -758,30 +759,50 @@ static void check_sfus(struct sim *s)
         violate(s, "an SFU misses somebody", "");
 }
 
+/* Everybody takes in one message. False: nothing was on its way. */
+static bool settle_round(struct sim *s, bool *told)
+{
+    bool busy = false;
+
+    for (int i = 0; i < SFUS; i++) {
+        sfu_connect(&s->sfu[i]);
+        busy = sfu_deliver(&s->sfu[i]) || busy;
+    }
+    for (int i = 0; i < DEVS; i++) {
+        if (!s->dev[i].sock || s->dev[i].sock->closed)
+            reconnect(s, &s->dev[i]);
+        if (read_one(s, &s->dev[i]))
+            busy = *told = true;
+    }
+    return busy;
+}
+
+/* Until a second has gone by in which no client was told anything and no request of an SFU is open.
+ * Time passes only before another look at what waits, never after the last: whoever's time is over
+ * in that second leaves, and the others have yet to hear of it. */
+static void come_to_rest(struct sim *s)
+{
+    bool told = true;
+
+    for (int round = 0; round < SETTLE_ROUNDS && s->why[0] == '\0'; round++) {
+        size_t open = 0;
+        if (settle_round(s, &told))
+            continue;
+        for (size_t i = 0; i < SFUS; i++)
+            open += node_open_requests(router_node(s->r, i));
+        if (open == 0 && !told)
+            return;
+        told = false;
+        pass(s, US_PER_S);
+    }
+    violate(s, "never comes to rest", "");
+}
+
 static void settle(struct sim *s)
 {
-    bool busy = true;
-
     for (int i = 0; i < SFUS; i++)
         s->sfu[i].up = true;
-    for (int round = 0; busy && round < 4000 && s->why[0] == '\0'; round++) {
-        busy = false;
-        for (int i = 0; i < SFUS; i++) {
-            sfu_connect(&s->sfu[i]);
-            busy = sfu_deliver(&s->sfu[i]) || busy;
-        }
-        for (int i = 0; i < DEVS; i++) {
-            if (!s->dev[i].sock || s->dev[i].sock->closed)
-                reconnect(s, &s->dev[i]);
-            busy = read_one(s, &s->dev[i]) || busy;
-        }
-        if (!busy) { /* requests without an answer fail in their time */
-            for (size_t i = 0; i < SFUS; i++)
-                busy = busy || node_open_requests(router_node(s->r, i)) > 0;
-            busy = busy || round < 3;
-            pass(s, US_PER_S);
-        }
-    }
+    come_to_rest(s);
     for (int i = 0; i < DEVS && s->why[0] == '\0'; i++)
         for (int r = 0; r < ROOMS; r++)
             check_view(s, &s->dev[i], r);
