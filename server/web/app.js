@@ -122,6 +122,8 @@ const ringer = {
 
 function showWelcome() {
   $('welcome-title').textContent = page.asked ? `Join “${page.asked}” as…` : 'Who is in this tab?';
+  if (page.asked) $('welcome-lead').textContent = 'Pick a name, or take your own. The others in the room see it.';
+  $('name-submit').textContent = page.asked ? 'Join' : 'Go online';
   $('welcome').hidden = false;
   $('desk').hidden = true;
   $('picks').replaceChildren(...NAMES.map((name) => make('button', {

@@ -118,7 +118,7 @@ class Tile {
     const microphone = mine ? this.page.room.localTrack('microphone') : who.track('microphone');
     const on = Boolean(track?.stream) && !track.paused && this.choice !== 'off' && !track.muted;
     const words = !mine && track && track.paused && this.choice !== 'off'
-      ? { bandwidth: 'Picture paused: the network is too slow', source: 'Picture paused by the sender' }[track.reason] ?? ''
+      ? { bandwidth: 'Paused: slow network', source: 'Paused by the sender' }[track.reason] ?? ''
       : '';
 
     this.track = track;
