@@ -171,7 +171,9 @@ export class RoomPerson extends Person {
     } catch (error) {
       const about = await this.page.evaluate((id) => {
         const tile = document.querySelector(`[data-testid="${id}"]`);
-        return [tile && { ...tile.dataset }, tile?.querySelector('video').videoWidth, String(sori.rooms[0]?.error),
+        const tracks = [...sori.rooms[0]?.participants.values() ?? []].flatMap((who) => [...who.tracks.values()])
+          .map((track) => [track.id, track.kind, track.paused, track.reason, track.muted, Boolean(track.stream)]);
+        return [tile && { ...tile.dataset }, tracks, tile?.querySelector('video').videoWidth, String(sori.rooms[0]?.error),
           [...sori.rooms[0]?.stats?.received ?? []].filter(([, r]) => r.kind === 'video').map(([mid, r]) => [mid, r.width, r.frames, r.packets])];
       }, testid);
       assert.fail(`${this.name} should see ${testid} (${width ?? 'any'}): ${JSON.stringify(about)}: ${error.message}`);
