@@ -24,7 +24,7 @@ LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "e2e": 900, "browse
            "video": 900}
 # Several browsers that encode and decode video at once in software: on two cores they miss deadlines of their own
 # and not of ours. `make test-video` runs them, on a machine that has the cores; no other part does.
-VIDEO = {"room_e2ee_web_test.mjs", "room_video_web_test.mjs"}
+VIDEO = {"room_e2ee_web_test.mjs", "room_page_web_test.mjs", "room_video_web_test.mjs", "room_web_test.mjs"}
 SEEDS = os.environ.get("SEEDS", "10000")
 # Public seeds that a fuzz target replays beside its own corpus where they are present.
 STUN_SEEDS = ["fuzz-seeds/webrtc/stun-corpus", "fuzz-seeds/coturn/FuzzStun", "fuzz-seeds/coturn/FuzzStunClient"]
