@@ -62,7 +62,7 @@ WEB        := $(wildcard server/web/*)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all run test test-video test-oom test-unit fuzz-smoke sim check format deps install clean help print-% \
+.PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install clean help print-% \
         bench-signal bench-turn bench-sfu bench-sfu-quality
 
 all: $(DAEMONS) ## build the daemons
@@ -149,11 +149,6 @@ test: ## run every test: unit, fuzz corpora, simulator, end to end
 
 test-unit: $(TEST_BINS) ## unit tests, fuzz corpora and simulator only
 	@BUILD=$(BUILD) SAN=$(SAN) $(PY) tests/run.py unit fuzz sim
-
-test-video: ## rooms with video in several browsers, which wants four cores or more
-	@deploy/deps.sh build test
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all $(TEST_BINS)
-	@BUILD=$(BUILD) SAN=$(SAN) $(PY) tests/run.py video
 
 test-oom: ## unit tests of failing allocations, under the address sanitizer
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=$(BUILD)-oom -j$$(nproc) \

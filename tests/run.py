@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs Sori's tests and ends with the line "N passed, N failed".
 
-    tests/run.py [unit|fuzz|sim|web|e2e|browser|oom|video]... [-k WORD]
+    tests/run.py [unit|fuzz|sim|web|e2e|browser|oom]... [-k WORD]
 
 BUILD names the folder of the binaries (build/gcc). Everything runs on loopback; end-to-end tests
 run in a network namespace of their own. Those named *_root_test.py need privileges that a user
@@ -20,11 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build/gcc")
 TTY = sys.stdout.isatty()
 PARTS = ["unit", "fuzz", "sim", "web", "e2e", "browser"]
-LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "e2e": 900, "browser": 900, "oom": 900,
-           "video": 900}
-# Several browsers that encode and decode video at once in software: on two cores they miss deadlines of their own
-# and not of ours. `make test-video` runs them, on a machine that has the cores; no other part does.
-VIDEO = {"room_e2ee_web_test.mjs", "room_page_web_test.mjs", "room_video_web_test.mjs", "room_web_test.mjs"}
+LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "e2e": 900, "browser": 900, "oom": 900}
 SEEDS = os.environ.get("SEEDS", "10000")
 # Public seeds that a fuzz target replays beside its own corpus where they are present.
 STUN_SEEDS = ["fuzz-seeds/webrtc/stun-corpus", "fuzz-seeds/coturn/FuzzStun", "fuzz-seeds/coturn/FuzzStunClient"]
@@ -167,20 +163,18 @@ def jobs(part, word):
     elif part == "e2e":
         for f in found("tests/e2e/*_test.py"):
             yield lambda f=f: pytest(rel(f)[6:-3], rel(f), limit)
-    elif part in ("browser", "video"):
+    elif part == "browser":
         for f in found("tests/e2e/*_web_test.mjs"):
-            if (os.path.basename(f) in VIDEO) != (part == "video"):
-                continue
             yield lambda f=f: tap(rel(f)[6:], ["node", "tests/e2e/run_browser.mjs", rel(f)], limit)
 
 
 def main():
     args = sys.argv[1:]
     word = args[args.index("-k") + 1] if "-k" in args else ""
-    parts = [a for a in args if a in PARTS + ["oom", "video"]] or PARTS
+    parts = [a for a in args if a in PARTS + ["oom"]] or PARTS
     for part in parts:
         # End-to-end tests start daemons and browsers: one at a time. The rest shares the cores.
-        width = 1 if part in ("e2e", "browser", "video") else max(2, os.cpu_count() or 1)
+        width = 1 if part in ("e2e", "browser") else max(2, os.cpu_count() or 1)
         with concurrent.futures.ThreadPoolExecutor(width) as pool:
             for done in concurrent.futures.as_completed([pool.submit(j) for j in jobs(part, word)]):
                 report(*done.result())

@@ -75,8 +75,7 @@ describe('end-to-end encryption', () => {
   let browser;
 
   before(async () => {
-    // Three browsers on one small machine are late with their feedback; what that does to layers is for other tests.
-    daemons = await startDaemons({ sfu: true, sfuIni: '[video]\nstart_bitrate = 1000000\nmin_bitrate = 1000000\n' });
+    daemons = await startDaemons({ sfu: true });
     browser = await openBrowser();
   }, DEADLINE);
   after(async () => {
