@@ -118,7 +118,7 @@ describe('the room page', () => {
     await wish(0);
     const mid = room.slots.find((s) => s.trackId === 'p-bob:1').mid;
     room.say('room.layers', { mid, paused: true, reason: 'bandwidth' });
-    await page.locator('[data-testid=tile-bob] .tile-note', { hasText: 'the network is too slow' }).waitFor();
+    await page.locator('[data-testid=tile-bob] .tile-note', { hasText: 'Paused: slow network' }).waitFor();
   });
 
   test('many: one in front and a strip; more slots are asked for', DEADLINE, async (t) => {

@@ -58,7 +58,8 @@ function ownDevices({ hz, hue, width, height, fps }) {
       of.set(stream, analyser);
     }
     await new Promise((done) => { setTimeout(done, ms); });
-    return (room?.audioSlots ?? []).filter((slot) => slot.track).map(({ stream, track }) => {
+    // A slot that came while we listened has no ear yet.
+    return (room?.audioSlots ?? []).filter((slot) => slot.track && of.has(slot.stream)).map(({ stream, track }) => {
       const analyser = of.get(stream);
       const bins = new Float32Array(analyser.frequencyBinCount);
       analyser.getFloatFrequencyData(bins);
