@@ -103,12 +103,15 @@ $(BUILD)/sori-sfuctl: $(BUILD)/sfu/sfuctl_main.o $(LIB_sfu) $(LIB_common)
 # Data channels (usrsctp) and the second SRTP back end (libsrtp2) are the SFU's only.
 SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null)
 $(BUILD)/sori-sfu: PKG_L += $(SFU_L)
+# HTTP/2 to push services (nghttp2) and the ledger (SQLite) are the server's only.
+SERVER_L := $(shell pkg-config --libs libnghttp2 sqlite3 2>/dev/null)
+$(BUILD)/sori-server: PKG_L += $(SERVER_L)
 $(BUILD)/sori-%: $(BUILD)/%/main.o $(BUILD)/lib%.a $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
 
 $(BUILD)/tests/unit/server/%: $(BUILD)/tests/unit/server/%.o $(LIB_server) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SERVER_L) -lcmocka
 $(BUILD)/tests/unit/turn/%: $(BUILD)/tests/unit/turn/%.o $(LIB_turn) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
 $(BUILD)/tests/unit/sfu/%: $(BUILD)/tests/unit/sfu/%.o $(LIB_sfu) $(LIB_common)
@@ -116,9 +119,9 @@ $(BUILD)/tests/unit/sfu/%: $(BUILD)/tests/unit/sfu/%.o $(LIB_sfu) $(LIB_common)
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) -lcmocka
 $(BUILD)/tests/sim/%: $(BUILD)/tests/sim/%.o $(LIB_server) $(LIB_sfu) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 # The impairer of tests and benches: a bad network in user space.
 IMPAIR := $(BUILD)/tests/lib/impair/impair
 $(IMPAIR): $(call obj,$(wildcard tests/lib/impair/*.c)) $(LIB_common)
@@ -129,7 +132,7 @@ $(BUILD)/bench/preload/%.so: bench/preload/%.c
 	$(Q)$(CC) $(ALLC) -fPIC -shared -o $@ $<
 # Fuzz targets with the replay driver: run the corpus under any compiler and sanitizer.
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 
 TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(BUILD)/bench/load/sfu_engine
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
@@ -167,7 +170,7 @@ fuzz-smoke: ## coverage-guided fuzzing with libFuzzer: make fuzz-smoke FUZZ_SECO
 .PHONY: fuzz-bins
 fuzz-bins: $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/lf_%,$(FUZZ))
 $(BUILD)/tests/fuzz/lf_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
-	$(Q)$(CC) $(ALLL) -fsanitize=fuzzer -o $@ $^ $(PKG_L) $(SFU_L)
+	$(Q)$(CC) $(ALLL) -fsanitize=fuzzer -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 
 C_FILES := $(wildcard */*.[ch] */*/*.[ch] */*/*/*.[ch])
 format: ## lay out all C files with clang-format
