@@ -1,4 +1,5 @@
-/* TLS server contexts and connections: the only file besides net/dtls.c that names SSL_*.
+/* TLS contexts and connections, server and client: the only file besides net/dtls.c that names
+ * SSL_*.
  *
  * TLS 1.2 and 1.3, AEAD suites only, no renegotiation, no compression, no 0-RTT, no tickets by
  * default; SSL_MODE_RELEASE_BUFFERS. One context per worker thread (a shared SSL_CTX contends).
@@ -39,6 +40,21 @@ struct ssl_st *tls_ctx_dtls(struct tls_ctx *c);
 /* A server side on fd (not taken over), or NULL when memory is out. tls_free closes nothing. */
 struct tls *tls_accept_new(struct tls_ctx *c, int fd);
 void tls_free(struct tls *t); /* NULL is allowed */
+
+/* --- The client side. The peer's certificate is always verified: chain, dates, name.
+ *
+ * ca_file: PEM file of the authorities to trust, or NULL: the system's. cert_file and key_file:
+ * what we show when asked, or both NULL. alpn: the one protocol to speak ("h2"): a server that does
+ * not choose it is refused. NULL on failure with err saying which file and why. */
+struct tls_ctx *tls_client_ctx_new(const char *ca_file, const char *cert_file, const char *key_file,
+                                   const char *alpn, char err[TLS_ERR_MAX]);
+/* A client side on fd (not taken over) to host, a DNS name (sent as SNI) or an address in text; the
+ * certificate must be for it. c is of tls_client_ctx_new(). NULL when memory is out or host is no
+ * name. */
+struct tls *tls_connect_new(struct tls_ctx *c, int fd, const char *host);
+/* After tls_handshake() gave a final error: why, in words of OpenSSL's ("certificate has expired",
+ * "hostname mismatch", "the server does not speak h2"). Lent by t, never NULL. */
+const char *tls_why(const struct tls *t);
 
 /* Each returns > 0 (bytes, or 1 for a finished handshake), 0 at a clean end (close_notify), or
  * -EAGAIN with *want_write telling which readiness to wait for, -EPROTO on a TLS error, -EIO on a
