@@ -1,4 +1,4 @@
-/* Digests, HMAC, signature verification and base64 over OpenSSL 3's EVP.
+/* Digests, HMAC, signatures and base64 over OpenSSL 3's EVP.
  *
  * Called by token and credential checks, STUN integrity, the WebSocket handshake. Any thread.
  * Algorithms are fetched once per process: a fetch per call costs more than a short digest.
@@ -691,4 +691,115 @@ bool crypto_key_verify(const struct crypto_key *k, struct slice msg, struct slic
         ok = sig.len == (size_t)EVP_PKEY_get_size(k->pkey) && verify_pkey(k, msg, sig);
     ERR_pop_to_mark();
     return ok;
+}
+
+/* --- Signing ------------------------------------------------------------------------------------
+ */
+
+struct crypto_signer {
+    EVP_PKEY *pkey;
+    EVP_MD_CTX *ctx; /* reset between signatures */
+};
+
+/* Notes that a pass phrase was asked for. */
+static int no_pass_phrase(char *buf, int size, int rwflag, void *user)
+{
+    bool *asked = user;
+
+    (void)buf, (void)size, (void)rwflag;
+    *asked = true;
+    return -1;
+}
+
+static EVP_PKEY *private_of_pem(struct slice pem, const char **why)
+{
+    bool locked = false;
+    BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
+    EVP_PKEY *pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_pass_phrase, &locked) : NULL;
+
+    BIO_free(bio);
+    if (!pkey)
+        *why = locked ? "has a pass phrase: store the key without one"
+                      : "is not a private key in PEM form (PKCS#8 or SEC1)";
+    return pkey;
+}
+
+struct crypto_signer *crypto_signer_pem(struct slice pem, const char **why)
+{
+    if (pem.len == 0 || pem.len > PEM_MAX_BYTES) {
+        *why = pem.len == 0 ? "is empty" : "is too long for a key";
+        return NULL;
+    }
+    ERR_set_mark();
+    EVP_PKEY *pkey = private_of_pem(pem, why);
+    bool ok = pkey != NULL;
+    if (ok && !ec_acceptable(pkey, alg_info[CRYPTO_ES256].curve)) {
+        *why = "is not a key of the curve P-256, which ES256 needs";
+        ok = false;
+    }
+    ERR_pop_to_mark();
+    EVP_MD_CTX *ctx = ok ? EVP_MD_CTX_new() : NULL;
+    struct crypto_signer *s = ctx ? mem_zalloc(sizeof(*s)) : NULL;
+    if (!s) {
+        if (ok)
+            *why = "needs memory, which is out";
+        EVP_MD_CTX_free(ctx);
+        EVP_PKEY_free(pkey);
+        return NULL;
+    }
+    *s = (struct crypto_signer){pkey, ctx};
+    return s;
+}
+
+void crypto_signer_free(struct crypto_signer *s)
+{
+    if (!s)
+        return;
+    EVP_MD_CTX_free(s->ctx);
+    EVP_PKEY_free(s->pkey);
+    mem_free(s);
+}
+
+/* Reads a DER INTEGER of at most 32 bytes into out, right-aligned. */
+static void der_get_uint(struct rd *r, uint8_t out[CRYPTO_ES256_BYTES / 2])
+{
+    uint8_t tag = rd_u8(r);
+    struct slice v = rd_take(r, rd_u8(r));
+
+    while (v.len > 0 && v.p[0] == 0)
+        v = slice_sub(v, 1, v.len);
+    if (tag != 0x02 || v.len > CRYPTO_ES256_BYTES / 2) {
+        r->bad = true;
+        return;
+    }
+    memset(out, 0, CRYPTO_ES256_BYTES / 2);
+    if (v.len > 0)
+        memcpy(out + CRYPTO_ES256_BYTES / 2 - v.len, v.p, v.len);
+}
+
+int crypto_signer_sign(struct crypto_signer *s, struct slice msg, uint8_t sig[CRYPTO_ES256_BYTES])
+{
+    uint8_t der[ECDSA_DER_MAX];
+    size_t len = sizeof(der);
+    const uint8_t *bytes = msg.len > 0 ? msg.p : (const uint8_t *)"";
+
+    ERR_set_mark();
+    bool ok = EVP_DigestSignInit(s->ctx, NULL, md_get(CRYPTO_SHA256), NULL, s->pkey) == 1 &&
+              EVP_DigestSign(s->ctx, der, &len, bytes, msg.len) == 1;
+    EVP_MD_CTX_reset(s->ctx);
+    ERR_pop_to_mark();
+    if (!ok)
+        return -EIO;
+    struct rd r = rd_init(slice_of(der, len)); /* SEQUENCE { r, s }: 72 bytes at most */
+    rd_take(&r, 2);
+    der_get_uint(&r, sig);
+    der_get_uint(&r, sig + CRYPTO_ES256_BYTES / 2);
+    return r.bad || r.left > 0 ? -EIO : 0;
+}
+
+struct crypto_key *crypto_signer_public(const struct crypto_signer *s)
+{
+    if (EVP_PKEY_up_ref(s->pkey) != 1)
+        return NULL;
+    return key_of_pkey(CRYPTO_ES256, s->pkey);
 }

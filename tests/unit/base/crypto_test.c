@@ -638,12 +638,112 @@ static void test_algorithm_names_are_exact(void **state)
     assert_int_equal(crypto_alg_parse(SLICE_LIT("HS256\0")), CRYPTO_ALG_NONE);
 }
 
+/* The private key as PEM: PKCS#8, SEC1 ("traditional"), or PKCS#8 under a pass phrase. */
+enum pem_form { PKCS8, SEC1, LOCKED };
+static struct slice private_pem(EVP_PKEY *pkey, enum pem_form form, struct bytes *b)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+
+    if (form == SEC1)
+        PEM_write_bio_PrivateKey_traditional(bio, pkey, NULL, NULL, 0, NULL, NULL);
+    else
+        PEM_write_bio_PKCS8PrivateKey(bio, pkey, form == LOCKED ? EVP_aes_128_cbc() : NULL,
+                                      form == LOCKED ? "x1x2" : NULL, form == LOCKED ? 4 : 0, NULL,
+                                      NULL);
+    int n = BIO_read(bio, b->p, sizeof(b->p));
+    assert_true(n > 0 && (size_t)n < sizeof(b->p));
+    BIO_free(bio);
+    b->len = (size_t)n;
+    return slice_of(b->p, b->len);
+}
+
+static void test_signatures_verify_and_are_64_bytes_with_short_numbers_padded(void **state)
+{
+    EVP_PKEY *pkey = EVP_EC_gen("P-256");
+    struct bytes pem;
+    const char *why = NULL;
+    uint8_t sig[CRYPTO_ES256_BYTES], msg[300] = {1};
+    unsigned short_r = 0, short_s = 0;
+
+    (void)state;
+    for (enum pem_form form = PKCS8; form <= SEC1; form++) {
+        struct crypto_signer *s = crypto_signer_pem(private_pem(pkey, form, &pem), &why);
+        assert_non_null(s);
+        struct crypto_key *k = crypto_signer_public(s);
+        assert_non_null(k);
+        assert_int_equal(crypto_key_alg(k), CRYPTO_ES256);
+        for (size_t n = 0; n < 1500; n++) {
+            struct slice m = slice_of(msg, n % sizeof(msg));
+            memset(sig, 0xee, sizeof(sig));
+            assert_int_equal(crypto_signer_sign(s, m, sig), 0);
+            assert_true(crypto_key_verify(k, m, slice_of(sig, sizeof(sig))));
+            short_r += sig[0] == 0;
+            short_s += sig[32] == 0;
+            sig[n % sizeof(sig)] ^= 1;
+            assert_false(crypto_key_verify(k, m, slice_of(sig, sizeof(sig))));
+        }
+        crypto_key_free(k);
+        crypto_signer_free(s);
+    }
+    assert_true(short_r > 0 && short_s > 0); /* 1 in 256 each */
+    assert_int_equal(ERR_peek_error(), 0);
+    EVP_PKEY_free(pkey);
+    crypto_signer_free(NULL);
+}
+
+static void test_signers_say_what_is_wrong_with_a_key(void **state)
+{
+    EVP_PKEY *good = EVP_EC_gen("P-256"), *p384 = EVP_EC_gen("P-384"),
+             *k1 = EVP_EC_gen("secp256k1"), *rsa = EVP_RSA_gen(2048);
+    struct bytes pem;
+    static uint8_t large[65537];
+    const struct {
+        EVP_PKEY *key;
+        enum pem_form form;
+        const char *says;
+    } cases[] = {
+        {good, LOCKED, "pass phrase"}, {p384, PKCS8, "P-256"}, {p384, SEC1, "P-256"},
+        {k1, PKCS8, "P-256"},          {rsa, PKCS8, "P-256"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *why = NULL;
+        assert_null(crypto_signer_pem(private_pem(cases[i].key, cases[i].form, &pem), &why));
+        if (!why || !strstr(why, cases[i].says))
+            fail_msg("case %zu: %s", i, why ? why : "(none)");
+    }
+    const struct slice texts[] = {{0}, SLICE_LIT("x"), pem_of(good, &pem), slice_of(large, 65537)};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        const char *why = NULL;
+        assert_null(crypto_signer_pem(texts[i], &why));
+        assert_non_null(why);
+    }
+    struct slice whole = private_pem(good, PKCS8, &pem);
+    for (size_t n = 0; n + 1 < whole.len; n++) { /* the last byte is a newline */
+        const char *why = NULL;
+        uint8_t *g = guard_copy(whole.p, n);
+        struct crypto_signer *s = crypto_signer_pem(slice_of(g, n), &why);
+        assert_null(s);
+        assert_non_null(why);
+        guard_free(g, n);
+    }
+    assert_int_equal(ERR_peek_error(), 0);
+    EVP_PKEY_free(good);
+    EVP_PKEY_free(p384);
+    EVP_PKEY_free(k1);
+    EVP_PKEY_free(rsa);
+}
+
 static void test_oom_gives_null_and_leaks_nothing(void **state)
 {
     (void)state;
     EVP_PKEY *pkey = EVP_EC_gen("P-256");
     struct bytes pem;
     struct slice text = pem_of(pkey, &pem);
+    struct bytes secret;
+    struct slice private = private_pem(pkey, PKCS8, &secret);
+    const char *why;
     uint64_t live = mem_live();
     bool failed = true;
 
@@ -652,12 +752,14 @@ static void test_oom_gives_null_and_leaks_nothing(void **state)
         struct hmac *h = hmac_new(CRYPTO_SHA1, SLICE_LIT("k"));
         struct crypto_key *hs = crypto_key_hmac(CRYPTO_HS256, SLICE_LIT("k"));
         struct crypto_key *es = crypto_key_pem(CRYPTO_ES256, text);
+        struct crypto_signer *signer = crypto_signer_pem(private, &why);
         failed = mem_failed();
         mem_fail_never();
-        assert_int_equal(failed, !h || !hs || !es);
+        assert_int_equal(failed, !h || !hs || !es || !signer);
         hmac_free(h);
         crypto_key_free(hs);
         crypto_key_free(es);
+        crypto_signer_free(signer);
         assert_int_equal(mem_live(), live);
     }
     EVP_PKEY_free(pkey);
@@ -684,6 +786,8 @@ int main(void)
         cmocka_unit_test(test_certificate_gives_its_key),
         cmocka_unit_test(test_hmac_keys_are_hs_only_and_not_empty),
         cmocka_unit_test(test_algorithm_names_are_exact),
+        cmocka_unit_test(test_signatures_verify_and_are_64_bytes_with_short_numbers_padded),
+        cmocka_unit_test(test_signers_say_what_is_wrong_with_a_key),
         cmocka_unit_test(test_oom_gives_null_and_leaks_nothing),
     };
     return cmocka_run_group_tests_name("crypto", tests, NULL, NULL);
