@@ -1,11 +1,11 @@
-/* TLS server contexts and connections on OpenSSL: TLS 1.2 and 1.3, AEAD only, nothing resumable.
+/* TLS contexts and connections on OpenSSL: TLS 1.2 and 1.3, AEAD only, nothing resumable.
  *
- * Called by stream.c. Ciphertext goes through a BIO of our own instead of OpenSSL's socket BIO: it
- * sends with MSG_NOSIGNAL (no SIGPIPE, whatever main() did), and it reads into a stage that all
- * connections of the context share, so that a record costs one recv(), not the three (header, body,
- * EAGAIN) of OpenSSL without read-ahead, and no connection keeps a read buffer. A connection that
- * leaves bytes in the stage takes them home (spill) when another one needs it: rare, since callers
- * read until -EAGAIN.
+ * Called by stream.c (server side) and server/h2_link.c (client side). Ciphertext goes through a
+ * BIO of our own instead of OpenSSL's socket BIO: it sends with MSG_NOSIGNAL (no SIGPIPE, whatever
+ * main() did), and it reads into a stage that all connections of the context share, so that a
+ * record costs one recv(), not the three (header, body, EAGAIN) of OpenSSL without read-ahead, and
+ * no connection keeps a read buffer. A connection that leaves bytes in the stage takes them home
+ * (spill) when another one needs it: rare, since callers read until -EAGAIN.
  *
  * The context is reference counted: a reload replaces it while its connections live on.
  * SPDX-License-Identifier: BSD-3-Clause */
@@ -28,7 +28,8 @@
 #include <sys/socket.h>
 
 #define TLS_STAGE_BYTES 16384
-#define TLS_ALPN_MAX    128 /* bytes of the ALPN list in wire form */
+#define TLS_ALPN_MAX    128   /* bytes of the ALPN list in wire form */
+#define TLS_CHAIN_MAX   65536 /* bytes of certificates that a server may show us */
 
 static const char CIPHERS_12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
                                  "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
@@ -64,9 +65,10 @@ struct tls {
     struct tls_ctx *ctx;
     uint8_t *spill; /* what this connection had in the stage when another one took it */
     uint32_t spill_at, spill_end;
+    const char *why; /* a client's handshake failed: static text */
     int fd;
     bool drained; /* the last recv() took everything: the next one would only say EAGAIN */
-    bool eof, broken;
+    bool client, eof, broken;
 };
 
 /* ---- the BIO ---- */
@@ -395,6 +397,81 @@ struct tls_ctx *tls_ctx_new_with_dtls(const char *cert_file, const char *key_fil
     return ctx_new(true, cert_file, key_file, alpn, err);
 }
 
+/* The authorities that a client trusts. False with err filled. */
+static bool use_authorities(SSL_CTX *s, const char *ca_file, char err[TLS_ERR_MAX])
+{
+    if (ca_file && SSL_CTX_load_verify_file(s, ca_file) != 1)
+        set_error(err, ca_file, "cannot load the certificates of the authorities to trust");
+    else if (!ca_file && SSL_CTX_set_default_verify_paths(s) != 1)
+        set_error(err, "tls", "cannot use the system's certificates (ca-certificates)");
+    else
+        return true;
+    return false;
+}
+
+/* What a client shows when it is asked for a certificate; none is fine. False with err filled. */
+static bool use_identity(SSL_CTX *s, const char *cert_file, const char *key_file,
+                         char err[TLS_ERR_MAX])
+{
+    if (!cert_file && !key_file)
+        return true;
+    if (!cert_file || !key_file)
+        snprintf(err, TLS_ERR_MAX, "%s: a certificate and its key go together: name both files",
+                 cert_file ? cert_file : key_file);
+    else if (SSL_CTX_use_certificate_chain_file(s, cert_file) != 1)
+        set_error(err, cert_file, "cannot load the certificate chain");
+    else if (!use_key(s, key_file, err))
+        ;
+    else if (SSL_CTX_check_private_key(s) != 1)
+        set_error(err, key_file, "does not belong to the certificate");
+    else
+        return true;
+    return false;
+}
+
+/* A whole OpenSSL context for the client side, or NULL with err filled. */
+static SSL_CTX *load_client(struct tls_ctx *c, const char *ca_file, const char *cert_file,
+                            const char *key_file, char err[TLS_ERR_MAX])
+{
+    SSL_CTX *s = SSL_CTX_new(TLS_client_method());
+
+    if (!s) {
+        snprintf(err, TLS_ERR_MAX, "out of memory");
+        return NULL;
+    }
+    SSL_CTX_set_default_passwd_cb(s, no_passphrase);
+    if (!set_protocol(s, false) || SSL_CTX_set_alpn_protos(s, c->alpn, (unsigned)c->alpn_len) != 0)
+        set_error(err, "tls", "cannot set protocol options");
+    else if (use_authorities(s, ca_file, err) && use_identity(s, cert_file, key_file, err)) {
+        SSL_CTX_set_verify(s, SSL_VERIFY_PEER, NULL);
+        SSL_CTX_set_max_cert_list(s, TLS_CHAIN_MAX);
+        return s;
+    }
+    SSL_CTX_free(s);
+    return NULL;
+}
+
+struct tls_ctx *tls_client_ctx_new(const char *ca_file, const char *cert_file, const char *key_file,
+                                   const char *alpn, char err[TLS_ERR_MAX])
+{
+    struct tls_ctx *c = mem_zalloc(sizeof *c);
+
+    ERR_clear_error();
+    if (!c) {
+        snprintf(err, TLS_ERR_MAX, "out of memory");
+        return NULL;
+    }
+    c->refs = 1;
+    if (strchr(alpn, ',') || alpn_encode(c, alpn) != 0)
+        snprintf(err, TLS_ERR_MAX, "bad ALPN protocol \"%s\"", alpn);
+    else
+        c->first.tls = load_client(c, ca_file, cert_file, key_file, err);
+    if (c->first.tls)
+        return c;
+    tls_ctx_free(c);
+    return NULL;
+}
+
 static bool is_for(const SSL_CTX *s, const char *host)
 {
     X509 *x = SSL_CTX_get0_certificate(s);
@@ -468,7 +545,8 @@ struct ssl_st *tls_ctx_dtls(struct tls_ctx *c)
 
 /* ---- connections ---- */
 
-struct tls *tls_accept_new(struct tls_ctx *c, int fd)
+/* A connection without a side yet, or NULL. */
+static struct tls *conn_new(struct tls_ctx *c, int fd)
 {
     struct tls *t = mem_zalloc(sizeof *t);
     if (!t)
@@ -483,8 +561,45 @@ struct tls *tls_accept_new(struct tls_ctx *c, int fd)
         return NULL;
     }
     SSL_set_bio(t->ssl, b, b);
-    SSL_set_accept_state(t->ssl);
     tls_ctx_hold(c);
+    return t;
+}
+
+struct tls *tls_accept_new(struct tls_ctx *c, int fd)
+{
+    struct tls *t = conn_new(c, fd);
+
+    if (t)
+        SSL_set_accept_state(t->ssl);
+    return t;
+}
+
+/* Whom the certificate must be for. RFC 6066 §3: an address is not sent as SNI. */
+static bool expect_host(SSL *ssl, const char *host)
+{
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+
+    if (host[0] == '\0')
+        return false; /* would take every name */
+    if (X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1)
+        return true;
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+struct tls *tls_connect_new(struct tls_ctx *c, int fd, const char *host)
+{
+    struct tls *t = conn_new(c, fd);
+
+    if (t && !expect_host(t->ssl, host)) {
+        tls_free(t);
+        t = NULL;
+    }
+    ERR_clear_error();
+    if (!t)
+        return NULL;
+    t->client = true;
+    SSL_set_connect_state(t->ssl);
     return t;
 }
 
@@ -507,6 +622,18 @@ static void begin(void)
         ERR_clear_error();
 }
 
+/* Keeps OpenSSL's words for a client's failure before they are cleared; all are static. */
+static void note_why(struct tls *t)
+{
+    long verified = SSL_get_verify_result(t->ssl);
+    unsigned long e = ERR_peek_last_error();
+    const char *text = e && !ERR_SYSTEM_ERROR(e) ? ERR_reason_error_string(e) : NULL;
+
+    if (verified != X509_V_OK)
+        text = X509_verify_cert_error_string(verified);
+    t->why = text;
+}
+
 /* The verdict of tls.h for a call that gave rc <= 0. */
 static int verdict(struct tls *t, int rc, bool *want_write)
 {
@@ -520,6 +647,8 @@ static int verdict(struct tls *t, int rc, bool *want_write)
     case SSL_ERROR_ZERO_RETURN:
         return 0;
     case SSL_ERROR_SSL:
+        if (t->client)
+            note_why(t);
         ERR_clear_error();
         return t->eof || t->broken ? -EIO : -EPROTO;
     default:
@@ -528,11 +657,32 @@ static int verdict(struct tls *t, int rc, bool *want_write)
     }
 }
 
+/* RFC 7301 §3.1: one protocol was offered; the server has chosen it or named none. */
+static bool speaks_ours(const struct tls *t)
+{
+    struct slice got = tls_alpn(t);
+
+    return slice_eq(got, slice_of(t->ctx->alpn + 1, t->ctx->alpn_len - 1));
+}
+
 int tls_handshake(struct tls *t, bool *want_write)
 {
     begin();
     int rc = SSL_do_handshake(t->ssl);
-    return rc == 1 ? 1 : verdict(t, rc, want_write);
+    if (rc != 1)
+        return verdict(t, rc, want_write);
+    if (t->client && !speaks_ours(t)) {
+        t->why = "the server does not speak the protocol that we asked for (ALPN)";
+        return -EPROTO;
+    }
+    return 1;
+}
+
+const char *tls_why(const struct tls *t)
+{
+    if (t->why)
+        return t->why;
+    return t->eof ? "the server closed the connection" : "the connection broke";
 }
 
 int tls_read(struct tls *t, void *buf, size_t cap, bool *want_write)
