@@ -35,6 +35,7 @@ CONFINED = {
     r"uninorm\.h|unistr\.h": r"^common/proto/opaque_string\.c$",
     r"ini\.h": r"^common/base/conf\.c$",
     r"liburing\.h": r"^common/net/uring_bufs\.h$",
+    r"nghttp2/": r"^server/h2_session\.c$",
     r"bpf/": r"^turn/offload_sock\.c$|^turn/bpf/",
     r"hiredis/": r"^server/redis_link\.c$|^turn/(turn_redis|redis_conn)_link\.c$",
     r"sys/socket\.h|netinet/|arpa/inet\.h|sys/epoll\.h|poll\.h": r"^common/net/|^common/base/addr\.c$|" + SHELL.pattern,
