@@ -62,13 +62,12 @@ struct h2_pool_stats {
 struct h2_conn_ops {
     /* Begins to connect for c. NULL when memory is out: tried again later. */
     void *(*open)(void *env, struct h2_conn *c);
-    /* Sends a request as the job's id-th. Returns 0; -EAGAIN: no room now; -EPIPE: takes no more;
-     * -ENOMEM. */
-    int (*submit)(void *link, const struct h2_request *q, struct h2_job *job);
-    /* The job is over for the pool: its stream is reset and never mentioned again. */
-    void (*forget)(void *link, struct h2_job *job);
-    /* Requests that submit() would take now: what the peer allows less what is under way. */
-    unsigned (*room)(void *link);
+    /* Sends a request, which stays as it is until the job is told of or forgotten; *stream names it
+     * for forget(). Returns 0; -EAGAIN: no room now; -EPIPE: takes no more; -ENOMEM. */
+    int (*submit)(void *link, const struct h2_request *q, struct h2_job *job, void **stream,
+                  uint64_t now_us);
+    /* The job is over for the pool: its stream is reset and not mentioned again. */
+    void (*forget)(void *link, void *stream);
     /* No more requests will come; those under way go on. */
     void (*drain)(void *link);
     /* Frees the link; streams still open are forgotten. */
