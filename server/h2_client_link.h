@@ -19,6 +19,11 @@ struct h2_client_conf {
     const char *ca_file;    /* NULL: the system's store */
     const char *cert_file, *key_file; /* both or none: certificate authentication */
     struct h2_pool_conf pool;
+    /* 0: the default in brackets. */
+    uint64_t open_us;      /* for a connection to come up, all steps together (10 s) */
+    uint64_t ping_us;      /* a request waits so long without a word from the peer: PING (1 s) */
+    uint64_t ping_idle_us; /* nothing was heard for so long: PING (60 s) */
+    uint64_t dead_us;      /* a PING is not answered for so long: the connection is dead (1 s) */
 };
 
 /* A client on w that opens its connections as soon as w runs; conf is copied. NULL with err saying
