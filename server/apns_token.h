@@ -24,6 +24,7 @@ enum {
 #define APNS_TOKEN_OLD_US    (55 * 60 * US_PER_S) /* older than this it is not sent */
 #define APNS_TOKEN_AHEAD_US  (60 * US_PER_S)      /* its iat may be so much in the future */
 #define APNS_TOKEN_PACE_US   (20 * 60 * US_PER_S) /* Apple: not more often than this */
+#define APNS_TOKEN_AGAIN_US  (5 * 60 * US_PER_S)  /* gone back to an older one: the next try */
 #define APNS_TOKEN_FORCED_US (60 * US_PER_S)      /* and never, for whatever reason, than this */
 
 struct apns_token;
@@ -43,10 +44,17 @@ void apns_token_free(struct apns_token *t); /* wipes; NULL is allowed */
 int apns_token_bearer(struct apns_token *t, struct slice *bearer, unsigned *gen, uint64_t now_us,
                       uint64_t wall_us);
 
-/* Apple calls token gen expired. Gives true when the next bearer will be another one (it was
- * replaced meanwhile, or may be now); false when it was made a moment ago: another one would be
- * called expired, too, and the machine's clock is the likely reason. */
-bool apns_token_expired(struct apns_token *t, unsigned gen, uint64_t now_us);
+/* Apple has accepted a push with token gen: from now on only its true age counts, whatever our wall
+ * clock says. */
+void apns_token_accepted(struct apns_token *t, unsigned gen);
+
+/* Apple refuses token gen: as expired, or else as invalid. Gives true when the next bearer will be
+ * another one: it was replaced meanwhile; the one before was accepted and is young enough to go
+ * back to (then our clock has jumped between them); or, when expired, one can be made. False when
+ * this one was made a moment ago: another would be refused, too, and the machine's clock or the key
+ * is the likely reason. */
+bool apns_token_refused(struct apns_token *t, unsigned gen, bool expired, uint64_t now_us,
+                        uint64_t wall_us);
 
 /* Apple says that tokens change too often: the one before gen is used again, while it is valid,
  * and none is made for APNS_TOKEN_PACE_US unless there is none to use. Gives true when there is one
