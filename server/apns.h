@@ -27,13 +27,12 @@ enum {
     APNS_KEYS_MAX = 64,    /* keys and certificates, both environments together */
     APNS_JOBS_MAX = 50000, /* pushes under way at once */
 };
-#define APNS_RETRY_MIN_US (200 * US_PER_MS) /* pause before the second try after a 5xx, at least \
-                                             */
+#define APNS_RETRY_MIN_US                                                  \
+    (200 * US_PER_MS) /* pause before the second try after a 5xx, at least \
+                       */
 #define APNS_RETRY_MAX_US (500 * US_PER_MS)
 #define APNS_HEDGE_US     (3 * US_PER_S)  /* a call's request unanswered so long is sent again */
 #define APNS_BUSY_US      (10 * US_PER_S) /* "TooManyRequests": the pause before the next try */
-#define APNS_GUARD_US     (60 * US_PER_S) /* the window of the guard against mass rejection */
-#define APNS_GUARD_TOKENS 3               /* different tokens in it, and none accepted */
 #define APNS_STOP_MIN_US  (10 * US_PER_S) /* a key that is not accepted rests so long; doubles */
 #define APNS_STOP_MAX_US  (300 * US_PER_S)
 
@@ -77,7 +76,8 @@ enum apns_why {
     APNS_WHY_SERVER,        /* Apple failed twice */
     APNS_WHY_MASS,          /* many tokens rejected and none accepted: the configuration's fault */
     APNS_WHY_FULL,          /* too many pushes wait */
-    APNS_WHY_CONTENT,       /* refused twice as too large */
+    APNS_WHY_CONTENT,       /* too large, even without what is optional */
+    APNS_WHY_CANCELLED,     /* apns_cancel() */
     APNS_WHY_MEMORY,
     APNS_WHY_COUNT
 };
@@ -157,9 +157,10 @@ enum apns_class apns_lane_class(unsigned lane);
  * called. */
 int apns_push(struct apns *a, const struct apns_job *job, apns_done_fn *done, void *ctx,
               char id[APNS_ID_TEXT + 1]);
-/* Forgets everything that would still be said to ctx: its done() is not called any more. Requests
- * that are out go on; none is sent again. */
-void apns_forget(struct apns *a, void *ctx);
+/* The push of that apns-id is not wanted any more (the call is over): it is not sent again. done()
+ * comes as for every other push, with APNS_WHY_CANCELLED when nothing is heard of what went out.
+ * An id that is over already is ignored. */
+void apns_cancel(struct apns *a, struct slice id);
 
 /* When to call apns_tick(). */
 uint64_t apns_deadline(const struct apns *a);
@@ -179,7 +180,8 @@ struct apns_counters {
     struct counter gave_up[APNS_WHY_COUNT];
     struct counter retries_server, retries_env, retries_token, retries_short, retries_conn,
         retries_busy, hedges;
-    struct counter uncertain, tokens_minted, stops, guards;
+    struct counter uncertain, stops, guards;
+    struct counter tokens_minted;
     struct counter jobs;                /* gauge: under way */
     struct histogram call_us, other_us; /* apns_push() to the verdict */
 };
