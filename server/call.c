@@ -129,6 +129,7 @@ static struct call *new_named(const struct call_conf *conf, const struct call_in
     c->conf = conf;
     c->id = in->id;
     c->is_video = in->is_video;
+    c->second = in->waiting;
     c->ring_us = c->grace_us = c->connect_us = c->reconnect_us = c->max_us = CLOCK_NEVER;
     c->forget_us = CLOCK_NEVER;
     return c;
@@ -187,11 +188,14 @@ struct call *call_new(const struct call_conf *conf, const struct call_invite *in
     struct call *c = new_named(conf, in);
     int err = 0;
 
-    assert(in->devices_n > 0);
+    assert(in->devices_n > 0 || in->pushed > 0);
     if (!c || !keep_invite(c, in)) {
         call_free(c);
         return NULL;
     }
+    c->times.made_us = now_us;
+    c->pushed = (uint16_t)in->pushed;
+    c->was_pushed = c->awaits = in->pushed > 0;
     c->ring_us = now_us + ring_time(conf, in->ring_timeout_ms);
     c->party[CALL_SIDE_CALLER].online = true;
     for (size_t i = 0; i < in->devices_n && i < CALL_LEGS_MAX; i++) {
@@ -207,6 +211,7 @@ struct call *call_new(const struct call_conf *conf, const struct call_invite *in
     fx->state = c->state;
     fx->expires_in_ms = call_expires_ms(c, now_us);
     fx->online = (uint16_t)legs_online(in);
+    fx->pushed = c->pushed;
     fx->needs_ice = true;
     for (size_t i = 0; i < c->legs_n; i++)
         call_ring_incoming(c, &c->legs[i], out, now_us);
@@ -291,6 +296,15 @@ static void end_leg(struct call *c, struct call_leg *l, enum sig_reason reason,
     fx->missed = !up && call_reason_missed(reason, c->conf->busy_is_missed);
 }
 
+/* A device that a push wakes up late should still hear what became of the call. */
+static uint64_t ended_keep(const struct call *c)
+{
+    const struct call_conf *conf = c->conf;
+
+    return c->was_pushed && conf->pushed_keep_us > conf->ended_keep_us ? conf->pushed_keep_us
+                                                                       : conf->ended_keep_us;
+}
+
 void call_end(struct call *c, enum sig_reason reason, const struct call_actor *who,
               struct call_effects *out, uint64_t now_us)
 {
@@ -303,7 +317,10 @@ void call_end(struct call *c, enum sig_reason reason, const struct call_actor *w
             end_leg(c, &c->legs[i], reason, who, out);
     c->state = SIG_CALL_OVER;
     c->reason = reason;
-    c->forget_us = now_us + c->conf->ended_keep_us;
+    c->ended_by = who->role;
+    c->awaits = false;
+    c->times.ended_us = now_us;
+    c->forget_us = now_us + ended_keep(c);
     call_drop_invite(c);
     drop_answer(c);
 }
@@ -330,6 +347,28 @@ static struct call_actor call_actor_of(const struct call *c, struct slice user, 
             who.role = who.leg == c->winner ? CALL_ROLE_WINNER : CALL_ROLE_LEG;
     }
     return who;
+}
+
+/* What a device that is no leg, but was perhaps woken for the call, hears of it: why it does not
+ * ring. SIG_REASON_NONE: the device has nothing to do with the call, or it may still become a leg.
+ */
+static enum sig_reason late_reason(const struct call *c, struct slice user)
+{
+    if (!c->was_pushed || call_rings(c) || !slice_eq(user, c->callee))
+        return SIG_REASON_NONE;
+    if (c->times.answered_us > 0)
+        return SIG_REASON_ANSWERED_ELSEWHERE;
+    return c->ended_by == CALL_ROLE_LEG ? call_reason_elsewhere(c->reason) : c->reason;
+}
+
+static void refuse_stranger(struct call *c, const struct call_event *ev, struct call_effects *out)
+{
+    enum sig_reason reason = late_reason(c, ev->user);
+
+    if (reason == SIG_REASON_NONE)
+        call_refuse(c, SIG_ERR_CALL_NOT_FOUND, out);
+    else
+        call_refuse(c, SIG_ERR_CALL_ENDED, out)->reason = reason;
 }
 
 static void reply_view(struct call *c, const struct call_event *ev, struct call_effects *out,
@@ -359,7 +398,7 @@ void call_recv(struct call *c, const struct call_event *ev, struct call_effects 
         if (call_live(c))
             call_end(c, ev->reason, &(struct call_actor){CALL_ROLE_NONE, NULL}, out, now_us);
     } else if (is_request(ev->kind) && who.role == CALL_ROLE_NONE) {
-        call_refuse(c, SIG_ERR_CALL_NOT_FOUND, out);
+        refuse_stranger(c, ev, out);
     } else if (!call_live(c)) {
         if (is_request(ev->kind))
             refuse_ended(c, who.leg, out);
@@ -391,6 +430,7 @@ void call_invite_again(const struct call *c, struct call_effects *out, uint64_t 
     fx->expires_in_ms = call_expires_ms(c, now_us);
     for (size_t i = 0; i < c->legs_n; i++)
         fx->online = (uint16_t)(fx->online + c->legs[i].present);
+    fx->pushed = c->pushed;
     fx->needs_ice = true;
 }
 
@@ -470,13 +510,28 @@ static void view_of_leg(const struct call *c, const struct call_leg *l, struct s
     }
 }
 
+static bool view_of_late(const struct call *c, struct slice user, struct sig_view *out)
+{
+    enum sig_reason reason = late_reason(c, user);
+
+    if (reason == SIG_REASON_NONE)
+        return false;
+    *out = (struct sig_view){.call_id = &c->id,
+                             .state = SIG_CALL_OVER,
+                             .reason = reason,
+                             .is_video = c->is_video,
+                             .peer = c->caller,
+                             .peer_device = c->caller_device};
+    return true;
+}
+
 bool call_view(const struct call *c, struct slice user, struct slice device, struct sig_view *out,
                uint64_t now_us)
 {
     struct call_actor who = call_actor_of(c, user, device);
 
     if (who.role == CALL_ROLE_NONE)
-        return false;
+        return view_of_late(c, user, out);
     *out = (struct sig_view){.call_id = &c->id,
                              .state = c->state,
                              .reason = c->reason,
@@ -528,6 +583,42 @@ struct slice call_callee(const struct call *c)
 struct slice call_winner(const struct call *c)
 {
     return c->winner ? call_leg_device(c->winner) : (struct slice){0};
+}
+
+struct slice call_caller_name(const struct call *c)
+{
+    return c->caller_name;
+}
+
+bool call_is_video(const struct call *c)
+{
+    return c->is_video;
+}
+
+bool call_is_second(const struct call *c)
+{
+    return c->second;
+}
+
+const struct call_times *call_times(const struct call *c)
+{
+    return &c->times;
+}
+
+uint64_t call_ring_until_us(const struct call *c)
+{
+    return c->ring_us;
+}
+
+enum call_role call_ended_by(const struct call *c)
+{
+    return c->ended_by;
+}
+
+bool call_missed(const struct call *c)
+{
+    return c->state == SIG_CALL_OVER && c->times.answered_us == 0 &&
+           call_reason_missed(c->reason, c->conf->busy_is_missed);
 }
 
 struct slice call_room(const struct call *c)

@@ -26,6 +26,8 @@ struct call;
 struct call_conf {
     uint64_t ring_timeout_us, caller_grace_us, connect_timeout_us, reconnect_timeout_us;
     uint64_t max_duration_us, ended_keep_us;
+    uint64_t pushed_keep_us; /* ended_keep_us of a call that devices were pushed for: they may wake
+                                up late */
     bool busy_is_missed;
 };
 
@@ -48,7 +50,8 @@ struct call_invite {
     const struct call_device
         *devices; /* every session of the callee; the first CALL_LEGS_MAX count */
     size_t devices_n;
-    bool waiting; /* the callee is in another call: each incoming says callWaiting */
+    unsigned pushed; /* devices without a socket that are woken by a push: they may come yet */
+    bool waiting;    /* the callee is in another call: each incoming says callWaiting */
 };
 
 enum call_event_kind {
@@ -74,18 +77,24 @@ enum call_event_kind {
     CALL_EV_EXPIRED,   /* the session ended by itself */
     /* the server's own will: reason; by = user */
     CALL_EV_END,
+    /* how it stands with the devices that are pushed: awaits, reached */
+    CALL_EV_PUSH,
     CALL_EV_COUNT
 };
 
 struct call_event {
     enum call_event_kind kind;
-    struct slice user, device; /* who; both empty for CALL_EV_END */
+    struct slice user, device; /* who; both empty for CALL_EV_END and CALL_EV_PUSH */
     struct slice data;         /* raw */
     struct sig_reject reject;
     enum sig_reason reason;
     struct sig_negotiate negotiate;
     enum sig_conn conn;
     bool waiting; /* CALL_EV_NEW: the callee is in another call as well */
+    bool awaits;  /* CALL_EV_PUSH: a pushed device may still come. False: none will; without a
+                     device that has the call it is over, unreachable */
+    bool reached; /* CALL_EV_PUSH: a push was accepted: who then does not come was not unreachable,
+                     nobody answered */
 };
 
 enum call_role {
@@ -95,8 +104,14 @@ enum call_role {
     CALL_ROLE_WINNER, /* the leg that answered */
 };
 
+/* When what happened, monotonic; 0: not yet, or never. */
+struct call_times {
+    uint64_t made_us, rang_us, answered_us, ended_us;
+};
+
 /* Makes the call in state inviting and puts the reply and one call.incoming per device into out.
- * Copies all it keeps. devices_n must be > 0. NULL when memory is out: out then has nothing. */
+ * Copies all it keeps. devices_n or pushed must be > 0. NULL when memory is out: out then has
+ * nothing. */
 struct call *call_new(const struct call_conf *conf, const struct call_invite *in,
                       struct call_effects *out, uint64_t now_us);
 
@@ -125,7 +140,9 @@ uint64_t call_deadline(const struct call *c);
 /* Commits what is due: timeout, cancelled, media_failed, connection_lost, max_duration. */
 void call_tick(struct call *c, struct call_effects *out, uint64_t now_us);
 
-/* The view of a device that has a part in the call; slices borrow from c. False: it has none. */
+/* The view of a device that has a part in the call; slices borrow from c. False: it has none. A
+ * device of the callee that was woken by a push, but too late, is shown the end: it rings no more.
+ */
 bool call_view(const struct call *c, struct slice user, struct slice device, struct sig_view *out,
                uint64_t now_us);
 
@@ -146,7 +163,16 @@ enum sig_reason call_ended_reason(const struct call *c);
 struct slice call_caller(const struct call *c);
 struct slice call_caller_device(const struct call *c);
 struct slice call_callee(const struct call *c);
-struct slice call_winner(const struct call *c); /* device; empty before the claim */
+struct slice call_winner(const struct call *c);      /* device; empty before the claim */
+struct slice call_caller_name(const struct call *c); /* may be empty */
+bool call_is_video(const struct call *c);
+bool call_is_second(const struct call *c); /* the callee was in another call when it was made */
+const struct call_times *call_times(const struct call *c);
+uint64_t call_ring_until_us(const struct call *c); /* when it ends unanswered */
+/* Who ended it: CALLER, LEG (before the claim), WINNER, or NONE: nobody, time or the server did. */
+enum call_role call_ended_by(const struct call *c);
+/* It belongs on the callee's list of missed calls. */
+bool call_missed(const struct call *c);
 /* The room that it goes on in, or invites into; empty: none. */
 struct slice call_room(const struct call *c);
 /* For call records: since both were connected, 0 if never; and 0 while it lives. */

@@ -36,7 +36,12 @@ struct call {
     struct slice caller, caller_device, caller_name, callee; /* in the memory behind this struct */
     enum sig_call_state state;
     enum sig_reason reason; /* what was committed */
-    bool is_video, rang, delivered;
+    bool is_video, rang, delivered, second;
+    bool awaits;     /* a pushed device may come */
+    uint16_t pushed; /* devices that were pushed when it was made */
+    bool was_pushed; /* then or later */
+    enum call_role ended_by;
+    struct call_times times;
     uint64_t ring_us, grace_us, connect_us, reconnect_us, max_us, forget_us; /* deadlines */
     uint64_t active_at_us, duration_ms;
 

@@ -34,13 +34,15 @@ void call_ring_incoming(struct call *c, struct call_leg *l, struct call_effects 
 
 /* ---- requests of legs ---- */
 
-static void ring_ringing(struct call *c, struct call_leg *l, struct call_effects *out)
+static void ring_ringing(struct call *c, struct call_leg *l, struct call_effects *out,
+                         uint64_t now_us)
 {
     call_reply(c, SIG_CALL_RINGING, out);
     l->state = LEG_RINGING;
     if (c->rang)
         return;
     c->rang = true;
+    c->times.rang_us = now_us;
     c->state = SIG_CALL_RINGS;
     call_tell_caller(c, CALL_FX_RINGING, out)->from = c->callee;
 }
@@ -83,6 +85,8 @@ static void ring_answer(struct call *c, struct call_leg *l, struct slice answer,
     c->winner = l;
     l->state = LEG_WINNER;
     c->party[CALL_SIDE_CALLEE].online = true;
+    c->times.answered_us = now_us;
+    c->awaits = false;
     c->connect_us = now_us + c->conf->connect_timeout_us;
     c->max_us = now_us + c->conf->max_duration_us;
     c->spent = l->kept;
@@ -107,6 +111,7 @@ static void ring_answer_room(struct call *c, struct call_actor *who, struct call
     struct call_leg *l = who->leg;
 
     c->winner = l;
+    c->times.answered_us = now_us;
     l->state = LEG_WINNER;
     who->role = CALL_ROLE_WINNER;
     struct call_fx *fx = call_reply(c, SIG_CALL_ANSWER, out);
@@ -134,14 +139,22 @@ static enum sig_reason gathered_reason(const struct call *c)
     return SIG_REASON_NONE;
 }
 
+/* Nobody who could answer has the call or may still be woken up for it. */
+static bool nobody_left(const struct call *c)
+{
+    for (size_t i = 0; i < c->legs_n; i++)
+        if (call_leg_open(&c->legs[i]) && c->legs[i].present)
+            return false;
+    return !c->awaits;
+}
+
 /* Ends the call when no leg is left that could answer and at least one said no. Legs that are
  * merely gone may come back until the deadline. */
 static void end_if_all_stopped(struct call *c, const struct call_actor *who,
                                struct call_effects *out, uint64_t now_us)
 {
-    for (size_t i = 0; i < c->legs_n; i++)
-        if (call_leg_open(&c->legs[i]) && c->legs[i].present)
-            return;
+    if (!nobody_left(c))
+        return;
     enum sig_reason reason = gathered_reason(c);
     if (reason != SIG_REASON_NONE)
         call_end(c, reason, who, out, now_us);
@@ -186,7 +199,7 @@ static void leg_request(struct call *c, struct call_actor *who, const struct cal
         l->state = LEG_DELIVERED;
     switch (ev->kind) {
     case CALL_EV_RINGING:
-        ring_ringing(c, l, out);
+        ring_ringing(c, l, out, now_us);
         break;
     case CALL_EV_ANSWER:
         if (c->invites)
@@ -295,6 +308,18 @@ static void leg_session(struct call *c, struct call_actor *who, const struct cal
     }
 }
 
+/* News of the devices that are pushed. */
+static void ring_push(struct call *c, const struct call_event *ev, struct call_effects *out,
+                      uint64_t now_us)
+{
+    c->awaits = ev->awaits;
+    c->was_pushed = c->was_pushed || ev->awaits;
+    c->delivered = c->delivered || ev->reached;
+    end_if_all_stopped(c, &nobody, out, now_us);
+    if (call_live(c) && !c->delivered && nobody_left(c))
+        call_end(c, SIG_REASON_UNREACHABLE, &nobody, out, now_us);
+}
+
 /* A device that was not there when the call was made: it rings too. Nobody waits for an answer, so
  * a full table or a lack of memory only means that this device stays silent. */
 static void late_device(struct call *c, const struct call_event *ev, struct call_effects *out,
@@ -351,7 +376,9 @@ void call_ring_recv(struct call *c, struct call_actor *who, const struct call_ev
 {
     bool request = ev->kind <= CALL_EV_SYNC;
 
-    if (who->role == CALL_ROLE_NONE)
+    if (ev->kind == CALL_EV_PUSH)
+        ring_push(c, ev, out, now_us);
+    else if (who->role == CALL_ROLE_NONE)
         late_device(c, ev, out, now_us);
     else if (who->role == CALL_ROLE_CALLER && request)
         caller_request(c, who, ev, out, now_us);

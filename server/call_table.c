@@ -41,6 +41,7 @@ struct entry {
     struct list ended;   /* in order of ending */
     struct timer timer;
     struct call *call;
+    enum sig_call_state noted; /* call_table_changed() */
     bool live;
 };
 
@@ -123,6 +124,7 @@ static struct entry *add_entry(struct call_table *t, struct call *c)
     }
     e->call = c;
     e->live = call_live(c);
+    e->noted = call_state(c);
     e->side[0].entry = e->side[1].entry = e;
     htable_add(&t->by_id, &e->by_id, hash_bytes(slice_of(call_id(c)->b, sizeof(call_id(c)->b))));
     if (e->live) {
@@ -306,7 +308,7 @@ static void invite_plain(struct call_table *t, const struct call_invite *in,
     size_t busy = count_of_user(t, in->to);
 
     use.waiting = busy > 0;
-    if (in->devices_n == 0) {
+    if (in->devices_n == 0 && in->pushed == 0) {
         refuse(out, &in->id, SIG_ERR_CALLEE_UNREACHABLE, NULL);
         return;
     }
@@ -316,6 +318,8 @@ static void invite_plain(struct call_table *t, const struct call_invite *in,
         refuse(out, &in->id, SIG_ERR_CALL_BUSY, NULL);
         return;
     }
+    if (busy > 0) /* a phone that sleeps is not woken to ring beside the one in use */
+        use.pushed = 0;
     start_call(t, &use, out, now_us);
 }
 
@@ -386,7 +390,9 @@ static void pick_calls(struct call_table *t, struct call_walk *walk, const struc
 
     walk->started = true;
     while ((e = next_of_user(t, ev->user, &n)))
-        if (walk->n < ARRAY_LEN(walk->ids) && concerns(e->call, ev))
+        if (walk->n < ARRAY_LEN(walk->ids) && concerns(e->call, ev) &&
+            (!walk->only || ev->kind != CALL_EV_NEW ||
+             sig_call_id_eq(walk->only, call_id(e->call))))
             walk->ids[walk->n++] = *call_id(e->call);
 }
 
@@ -414,8 +420,9 @@ bool call_table_session(struct call_table *t, struct call_walk *walk, const stru
     return true;
 }
 
-bool call_table_end(struct call_table *t, const struct sig_call_id *id, enum sig_reason reason,
-                    struct call_effects *out, uint64_t now_us)
+/* An event of the server's own. False: there is no such live call. */
+static bool tell(struct call_table *t, const struct sig_call_id *id, const struct call_event *ev,
+                 struct call_effects *out, uint64_t now_us)
 {
     struct entry *e;
 
@@ -424,9 +431,23 @@ bool call_table_end(struct call_table *t, const struct sig_call_id *id, enum sig
     e = find(t, id);
     if (!e || !e->live)
         return false;
-    call_recv(e->call, &(struct call_event){.kind = CALL_EV_END, .reason = reason}, out, now_us);
+    call_recv(e->call, ev, out, now_us);
     settle(t, e);
     return true;
+}
+
+bool call_table_end(struct call_table *t, const struct sig_call_id *id, enum sig_reason reason,
+                    struct call_effects *out, uint64_t now_us)
+{
+    return tell(t, id, &(struct call_event){.kind = CALL_EV_END, .reason = reason}, out, now_us);
+}
+
+bool call_table_push(struct call_table *t, const struct sig_call_id *id, bool awaits, bool reached,
+                     struct call_effects *out, uint64_t now_us)
+{
+    const struct call_event ev = {.kind = CALL_EV_PUSH, .awaits = awaits, .reached = reached};
+
+    return tell(t, id, &ev, out, now_us);
 }
 
 /* ---- time ---- */
@@ -507,6 +528,18 @@ bool call_table_view(const struct call_table *t, const struct sig_call_id *id, s
     struct entry *e = find(t, id);
 
     return e && call_view(e->call, user, device, out, now_us);
+}
+
+const struct call *call_table_changed(struct call_table *t, const struct sig_call_id *id,
+                                      enum sig_call_state *before)
+{
+    struct entry *e = find(t, id);
+
+    if (!e || e->noted == call_state(e->call))
+        return NULL;
+    *before = e->noted;
+    e->noted = call_state(e->call);
+    return e->call;
 }
 
 const struct call *call_table_find(const struct call_table *t, const struct sig_call_id *id)

@@ -46,6 +46,7 @@ void call_table_event(struct call_table *t, const struct sig_call_id *id,
  * The calls are picked at the first call; more calls into the table in between are fine.
  * waiting_ok: the device said call-waiting (CALL_EV_NEW). */
 struct call_walk {
+    const struct sig_call_id *only; /* CALL_EV_NEW: this call alone; NULL: all */
     bool started;
     size_t n, at;
     struct sig_call_id ids[CALL_TABLE_PER_USER_MAX];
@@ -56,6 +57,11 @@ bool call_table_session(struct call_table *t, struct call_walk *walk, const stru
 /* Ends a call by the server's will (admin, server_error). False when there is no such live call. */
 bool call_table_end(struct call_table *t, const struct sig_call_id *id, enum sig_reason reason,
                     struct call_effects *out, uint64_t now_us);
+
+/* Tells a call how it stands with the devices that are pushed for it (CALL_EV_PUSH). False when
+ * there is no such live call. */
+bool call_table_push(struct call_table *t, const struct sig_call_id *id, bool awaits, bool reached,
+                     struct call_effects *out, uint64_t now_us);
 
 /* The next time to tick; CLOCK_NEVER when there is nothing to wait for. */
 uint64_t call_table_deadline(const struct call_table *t);
@@ -76,6 +82,11 @@ size_t call_table_views_size(const struct call_table *t, struct slice user, stru
 /* The view of one call as call.sync's reply body data. False: not found. */
 bool call_table_view(const struct call_table *t, const struct sig_call_id *id, struct slice user,
                      struct slice device, struct sig_view *out, uint64_t now_us);
+
+/* What the call was when this was asked last: *before. Returns the call when that is another state
+ * than now's; NULL: it did not change, or there is none. A new call was inviting before. */
+const struct call *call_table_changed(struct call_table *t, const struct sig_call_id *id,
+                                      enum sig_call_state *before);
 
 /* The call, ended ones included, or NULL. Borrowed until the next call into the table. */
 const struct call *call_table_find(const struct call_table *t, const struct sig_call_id *id);

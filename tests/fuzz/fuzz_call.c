@@ -73,8 +73,9 @@ static void check(struct script *s, bool request, bool quiet)
 }
 
 /* Even calls are made by ann for bob, odd ones by bob for ann or cyd. */
-static void do_invite(struct script *s, uint8_t call, unsigned device)
+static void do_invite(struct script *s, uint8_t call, uint8_t arg)
 {
+    unsigned device = arg % DEVICES;
     struct call_invite in = {.id = {{call}},
                              .user = slice_str(users[call % 2]),
                              .device = devices[device].device,
@@ -84,10 +85,12 @@ static void do_invite(struct script *s, uint8_t call, unsigned device)
                              .offer_raw = SLICE_LIT("{}"),
                              .metadata_raw = SLICE_LIT("{}"),
                              .devices = devices,
-                             .devices_n = DEVICES};
+                             .devices_n = arg & 0x40 ? 0 : DEVICES,
+                             .pushed = arg & 0x20 ? 1 : 0};
 
     call_table_invite(s->t, &in, &s->fx, s->now_us);
-    if (s->over[call] && s->fx.n > 1) /* forgotten just now: the id is used again */
+    bool made = s->fx.n > 0 && s->fx.fx[s->fx.n > 1 ? s->fx.n - 1 : 0].kind != CALL_FX_ERROR;
+    if (s->over[call] && made) /* forgotten just now: the id is used again */
         s->over[call] = s->accepted[call] = false;
     check(s, true, false);
 }
@@ -116,6 +119,9 @@ static void do_event(struct script *s, enum call_event_kind kind, uint8_t call, 
     if (kind == CALL_EV_END) {
         (void)call_table_end(s->t, &id, SIG_REASON_ADMIN, &s->fx, s->now_us);
         check(s, false, false);
+    } else if (kind == CALL_EV_PUSH) {
+        (void)call_table_push(s->t, &id, arg & 0x40, arg & 0x80, &s->fx, s->now_us);
+        check(s, false, false);
     } else if (kind > CALL_EV_SYNC) {
         while (call_table_session(s->t, &walk, &ev, arg & 0x80, &s->fx, s->now_us))
             check(s, false, false);
@@ -134,7 +140,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                             .connect_timeout_us = 15 * US_PER_S,
                                             .reconnect_timeout_us = 30 * US_PER_S,
                                             .max_duration_us = 300 * US_PER_S,
-                                            .ended_keep_us = 60 * US_PER_S},
+                                            .ended_keep_us = 60 * US_PER_S,
+                                            .pushed_keep_us = 90 * US_PER_S},
                                    .calls = 5,
                                    .ended = 4,
                                    .per_user = 3};
@@ -148,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         unsigned op = data[i] % OPS;
         uint8_t call = data[i + 1] % CALLS;
         if (op == OP_INVITE)
-            do_invite(&s, call, data[i + 2] % DEVICES);
+            do_invite(&s, call, data[i + 2]);
         else if (op == OP_TIME)
             do_time(&s, data[i + 2]);
         else

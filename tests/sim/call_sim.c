@@ -166,8 +166,12 @@ static void note_invite(struct sim *s, const struct request *req, int from, bool
     struct call_model *m = &s->oracle.call[req->call];
     bool rings = false;
 
-    for (size_t i = 0; i < s->fx.n; i++)
-        rings = rings || s->fx.fx[i].kind == CALL_FX_INCOMING;
+    for (size_t i = 0; i < s->fx.n; i++) {
+        const struct call_fx *fx = &s->fx.fx[i];
+        bool ours = fx->kind == CALL_FX_REPLY && fx->type == SIG_CALL_INVITE && !fx->glare;
+        rings = rings || fx->kind == CALL_FX_INCOMING || (ours && !known && fx->pushed > 0);
+        s->awaits[req->call] = ours && !known ? fx->pushed > 0 : s->awaits[req->call];
+    }
     if (!rings)
         return;
     must(&s->oracle, !known, "an invite under the same id rings again", req->call, from);
@@ -196,7 +200,8 @@ static void serve_invite(struct sim *s, const struct request *req, int from)
                              .offer_raw = tag_write(offer, from, 0),
                              .metadata_raw = SLICE_LIT("{\"isVideo\":false}"),
                              .devices = devices,
-                             .devices_n = n};
+                             .devices_n = n,
+                             .pushed = chance(s, 30) ? 1 + below(s, 3) : 0};
     const struct call *c = call_table_find(s->table, &in.id);
     bool known = c && (call_live(c) || call_table_ended(s->table) <= s->conf.ended);
     call_table_invite(s->table, &in, &s->fx, s->now_us);
@@ -333,6 +338,30 @@ static void act_link(struct sim *s, int dev)
     }
 }
 
+/* ---- pushes ---- */
+
+/* The push service has news: a device is pushed after all, Apple took it, no device can be woken.
+ */
+static void act_push(struct sim *s)
+{
+    int call = s->calls_n > 0 ? (int)below(s, (unsigned)s->calls_n) : 0;
+    struct call_model *m = &s->oracle.call[call];
+    struct sig_call_id id = id_of(call);
+    bool reached = chance(s, 40), awaits = reached || chance(s, 50);
+
+    for (int i = 0; i < s->calls_n && !s->awaits[call]; i++)
+        call = (call + 1) % s->calls_n; /* mostly one that was pushed */
+    id = id_of(call);
+    m = &s->oracle.call[call];
+    if (!m->made || m->over)
+        return;
+    SAY(s, "%9.3f push news for call %d: awaits %d reached %d\n", (double)s->now_us / 1e6, call,
+        awaits, reached);
+    s->awaits[call] = awaits;
+    if (call_table_push(s->table, &id, awaits, reached, &s->fx, s->now_us))
+        perform(s, -1, NULL);
+}
+
 /* ---- time ---- */
 
 static void run_until(struct sim *s, uint64_t until_us)
@@ -389,6 +418,8 @@ static void step(struct sim *s)
         act(s, dev);
     else if (what < 28)
         act_link(s, dev);
+    else if (what < 30)
+        act_push(s);
     else
         deliver(s, dev);
 }
@@ -406,6 +437,7 @@ static void setup(struct sim *s, uint64_t seed)
                                                 .reconnect_timeout_us = 30 * US_PER_S,
                                                 .max_duration_us = 120 * US_PER_S,
                                                 .ended_keep_us = 60 * US_PER_S,
+                                                .pushed_keep_us = 90 * US_PER_S,
                                                 .busy_is_missed = chance(s, 50)},
                                        .calls = 8,
                                        .ended = chance(s, 10) ? 2 : 1000,
@@ -449,7 +481,7 @@ static void settle(struct sim *s)
             drop_session(s, d, CALL_EV_CLOSED);
     run_until(s, s->now_us + s->conf.call.max_duration_us + 60 * US_PER_S);
     must(&s->oracle, call_table_count(s->table) == 0, "a call outlives its deadlines", -1, -1);
-    run_until(s, s->now_us + s->conf.call.ended_keep_us + US_PER_S);
+    run_until(s, s->now_us + s->conf.call.pushed_keep_us + US_PER_S);
     must(&s->oracle, call_table_ended(s->table) == 0, "an ended call is kept for ever", -1, -1);
 }
 

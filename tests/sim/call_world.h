@@ -57,6 +57,7 @@ struct sim {
     int devs_n, users_n, calls_n;
     struct device dev[DEVS_MAX];
     struct oracle oracle;
+    bool awaits[CALLS_MAX]; /* what the call was told last of the pushed devices */
 };
 
 static inline unsigned below(struct sim *s, unsigned n)

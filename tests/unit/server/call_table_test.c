@@ -464,9 +464,46 @@ static void test_oom_leaves_a_table_that_works(void **state)
     }
 }
 
+static void test_a_callee_who_sleeps_is_called_when_he_can_be_pushed(void **state)
+{
+    struct fixture f;
+    struct call_invite in = {.id = *id_of(1),
+                             .user = SLICE_LIT("alice"),
+                             .device = SLICE_LIT("laptop"),
+                             .to = SLICE_LIT("bob"),
+                             .offer_raw = SLICE_LIT("{}"),
+                             .metadata_raw = SLICE_LIT("{}"),
+                             .pushed = 1};
+
+    (void)state;
+    open_table(&f, &usual);
+    call_table_invite(f.t, &in, &f.fx, f.now);
+    assert_int_equal(f.fx.n, 1);
+    assert_int_equal(f.fx.fx[0].kind, CALL_FX_REPLY);
+    assert_true(call_table_push(f.t, &in.id, false, false, &f.fx, f.now));
+    assert_int_equal(f.fx.fx[0].reason, SIG_REASON_UNREACHABLE);
+    assert_false(call_table_push(f.t, &in.id, false, false, &f.fx, f.now));
+    assert_int_equal(call_table_count(f.t), 0);
+    /* the second call of somebody who is in one wakes nobody */
+    struct call_table_conf waiting = usual;
+    waiting.waiting = true;
+    close_table(&f);
+    open_table(&f, &waiting);
+    assert_int_equal(invite(&f, 1, "cyd/laptop", "bob"), SIG_OK);
+    in.id = *id_of(2);
+    in.devices = everybody;
+    in.devices_n = ARRAY_LEN(everybody);
+    call_table_invite(f.t, &in, &f.fx, f.now);
+    assert_int_equal(f.fx.fx[0].kind, CALL_FX_REPLY);
+    assert_int_equal(f.fx.fx[0].pushed, 0);
+    assert_true(call_is_second(call_table_find(f.t, &in.id)));
+    close_table(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_callee_who_sleeps_is_called_when_he_can_be_pushed),
         cmocka_unit_test(test_a_repeated_invite_gets_the_same_reply_and_rings_nobody),
         cmocka_unit_test(test_refused_invites_make_no_call),
         cmocka_unit_test(test_call_waiting_rings_the_devices_that_can),

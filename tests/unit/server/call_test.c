@@ -927,9 +927,180 @@ static void test_oom_leaves_no_half_made_call(void **state)
     }
 }
 
+/* ---- devices that are pushed ---- */
+
+static const struct call_conf pushed_conf = {.ring_timeout_us = 30 * US_PER_S,
+                                             .caller_grace_us = 10 * US_PER_S,
+                                             .connect_timeout_us = 15 * US_PER_S,
+                                             .reconnect_timeout_us = 30 * US_PER_S,
+                                             .max_duration_us = 4 * 3600 * US_PER_S,
+                                             .ended_keep_us = 60 * US_PER_S,
+                                             .pushed_keep_us = 600 * US_PER_S,
+                                             .busy_is_missed = true};
+
+/* Alice calls Bob, whose devices sleep, but for the first `awake` of two. */
+static void start_pushed(struct fixture *f, size_t awake, unsigned pushed)
+{
+    struct call_invite in = invite_of(two_devices, awake);
+
+    in.pushed = pushed;
+    f->now = 100 * US_PER_S;
+    call_effects_clear(&f->fx);
+    f->c = call_new(&pushed_conf, &in, &f->fx, f->now);
+    assert_non_null(f->c);
+}
+
+static void push_news(struct fixture *f, bool awaits, bool reached)
+{
+    struct call_event ev = {.kind = CALL_EV_PUSH, .awaits = awaits, .reached = reached};
+
+    call_effects_clear(&f->fx);
+    call_recv(f->c, &ev, &f->fx, f->now);
+}
+
+static void test_a_call_lives_on_pushes_alone(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    start_pushed(&f, 0, 2);
+    assert_int_equal(f.fx.n, 1);
+    assert_int_equal(f.fx.fx[0].kind, CALL_FX_REPLY);
+    assert_int_equal(f.fx.fx[0].pushed, 2);
+    assert_int_equal(f.fx.fx[0].online, 0);
+    push_news(&f, true, true);
+    assert_int_equal(f.fx.n, 0);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_NEW), SIG_OK);
+    assert_non_null(effect(&f, CALL_FX_INCOMING, "phone", 0));
+    push_news(&f, false, true);
+    assert_true(call_live(f.c));
+    assert_int_equal(send_kind(&f, phone, CALL_EV_ANSWER), SIG_OK);
+    assert_int_equal(call_state(f.c), SIG_CALL_CONNECTING);
+    assert_int_equal(call_times(f.c)->answered_us, f.now);
+    stop(&f);
+}
+
+static void test_all_pushes_failed_is_unreachable_at_once(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    start_pushed(&f, 0, 1);
+    push_news(&f, false, false);
+    assert_int_equal(call_state(f.c), SIG_CALL_OVER);
+    assert_int_equal(call_ended_reason(f.c), SIG_REASON_UNREACHABLE);
+    assert_int_equal(count(&f, CALL_FX_ENDED), 1);
+    assert_true(slice_is(f.fx.fx[0].user, "alice"));
+    assert_true(call_missed(f.c));
+    assert_int_equal(call_ended_by(f.c), CALL_ROLE_NONE);
+    stop(&f);
+
+    start_pushed(&f, 1, 1); /* the phone has it: it rings on */
+    push_news(&f, false, false);
+    assert_true(call_live(f.c));
+    stop(&f);
+}
+
+static void test_accepted_pushes_that_bring_nobody_are_a_timeout(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    start_pushed(&f, 0, 1);
+    push_news(&f, true, true);
+    tick(&f, 30 * US_PER_S);
+    assert_int_equal(call_ended_reason(f.c), SIG_REASON_TIMEOUT);
+    stop(&f);
+
+    start_pushed(&f, 0, 1); /* no verdict ever */
+    tick(&f, 30 * US_PER_S);
+    assert_int_equal(call_ended_reason(f.c), SIG_REASON_UNREACHABLE);
+    stop(&f);
+}
+
+static void test_who_says_no_waits_for_who_may_still_wake(void **state)
+{
+    struct call_event no = {.kind = CALL_EV_REJECT, .reject = {true, SIG_REASON_BUSY}};
+    struct fixture f;
+
+    (void)state;
+    start_pushed(&f, 1, 1);
+    push_news(&f, true, true);
+    assert_int_equal(send_event(&f, phone, no), SIG_OK);
+    assert_true(call_live(f.c));
+    push_news(&f, false, true);
+    assert_int_equal(call_ended_reason(f.c), SIG_REASON_BUSY);
+    stop(&f);
+}
+
+static void test_a_late_push_finds_the_truth(void **state)
+{
+    struct sig_view v;
+    struct fixture f;
+
+    (void)state;
+    start_pushed(&f, 0, 2);
+    assert_false(call_view(f.c, slice_str("bob"), slice_str("watch"), &v, f.now));
+    assert_int_equal(send_kind(&f, alice, CALL_EV_CANCEL), SIG_OK);
+    assert_int_equal(send_kind(&f, watch, CALL_EV_NEW), SIG_OK);
+    assert_int_equal(f.fx.n, 0);
+    assert_int_equal(send_kind(&f, watch, CALL_EV_SYNC), SIG_OK);
+    assert_int_equal(f.fx.fx[0].view->state, SIG_CALL_OVER);
+    assert_int_equal(f.fx.fx[0].view->reason, SIG_REASON_CANCELLED);
+    assert_true(slice_is(f.fx.fx[0].view->peer, "alice"));
+    assert_int_equal(send_kind(&f, watch, CALL_EV_ANSWER), SIG_ERR_CALL_ENDED);
+    assert_int_equal(send_kind(&f, eve, CALL_EV_SYNC), SIG_ERR_CALL_NOT_FOUND);
+    assert_int_equal(call_deadline(f.c), f.now + pushed_conf.pushed_keep_us);
+    stop(&f);
+
+    start_pushed(&f, 0, 2);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_NEW), SIG_OK);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_ANSWER), SIG_OK);
+    assert_true(call_view(f.c, slice_str("bob"), slice_str("watch"), &v, f.now));
+    assert_int_equal(v.reason, SIG_REASON_ANSWERED_ELSEWHERE);
+    assert_int_equal(v.state, SIG_CALL_OVER);
+    stop(&f);
+
+    start_pushed(&f, 0, 2);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_NEW), SIG_OK);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_REJECT), SIG_OK);
+    assert_true(call_view(f.c, slice_str("bob"), slice_str("watch"), &v, f.now));
+    assert_int_equal(v.reason, SIG_REASON_DECLINED_ELSEWHERE);
+    stop(&f);
+}
+
+static void test_times_and_who_ended_it(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    start(&f);
+    uint64_t made = f.now;
+    tick(&f, US_PER_S);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_RINGING), SIG_OK);
+    tick(&f, US_PER_S);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_ANSWER), SIG_OK);
+    tick(&f, US_PER_S);
+    assert_int_equal(send_kind(&f, phone, CALL_EV_HANGUP), SIG_OK);
+    const struct call_times *t = call_times(f.c);
+    assert_int_equal(t->made_us, made);
+    assert_int_equal(t->rang_us, made + US_PER_S);
+    assert_int_equal(t->answered_us, made + 2 * US_PER_S);
+    assert_int_equal(t->ended_us, made + 3 * US_PER_S);
+    assert_int_equal(call_ended_by(f.c), CALL_ROLE_WINNER);
+    assert_false(call_missed(f.c));
+    stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_call_lives_on_pushes_alone),
+        cmocka_unit_test(test_all_pushes_failed_is_unreachable_at_once),
+        cmocka_unit_test(test_accepted_pushes_that_bring_nobody_are_a_timeout),
+        cmocka_unit_test(test_who_says_no_waits_for_who_may_still_wake),
+        cmocka_unit_test(test_a_late_push_finds_the_truth),
+        cmocka_unit_test(test_times_and_who_ended_it),
         cmocka_unit_test(test_every_request_in_every_state),
         cmocka_unit_test(test_races_while_it_rings),
         cmocka_unit_test(test_races_while_it_is_up),
