@@ -63,6 +63,16 @@ static const struct {
     [SIG_CALL_SYNC] = {"call.sync", ON_CALL},
     [SIG_CALL_UPGRADE] = {"call.upgrade", ON_CALL},
     [SIG_TURN_CREDENTIALS] = {"turn.credentials", REQUEST},
+    [SIG_DEVICE_REGISTER] = {"device.register", REQUEST},
+    [SIG_DEVICE_UNREGISTER] = {"device.unregister", REQUEST},
+    [SIG_DEVICE_LIST] = {"device.list", REQUEST},
+    [SIG_HISTORY_LIST] = {"history.list", REQUEST},
+    [SIG_HISTORY_SEEN] = {"history.seen", REQUEST},
+    [SIG_HISTORY_DELETE] = {"history.delete", REQUEST},
+    [SIG_PRIVACY_EXPORT] = {"privacy.export", REQUEST},
+    [SIG_PRIVACY_DELETE] = {"privacy.delete", REQUEST},
+    [SIG_PRIVACY_CANCEL] = {"privacy.cancel", REQUEST},
+    [SIG_PRIVACY_STATUS] = {"privacy.status", REQUEST},
     [SIG_ROOM_JOIN] = {"room.join", IN_ROOM | LARGE},
     [SIG_ROOM_OFFER] = {"room.offer", IN_ROOM | LARGE},
     [SIG_ROOM_ANSWER] = {"room.answer", IN_ROOM | LARGE},
@@ -113,6 +123,10 @@ enum sig_type sig_type_parse(struct slice name)
         to = SIG_ROOM_CLOSED;
     } else if (name.p[0] == 't') {
         from = to = SIG_TURN_CREDENTIALS;
+    } else if (name.p[0] == 'd' || slice_starts(name, SLICE_LIT("history.")) ||
+               slice_starts(name, SLICE_LIT("privacy."))) {
+        from = SIG_DEVICE_REGISTER;
+        to = SIG_PRIVACY_STATUS;
     }
     for (enum sig_type t = from; t <= to; t++)
         if (slice_is(name, types[t].name))
@@ -138,6 +152,11 @@ bool sig_type_needs_call(enum sig_type t)
 bool sig_type_needs_room(enum sig_type t)
 {
     return type_flags(t) & NEEDS_ROOM;
+}
+
+bool sig_type_is_record(enum sig_type t)
+{
+    return t >= SIG_DEVICE_REGISTER && t <= SIG_PRIVACY_STATUS;
 }
 
 bool sig_type_numbered_by_client(enum sig_type t)
@@ -205,6 +224,15 @@ static const struct {
     [SIG_ERR_SFU_REJECTED] = {"sfu.rejected", 400, false,
                               "the media server does not take this description"},
     [SIG_ERR_TURN_UNAVAILABLE] = {"turn.unavailable", 503, false, "no relay is configured"},
+    [SIG_ERR_DEVICE_TOO_MANY] = {"device.too_many", 409, false,
+                                 "too many devices of this user: unregister one"},
+    [SIG_ERR_PRIVACY_PENDING] = {"privacy.pending", 409, false,
+                                 "this user's deletion is pending: cancel it first"},
+    [SIG_ERR_PRIVACY_NOT_FOUND] = {"privacy.not_found", 404, false,
+                                   "there is no deletion that could be cancelled"},
+    [SIG_ERR_PRIVACY_TOO_SOON] = {"privacy.too_soon", 429, true, "one export a day"},
+    [SIG_ERR_STORE_UNAVAILABLE] = {"store.unavailable", 503, true,
+                                   "records can be neither read nor written now"},
     [SIG_ERR_OVERLOADED] = {"overloaded", 503, true, "a server limit is reached"},
     [SIG_ERR_INTERNAL] = {"internal", 500, true, "the server failed"},
 };

@@ -59,6 +59,16 @@ enum sig_type {
     SIG_CALL_SYNC,
     SIG_CALL_UPGRADE,
     SIG_TURN_CREDENTIALS,
+    SIG_DEVICE_REGISTER,
+    SIG_DEVICE_UNREGISTER,
+    SIG_DEVICE_LIST,
+    SIG_HISTORY_LIST,
+    SIG_HISTORY_SEEN,
+    SIG_HISTORY_DELETE,
+    SIG_PRIVACY_EXPORT,
+    SIG_PRIVACY_DELETE,
+    SIG_PRIVACY_CANCEL,
+    SIG_PRIVACY_STATUS,
     SIG_ROOM_JOIN,
     SIG_ROOM_OFFER,
     SIG_ROOM_ANSWER,
@@ -98,6 +108,8 @@ bool sig_type_needs_id(enum sig_type t);
 bool sig_type_needs_call(enum sig_type t);
 /* `roomId` is required. */
 bool sig_type_needs_room(enum sig_type t);
+/* device.*, history.*, privacy.*: about what outlives the session (proto/sig_record.h). */
+bool sig_type_is_record(enum sig_type t);
 /* Carries a `seq` when the client, or the server, sends it. An `error` from the server is numbered
  * only when it answers a message that could be read. */
 bool sig_type_numbered_by_client(enum sig_type t);
@@ -138,6 +150,11 @@ enum sig_err {
     SIG_ERR_SFU_UNAVAILABLE,
     SIG_ERR_SFU_REJECTED,
     SIG_ERR_TURN_UNAVAILABLE,
+    SIG_ERR_DEVICE_TOO_MANY,
+    SIG_ERR_PRIVACY_PENDING,
+    SIG_ERR_PRIVACY_NOT_FOUND,
+    SIG_ERR_PRIVACY_TOO_SOON,
+    SIG_ERR_STORE_UNAVAILABLE,
     SIG_ERR_OVERLOADED,
     SIG_ERR_INTERNAL,
     SIG_ERR_COUNT

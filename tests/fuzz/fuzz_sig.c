@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "proto/json.h"
+#include "proto/sig_record.h"
 #include "proto/sig_room.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -147,6 +148,43 @@ static int read_room(const struct sig_msg *m, struct wr *scratch, struct sig_fau
     }
 }
 
+static int read_record(const struct sig_msg *m, struct wr *scratch, struct sig_fault *fault)
+{
+    static struct sig_history_pick pick;
+    static struct sig_device device;
+    struct sig_history_query query;
+    struct slice text;
+    int rc;
+
+    switch (m->type) {
+    case SIG_DEVICE_REGISTER:
+        rc = sig_record_device(&device, m, scratch, fault);
+        must(rc != 0 || (device.app.len > 0 && device.app.len <= SIG_APP_MAX &&
+                         device.tokens_n <= SIG_TOKENS_MAX));
+        for (size_t i = 0; rc == 0 && i < device.tokens_n; i++)
+            must(device.tokens[i].token.len <= SIG_TOKEN_MAX && device.tokens[i].type.len > 0);
+        return rc;
+    case SIG_DEVICE_UNREGISTER:
+        rc = sig_record_device_id(&text, m, scratch, fault);
+        must(rc != 0 || text.len == 0 || sig_id_ok(text));
+        return rc;
+    case SIG_HISTORY_LIST:
+        rc = sig_record_query(&query, m, scratch, fault);
+        must(rc != 0 || (query.limit > 0 && query.limit <= SIG_PAGE_MAX));
+        return rc;
+    case SIG_HISTORY_SEEN:
+    case SIG_HISTORY_DELETE:
+        rc = sig_record_pick(&pick, m, fault);
+        must(rc != 0 || pick.n <= SIG_PICK_MAX);
+        must(rc != 0 || (pick.n > 0) == (pick.until_ms == UINT64_MAX));
+        return rc;
+    case SIG_PRIVACY_STATUS:
+        return sig_record_kind(&text, m, scratch, fault);
+    default:
+        return 0;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t scratch_mem[SIG_SCRATCH_BYTES], out[2 * SIG_LARGE_BYTES];
@@ -161,9 +199,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(!m.has_id || sig_id_ok(m.id));
     if (rc == 0) {
         must(sig_type_from_client(m.type) && size <= sig_type_max_bytes(m.type));
-        rc = sig_type_needs_room(m.type) ? read_room(&m, &scratch, &fault)
-             : m.type >= SIG_CALL_INVITE ? read_call(&m, &scratch, &fault)
-                                         : read_session(&m, &scratch, &fault);
+        rc = sig_type_needs_room(m.type)  ? read_room(&m, &scratch, &fault)
+             : sig_type_is_record(m.type) ? read_record(&m, &scratch, &fault)
+             : m.type >= SIG_CALL_INVITE  ? read_call(&m, &scratch, &fault)
+                                          : read_session(&m, &scratch, &fault);
     }
     must(rc == 0 || (fault.code != SIG_OK && fault.text));
     sig_server_open(&w, 1, 0);
