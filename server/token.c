@@ -312,6 +312,17 @@ static bool take_perms(const json_t *claims, struct token_perms *p)
            take_room_perms(v, &p->in_room);
 }
 
+/* `callId`: a token for one call. */
+static bool take_call(const json_t *claims, struct token *t)
+{
+    const json_t *v = json_object_get(claims, "callId");
+
+    t->has_call = v != NULL;
+    return !v ||
+           (json_is_string(v) && sig_call_id_parse(&t->call, slice_of(json_string_value(v),
+                                                                      json_string_length(v))) == 0);
+}
+
 static enum token_error read_claims(struct token *out, const json_t *c, const struct token_rules *r,
                                     uint64_t now_s)
 {
@@ -323,7 +334,8 @@ static enum token_error read_claims(struct token *out, const json_t *c, const st
         return e;
     if (!take_text(c, "sub", t.user, sizeof t.user, token_id_valid) || t.user[0] == '\0' ||
         !take_text(c, "dev", t.device, sizeof t.device, token_id_valid) ||
-        !take_text(c, "name", t.name, sizeof t.name, name_valid) || !take_perms(c, &t.perms))
+        !take_text(c, "name", t.name, sizeof t.name, name_valid) || !take_call(c, &t) ||
+        !take_perms(c, &t.perms))
         return TOKEN_BAD_CLAIM;
     *out = t;
     return TOKEN_OK;

@@ -60,6 +60,8 @@ struct token {
     char device[TOKEN_DEVICE_MAX + 1]; /* dev; "" = not bound to a device */
     char name[TOKEN_NAME_MAX + 1];     /* name, UTF-8 without control characters; "" = none */
     uint64_t expires_at_s;             /* exp, Unix seconds, without leeway */
+    bool has_call;                     /* callId: good for this one call only */
+    struct sig_call_id call;
     struct token_perms perms;
 };
 
