@@ -97,6 +97,48 @@ int crypto_digest(enum crypto_md md, const struct slice *parts, size_t n, uint8_
     return ok ? 0 : -EIO;
 }
 
+struct digest {
+    EVP_MD_CTX *ctx;
+};
+
+struct digest *digest_new(enum crypto_md md)
+{
+    struct digest *d = mem_zalloc(sizeof(*d));
+
+    ERR_set_mark();
+    if (d)
+        d->ctx = EVP_MD_CTX_new();
+    bool ok = d && md_start(d->ctx, md, (struct slice){0});
+    ERR_pop_to_mark();
+    if (ok)
+        return d;
+    digest_free(d);
+    return NULL;
+}
+
+void digest_free(struct digest *d)
+{
+    if (d)
+        EVP_MD_CTX_free(d->ctx);
+    mem_free(d);
+}
+
+int digest_add(struct digest *d, struct slice part)
+{
+    ERR_set_mark();
+    bool ok = md_update(d->ctx, &part, 1);
+    ERR_pop_to_mark();
+    return ok ? 0 : -EIO;
+}
+
+int digest_end(struct digest *d, uint8_t *out)
+{
+    ERR_set_mark();
+    bool ok = EVP_DigestFinal_ex(d->ctx, out, NULL) == 1;
+    ERR_pop_to_mark();
+    return ok ? 0 : -EIO;
+}
+
 /* --- HMAC (RFC 2104) ---------------------------------------------------------------------------
  *
  * The digest states after the inner and the outer padded key are kept and copied for each sum.

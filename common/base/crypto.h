@@ -22,6 +22,14 @@ size_t crypto_md_bytes(enum crypto_md md);
 /* Digest of the concatenation of n parts into out (crypto_md_bytes). Returns 0 or -EIO. */
 int crypto_digest(enum crypto_md md, const struct slice *parts, size_t n, uint8_t *out);
 
+/* A digest of what comes piece by piece (a file). digest_end() writes crypto_md_bytes to out and
+ * leaves nothing to do but digest_free(). add and end return 0 or -EIO. */
+struct digest;
+struct digest *digest_new(enum crypto_md md); /* NULL: out of memory */
+void digest_free(struct digest *d);           /* NULL is allowed */
+int digest_add(struct digest *d, struct slice part);
+int digest_end(struct digest *d, uint8_t *out);
+
 /* HMAC of the concatenation of n parts. Key of any length, the empty one too. Returns 0 or -EIO. */
 int crypto_hmac(enum crypto_md md, struct slice key, const struct slice *parts, size_t n,
                 uint8_t *out);

@@ -86,6 +86,27 @@ static void test_digests_of_abc(void **state)
     }
 }
 
+static void test_a_digest_of_pieces_is_that_of_the_whole(void **state)
+{
+    uint8_t text[300], whole[CRYPTO_DIGEST_MAX], pieces[CRYPTO_DIGEST_MAX];
+    struct slice all = slice_of(text, sizeof(text));
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(text); i++)
+        text[i] = (uint8_t)i;
+    assert_int_equal(crypto_digest(CRYPTO_SHA256, &all, 1, whole), 0);
+    for (size_t step = 1; step < sizeof(text); step += 37) {
+        struct digest *d = digest_new(CRYPTO_SHA256);
+        assert_non_null(d);
+        for (size_t at = 0; at < sizeof(text); at += step)
+            assert_int_equal(digest_add(d, slice_sub(all, at, step)), 0);
+        assert_int_equal(digest_end(d, pieces), 0);
+        digest_free(d);
+        assert_memory_equal(whole, pieces, CRYPTO_SHA256_BYTES);
+    }
+    digest_free(NULL);
+}
+
 /* RFC 2202 §3 (SHA-1) and RFC 4231 §4 (SHA-256, -384, -512), and the empty key. */
 static const struct {
     enum crypto_md md;
@@ -769,6 +790,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_digests_of_abc),
+        cmocka_unit_test(test_a_digest_of_pieces_is_that_of_the_whole),
         cmocka_unit_test(test_hmac_vectors_of_rfc2202_and_rfc4231),
         cmocka_unit_test(test_hmac_keys_of_every_length_agree_with_openssl),
         cmocka_unit_test(test_hmac_wycheproof),
