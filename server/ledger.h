@@ -31,7 +31,7 @@ enum {
     LEDGER_VERSION_MAX = 32,
     LEDGER_LOCALE_MAX = 35,
     LEDGER_NAME_MAX = 64,    /* node, region, model, codec, reason */
-    LEDGER_TOKENS_MAX = 8,   /* in one registration */
+    LEDGER_TOKENS_MAX = 16,  /* of one device */
     LEDGER_PARTIES_MAX = 64, /* in one record */
     LEDGER_IDS_MAX = 100,    /* calls in one ledger_seen() or ledger_hide() */
     LEDGER_PAGE_MAX = 100,   /* entries of one page */
@@ -86,6 +86,11 @@ int ledger_platform_parse(struct slice name, enum ledger_platform *out);
 int ledger_env_parse(struct slice name, enum ledger_env *out);
 int ledger_call_ui_parse(struct slice name, enum ledger_call_ui *out);
 int ledger_token_type_parse(struct slice name, enum ledger_token_type *out);
+int ledger_outcome_parse(struct slice name, enum ledger_outcome *out);
+int ledger_path_parse(struct slice name, enum ledger_path *out);
+int ledger_role_parse(struct slice name, enum ledger_role *out);
+int ledger_by_parse(struct slice name, enum ledger_by *out);
+int ledger_reason_parse(struct slice name, enum sig_reason *out);
 
 /* ---- records ---- */
 
@@ -149,6 +154,7 @@ struct ledger_quality {
     struct sig_call_id call_id;
     struct slice user, leg, model, codec;
     enum ledger_path path;
+    uint64_t at_ms;
     unsigned samples;
     unsigned mos_avg_milli, mos_p10_milli, mos_min_milli; /* MOS × 1000 */
     unsigned loss_permille, rtt_ms, jitter_ms;
@@ -209,12 +215,16 @@ struct ledger_privacy {
 };
 const char *ledger_privacy_kind_name(enum ledger_privacy_kind v);   /* "deletion", "export" */
 const char *ledger_privacy_state_name(enum ledger_privacy_state v); /* "none", "pending" … */
+int ledger_privacy_kind_parse(struct slice name, enum ledger_privacy_kind *out);
+int ledger_privacy_state_parse(struct slice name, enum ledger_privacy_state *out);
 
 /* What a request brought; what it points to is good until done returns. */
 struct ledger_result {
     const struct ledger_entry *entries; /* ledger_history() */
     size_t entries_n;
-    bool more;      /* there are older ones: go on after the last entry */
+    const struct ledger_device *devices; /* ledger_devices() */
+    size_t devices_n;
+    bool more;      /* there are others: go on after the last one */
     uint64_t count; /* ledger_history(), _badge(), _seen(), _hide(): missed calls not yet seen */
     struct ledger_privacy privacy; /* ledger_erase(), _keep(), _export(), _privacy() */
 };
@@ -222,7 +232,7 @@ struct ledger_result {
 /* How a call ends, on the worker, exactly once. rc: 0, committed; -EAGAIN: the store is in trouble,
  * try later; -ENOSPC: a limit per user (devices); -EACCES: the user's deletion is pending; -ENOENT:
  * there is no such thing; -EBUSY: too soon (one export a day); -EIO: this record can't be stored (a
- * bug or a damaged row; counted). r is never NULL. done may call the ledger again. */
+ * bug or a damaged row; counted); -ENOMEM. r is never NULL. done may call the ledger again. */
 typedef void ledger_done_fn(void *ctx, int rc, const struct ledger_result *r);
 
 /* ---- the ledger ---- */
@@ -235,6 +245,9 @@ struct ledger_conf {
     size_t queue_bytes; /* and their memory */
     size_t batch;       /* most jobs in one transaction */
     bool history;       /* no: of calls only the daily sums are kept */
+    /* The clocks; NULL in tests: no lag is measured, trouble is tried without a pause. */
+    uint64_t (*now_us)(void);
+    uint64_t (*wall_ms)(void);
 };
 
 enum ledger_health {
@@ -318,6 +331,11 @@ int ledger_keep(struct ledger *l, struct slice user, struct slice actor, uint64_
 int ledger_export(struct ledger *l, struct slice user, struct slice actor, uint64_t now_ms,
                   ledger_done_fn *done, void *ctx);
 int ledger_privacy(struct ledger *l, struct slice user, enum ledger_privacy_kind kind,
+                   ledger_done_fn *done, void *ctx);
+
+/* Worker. All devices with their tokens, a page each time, to fill the directory at start: those
+ * behind (user, device), both empty at first. Waits while the store is in trouble. */
+int ledger_devices(struct ledger *l, struct slice user, struct slice device, size_t limit,
                    ledger_done_fn *done, void *ctx);
 
 /* Worker. Does one bounded step of what time brings: purges that are due, exports, retention.

@@ -1,0 +1,80 @@
+/* What the ledger asks of a database engine: one struct of functions per engine, all synchronous,
+ * all called by one thread at a time.
+ *
+ *     ledger_store_sqlite.h   a file beside the server
+ *
+ * tests/unit/server/ledger_store_test.c is what every engine has to pass.
+ *
+ * Each function is atomic: when it fails it has done nothing. Results: 0; -EAGAIN: the engine is in
+ * trouble (health() says which), the transaction is lost, everything in it may be tried again;
+ * -EIO: this one record or row is not acceptable; others as in ledger.h.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SERVER_LEDGER_STORE_H
+#define SORI_SERVER_LEDGER_STORE_H
+
+#include "server/ledger.h"
+
+struct ledger_store;
+
+/* Rows of a read, one after the other; what they point to is good until the function returns. */
+typedef void ledger_entry_fn(void *ctx, const struct ledger_entry *e);
+typedef void ledger_device_fn(void *ctx, const struct ledger_device *d);
+
+/* Where ledger_devices() goes on: behind this device of this user; both empty: from the first. */
+struct ledger_device_key {
+    struct slice user, device;
+};
+
+struct ledger_store_ops {
+    /* What is wrong, and in the engine's words (good until the next call of anything; "": nothing).
+     */
+    enum ledger_health (*health)(struct ledger_store *s);
+    const char *(*detail)(struct ledger_store *s);
+    /* Tries to get out of trouble. Returns 0 or -EAGAIN. */
+    int (*recover)(struct ledger_store *s, uint64_t now_ms);
+    /* A transaction: everything until commit() is durable after it, or never was. write: it will
+     * change something. */
+    int (*begin)(struct ledger_store *s, bool write);
+    int (*commit)(struct ledger_store *s);
+    void (*rollback)(struct ledger_store *s);
+
+    int (*put_call)(struct ledger_store *s, const struct ledger_call *c, bool history);
+    int (*put_push)(struct ledger_store *s, const struct ledger_push *p);
+    int (*put_quality)(struct ledger_store *s, const struct ledger_quality *q);
+    int (*put_device)(struct ledger_store *s, const struct ledger_device *d);
+    int (*del_device)(struct ledger_store *s, struct slice user, struct slice device);
+    int (*bad_token)(struct ledger_store *s, struct slice token, uint64_t since_ms);
+    int (*set_env)(struct ledger_store *s, struct slice user, struct slice device,
+                   enum ledger_env env);
+    int (*touch)(struct ledger_store *s, struct slice user, struct slice device, uint64_t now_ms);
+
+    /* At most limit rows; *more: there are others behind them. */
+    int (*history)(struct ledger_store *s, const struct ledger_query *q, ledger_entry_fn *row,
+                   void *ctx, bool *more);
+    int (*devices)(struct ledger_store *s, const struct ledger_device_key *after, size_t limit,
+                   ledger_device_fn *row, void *ctx, bool *more);
+    int (*badge)(struct ledger_store *s, struct slice user, uint64_t *count);
+    int (*seen)(struct ledger_store *s, struct slice user, const struct sig_call_id *ids, size_t n,
+                uint64_t until_ms);
+    int (*hide)(struct ledger_store *s, struct slice user, const struct sig_call_id *ids, size_t n,
+                uint64_t until_ms);
+
+    int (*erase)(struct ledger_store *s, struct slice user, struct slice actor, uint64_t now_ms,
+                 struct ledger_privacy *out);
+    int (*keep)(struct ledger_store *s, struct slice user, struct slice actor, uint64_t now_ms,
+                struct ledger_privacy *out);
+    int (*export)(struct ledger_store *s, struct slice user, struct slice actor, uint64_t now_ms,
+                  struct ledger_privacy *out);
+    int (*privacy)(struct ledger_store *s, struct slice user, enum ledger_privacy_kind kind,
+                   struct ledger_privacy *out);
+    /* One bounded step; *more: there is another one. */
+    int (*sweep)(struct ledger_store *s, uint64_t now_ms, bool *more);
+
+    void (*free)(struct ledger_store *s);
+};
+
+struct ledger_store {
+    const struct ledger_store_ops *ops;
+};
+
+#endif
