@@ -18,11 +18,11 @@
 struct device_dir;
 
 struct device_dir_conf {
-    size_t devices;           /* in all */
-    size_t devices_per_user;  /* 1 .. */
-    size_t tokens_per_device; /* LEDGER_TOKEN_TYPE_COUNT .. DIR_TOKENS_MAX: live activities count */
+    size_t devices;          /* in all */
+    size_t devices_per_user; /* 1 .. */
+    size_t
+        tokens_per_device; /* LEDGER_TOKEN_TYPE_COUNT .. LEDGER_TOKENS_MAX, live activities too */
 };
-#define DIR_TOKENS_MAX 16
 
 /* A token; the slice is good until the next change of the directory. */
 struct dir_token {
@@ -56,6 +56,13 @@ int device_dir_check(const struct device_dir *d, const struct ledger_device *dev
 /* Registers: what ledger_put_device() says. Tokens given leave whoever else had them. Returns 0, or
  * as device_dir_check(), or -ENOMEM: nothing is changed. */
 int device_dir_put(struct device_dir *d, const struct ledger_device *dev);
+
+/* Reads all devices of the ledger into the directory, a page at a time; loaded is called on the
+ * worker, once, when it is done: 0; -ENOSPC: without those that are over the limits of now; another
+ * error: given up. What is registered meanwhile is not overwritten: the ledger answers in order.
+ * Both outlive it. Returns 0, or as ledger_devices(): loaded will not be called. */
+int device_dir_load(struct device_dir *d, struct ledger *l, void (*loaded)(void *ctx, int rc),
+                    void *ctx);
 
 /* Takes a device away; all devices of a user. Return how many went. */
 size_t device_dir_del(struct device_dir *d, struct slice user, struct slice device);
