@@ -133,6 +133,50 @@ const struct conf_opt server_conf_opts[] = {
     UINT(room, restart_timeout_s, "restart_timeout", "60", 1, 3600, "s",
          "A room for which no media server is found for so long is closed."),
 
+    TEXT(
+        ledger, file, "file", "",
+        "SQLite file for devices, push tokens, call records and privacy requests, on a local disk, "
+        "in a directory of the server's own (it keeps FILE-wal, FILE.erased and others beside it). "
+        "Empty: none of these."),
+    OPT(ledger, token_key, "token_key_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the secret, at least 32 bytes, that push tokens are encrypted with and that "
+        "erased users are recognised by; or credential:NAME. It belongs to the file for ever: keep "
+        "a copy apart from it."),
+    UINT(ledger, queue, "queue", "65536", 256, 10000000, "records",
+         "Records and requests that may wait for the disk; more are refused, and counted."),
+    UINT(ledger, queue_bytes, "queue_bytes", "67108864", 1048576, 17179869184, "bytes",
+         "The same in bytes."),
+    UINT(ledger, batch, "batch", "512", 1, 65536, "records", "Most of them in one transaction."),
+    BOOL(ledger, check, "check", "yes",
+         "Look through the whole file at the start (about a second for each 500 MB)."),
+    UINT(ledger, devices, "devices", "1000000", 1, 100000000, "devices",
+         "Registered devices in all; each takes about 2 kB of memory."),
+    UINT(ledger, devices_per_user, "devices_per_user", "16", 1, 64, "devices",
+         "Registered devices of one user."),
+    UINT(ledger, tokens_per_device, "tokens_per_device", "10", 6, 16, "tokens",
+         "Push tokens of one device: one of each type, and one for each call's live activity."),
+
+    BOOL(privacy, history, "history", "yes",
+         "Keep call records, missed calls, push log and quality. no: of calls only daily sums "
+         "without names are kept; devices are kept all the same."),
+    UINT(privacy, calls_days, "calls_days", "180", 0, 36500, "days",
+         "How long call records and quality are kept. 0: for ever, as for all that follow."),
+    UINT(privacy, push_days, "push_days", "30", 0, 36500, "days", "How long the push log is kept."),
+    UINT(privacy, device_days, "device_days", "90", 0, 36500, "days",
+         "A device that was not seen for so long is forgotten with its tokens."),
+    UINT(privacy, audit_days, "audit_days", "1095", 0, 36500, "days",
+         "How long the log of privacy requests is kept (it names nobody)."),
+    UINT(privacy, grace_days, "grace_days", "30", 0, 365, "days",
+         "Between a request for deletion and the deletion: so long it can be taken back."),
+    TEXT(privacy, export_dir, "export_dir", "",
+         "Directory for exports, of the server's own. Empty: where [ledger] file is."),
+    UINT(privacy, export_keep_days, "export_keep_days", "7", 1, 365, "days",
+         "How long an export can be fetched."),
+    UINT(privacy, export_every_days, "export_every_days", "1", 0, 365, "days",
+         "A user may ask for one export in so many days. 0: as many as they like."),
+    UINT(privacy, ndjson_calls, "ndjson_calls", "10000", 0, 1000000000, "calls",
+         "Exports with more calls have one JSON object a line instead of one document."),
+
     UINT(limits, handshakes_per_s, "handshakes_per_s", "5", 0, 100000, "1/s",
          "New connections from one address (IPv6: one /64). 0: no limit."),
     UINT(limits, handshakes_burst, "handshakes_burst", "20", 1, 100000, "connections", "At once."),
@@ -301,6 +345,9 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
         wrong = "[server] node_id: 1 to 64 of A-Z a-z 0-9 . _ - when [sfu] nodes are given";
     else if (c->sfu.nodes.n > 0 && c->sfu.secret.len < 32)
         wrong = "[sfu] secret_file: a secret of at least 32 bytes is needed when nodes are given";
+    else if (*c->ledger.file && c->ledger.token_key.len < 32)
+        wrong = "[ledger] token_key_file: a secret of at least 32 bytes is needed when file is "
+                "given (for instance: openssl rand -hex 32)";
     else if (c->dev.enabled && c->auth.hs256_secret.len == 0)
         wrong = "[dev] enabled: development mode signs tokens and needs [auth] hs256_secret_file";
     if (!wrong)

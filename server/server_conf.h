@@ -51,6 +51,19 @@ struct server_conf {
         uint64_t joins_per_10s;
         uint64_t empty_timeout_s, node_timeout_s, restart_timeout_s;
     } room;
+    struct { /* [ledger] */
+        char *file;
+        struct conf_secret token_key;
+        uint64_t queue, queue_bytes, batch;
+        bool check;
+        uint64_t devices, devices_per_user, tokens_per_device;
+    } ledger;
+    struct { /* [privacy] */
+        bool history;
+        uint64_t calls_days, push_days, device_days, audit_days, grace_days;
+        char *export_dir;
+        uint64_t export_keep_days, export_every_days, ndjson_calls;
+    } privacy;
     struct { /* [limits] */
         uint64_t handshakes_per_s, handshakes_burst;
         uint64_t login_failures_per_10min;

@@ -1,0 +1,311 @@
+/* The thread that runs the ledger's batches, and the timer that asks for sweeps.
+ *
+ * Made by main.c. The thread sleeps until the ledger wakes it, runs batches until nothing waits,
+ * and posts their answers to the worker; while the file is in trouble it looks again every 250 ms.
+ * A batch is what has come in during the one before: under load records share a sync, without load
+ * one goes to the disk at once. SPDX-License-Identifier: BSD-3-Clause */
+#include "server/ledger_link.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/worker.h"
+#include "server/ledger_store_sqlite.h"
+#include "server/server_conf.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#define TICK_NS     250000000 /* in trouble, and when an answer could not be posted */
+#define FIRST_SWEEP (10 * US_PER_S)
+#define SWEEP_US    (3600 * US_PER_S)
+#define SWEEP_AGAIN (10 * US_PER_MS) /* between steps: others want the disk too */
+
+struct ledger_link {
+    struct worker *worker;
+    struct ledger *ledger;
+    struct ledger_store *store; /* the ledger's */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    bool awake, ending;      /* under the lock */
+    bool posted;             /* atomic: an answer is on its way to the worker */
+    enum ledger_health told; /* thread: what the log knows */
+    struct wtimer sweep;     /* worker */
+    bool sweeping;
+};
+
+static uint64_t wall_ms(void)
+{
+    return clock_wall_us() / US_PER_MS;
+}
+
+/* ---- the thread ---- */
+
+static void tell_health(struct ledger_link *k)
+{
+    enum ledger_health h = ledger_health(k->ledger);
+
+    if (h == k->told)
+        return;
+    if (h == LEDGER_FINE)
+        log_info("ledger", "works again; %zu waiting", ledger_queued(k->ledger));
+    else
+        log_error("ledger", "%s (%s): %s", ledger_health_name(h), k->store->ops->detail(k->store),
+                  ledger_health_help(h));
+    k->told = h;
+}
+
+static void on_answers(void *arg, uint64_t now_us)
+{
+    struct ledger_link *k = arg;
+
+    (void)now_us;
+    __atomic_store_n(&k->posted, false, __ATOMIC_SEQ_CST);
+    ledger_deliver(k->ledger);
+}
+
+/* Tells the worker that there are answers. False: memory is out, later. */
+static bool post(struct ledger_link *k)
+{
+    if (__atomic_exchange_n(&k->posted, true, __ATOMIC_SEQ_CST))
+        return true;
+    if (worker_post(k->worker, on_answers, k) == 0)
+        return true;
+    __atomic_store_n(&k->posted, false, __ATOMIC_SEQ_CST);
+    return false;
+}
+
+/* Waits for work, or (tick) a moment. False: the end, and nothing is left to do. */
+static bool wait_for_work(struct ledger_link *k, bool tick)
+{
+    struct timespec until;
+    bool go_on;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TICK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&k->lock);
+    while (!k->awake && !k->ending) {
+        if (!tick)
+            pthread_cond_wait(&k->news, &k->lock);
+        else if (pthread_cond_timedwait(&k->news, &k->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    k->awake = false;
+    go_on = !k->ending;
+    pthread_mutex_unlock(&k->lock);
+    return go_on;
+}
+
+static void *run(void *arg)
+{
+    struct ledger_link *k = arg;
+    bool tick = ledger_health(k->ledger) != LEDGER_FINE;
+
+    while (wait_for_work(k, tick)) {
+        long n;
+        tick = false;
+        while ((n = ledger_run(k->ledger)) > 0) {
+            tell_health(k);
+            tick = !post(k) || tick;
+        }
+        tell_health(k);
+        if (n < 0)
+            tick = post(k) || true; /* requests have ended */
+    }
+    return NULL;
+}
+
+static void wake(void *arg)
+{
+    struct ledger_link *k = arg;
+
+    pthread_mutex_lock(&k->lock);
+    k->awake = true;
+    pthread_cond_signal(&k->news);
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* ---- sweeps ---- */
+
+static void on_swept(void *ctx, int rc, const struct ledger_result *r)
+{
+    struct ledger_link *k = ctx;
+    uint64_t pause = rc == 0 && r->more ? SWEEP_AGAIN : SWEEP_US;
+
+    k->sweeping = false;
+    worker_timer(k->worker, &k->sweep, worker_now(k->worker) + pause);
+}
+
+static void on_sweep(void *arg, uint64_t now_us)
+{
+    struct ledger_link *k = arg;
+
+    if (k->sweeping)
+        return;
+    k->sweeping = ledger_sweep(k->ledger, wall_ms(), on_swept, k) == 0;
+    if (!k->sweeping)
+        worker_timer(k->worker, &k->sweep, now_us + SWEEP_US);
+}
+
+void ledger_link_sweep(struct ledger_link *k)
+{
+    if (!k->sweeping)
+        worker_timer(k->worker, &k->sweep, worker_now(k->worker));
+}
+
+/* ---- life ---- */
+
+static struct ledger_sqlite_conf store_conf(const struct server_conf *c)
+{
+    return (struct ledger_sqlite_conf){
+        .file = c->ledger.file,
+        .export_dir = c->privacy.export_dir,
+        .secret = slice_of(c->ledger.token_key.p, c->ledger.token_key.len),
+        .check = c->ledger.check,
+        .devices_per_user = (size_t)c->ledger.devices_per_user,
+        .tokens_per_device = (size_t)c->ledger.tokens_per_device,
+        .grace_days = c->privacy.grace_days,
+        .export_keep_days = c->privacy.export_keep_days,
+        .export_every_days = c->privacy.export_every_days,
+        .ndjson_calls = c->privacy.ndjson_calls,
+        .calls_days = c->privacy.calls_days,
+        .push_days = c->privacy.push_days,
+        .device_days = c->privacy.device_days,
+        .audit_days = c->privacy.audit_days,
+    };
+}
+
+static struct ledger_link *link_new(struct worker *w, const struct server_conf *c,
+                                    struct ledger_store *s)
+{
+    const struct ledger_conf conf = {.queue = (size_t)c->ledger.queue,
+                                     .queue_bytes = (size_t)c->ledger.queue_bytes,
+                                     .batch = (size_t)c->ledger.batch,
+                                     .history = c->privacy.history,
+                                     .now_us = clock_now_us,
+                                     .wall_ms = wall_ms};
+    struct ledger_link *k = mem_zalloc(sizeof(*k));
+    pthread_condattr_t attr;
+
+    if (!k)
+        return NULL;
+    k->worker = w;
+    k->store = s;
+    k->ledger = ledger_new(&conf, s, wake, k);
+    if (!k->ledger) {
+        mem_free(k);
+        return NULL;
+    }
+    k->sweep = (struct wtimer){.fn = on_sweep, .arg = k};
+    pthread_mutex_init(&k->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&k->news, &attr);
+    pthread_condattr_destroy(&attr);
+    return k;
+}
+
+static void link_free(struct ledger_link *k)
+{
+    ledger_free(k->ledger);
+    pthread_cond_destroy(&k->news);
+    pthread_mutex_destroy(&k->lock);
+    mem_free(k);
+}
+
+int ledger_link_new(struct worker *w, const struct server_conf *c, struct ledger_link **out,
+                    char why[LEDGER_LINK_WHY_MAX])
+{
+    const struct ledger_sqlite_conf conf = store_conf(c);
+    struct ledger_store *s;
+    int rc = ledger_sqlite_open(&conf, wall_ms(), &s, why);
+
+    if (rc != 0)
+        return rc;
+    struct ledger_link *k = link_new(w, c, s);
+    if (!k) {
+        s->ops->free(s);
+        snprintf(why, LEDGER_LINK_WHY_MAX, "out of memory");
+        return -ENOMEM;
+    }
+    tell_health(k);
+    rc = -pthread_create(&k->thread, NULL, run, k);
+    if (rc != 0) {
+        link_free(k);
+        snprintf(why, LEDGER_LINK_WHY_MAX, "no thread for the ledger");
+        return rc;
+    }
+    pthread_setname_np(k->thread, "ledger");
+    worker_timer(w, &k->sweep, worker_now(w) + FIRST_SWEEP);
+    *out = k;
+    return 0;
+}
+
+/* In the worker's thread, after the ledger's has ended: what waits goes to the disk, if it can. */
+static void write_rest(struct ledger_link *k)
+{
+    const struct timespec pause = {.tv_nsec = TICK_NS};
+    uint64_t until = clock_now_us() + LEDGER_LINK_END_S * US_PER_S;
+    long n;
+
+    while ((n = ledger_run(k->ledger)) != 0 && clock_now_us() < until)
+        if (n < 0)
+            nanosleep(&pause, NULL);
+    if (ledger_queued(k->ledger) > 0)
+        log_error("ledger", "%zu records could not be written and are lost (%s): %s",
+                  ledger_queued(k->ledger), k->store->ops->detail(k->store),
+                  ledger_health_help(ledger_health(k->ledger)));
+}
+
+void ledger_link_free(struct ledger_link *k)
+{
+    if (!k)
+        return;
+    pthread_mutex_lock(&k->lock);
+    k->ending = true;
+    pthread_cond_signal(&k->news);
+    pthread_mutex_unlock(&k->lock);
+    pthread_join(k->thread, NULL);
+    worker_timer_cancel(k->worker, &k->sweep);
+    write_rest(k);
+    worker_settle(k->worker); /* answers that were on their way */
+    ledger_deliver(k->ledger);
+    worker_timer_cancel(k->worker, &k->sweep);
+    link_free(k);
+}
+
+struct ledger *ledger_link_ledger(struct ledger_link *k)
+{
+    return k->ledger;
+}
+
+void ledger_link_metrics(struct ledger_link *k, struct metrics *m)
+{
+    static const char *const HEALTH[LEDGER_HEALTH_COUNT] = {
+        "state=\"ok\"", "state=\"disk_full\"", "state=\"read_only\"", "state=\"damaged\"",
+        "state=\"trouble\""};
+    struct ledger_counters *c = ledger_count(k->ledger);
+
+    metrics_add(m, "sori_ledger_records_total", "", "Records that are on the disk.", METRIC_COUNTER,
+                &c->records);
+    metrics_add(m, "sori_ledger_requests_total", "", "Requests to the ledger that were answered.",
+                METRIC_COUNTER, &c->requests);
+    metrics_add(m, "sori_ledger_refused_total", "",
+                "Records and requests without a place in the queue.", METRIC_COUNTER, &c->refused);
+    metrics_add(m, "sori_ledger_failed_total", "", "Records that could not be stored: a bug.",
+                METRIC_COUNTER, &c->failed);
+    metrics_add(m, "sori_ledger_batches_total", "", "Transactions.", METRIC_COUNTER, &c->batches);
+    metrics_add(m, "sori_ledger_retries_total", "",
+                "Transactions that failed and were tried again.", METRIC_COUNTER, &c->retries);
+    metrics_add(m, "sori_ledger_queued_records", "", "Records and requests that wait.",
+                METRIC_GAUGE, &c->queued);
+    metrics_add_histogram(m, "sori_history_queue_lag_seconds", "",
+                          "From a record's put to its commit.", &c->lag);
+    for (size_t i = 0; i < LEDGER_HEALTH_COUNT; i++)
+        metrics_add(m, "sori_ledger_state", HEALTH[i], "1 for the state that the ledger is in.",
+                    METRIC_GAUGE, &c->health[i]);
+}
