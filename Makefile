@@ -134,7 +134,7 @@ $(BUILD)/bench/preload/%.so: bench/preload/%.c
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 
-TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(BUILD)/bench/load/sfu_engine $(BUILD)/bench/load/h2_push
+TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(BUILD)/bench/load/sfu_engine $(BUILD)/bench/load/h2_push $(BUILD)/bench/load/apns_push
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 
 deps: ## install Debian and npm packages that build, tests and gate need and are missing

@@ -102,6 +102,7 @@ struct apns {
     void *arg;
     uint64_t now_us, wall_us;
     struct timerwheel *wheel;
+    uint64_t woken_us; /* the earliest deadline that was told since the last tick */
     struct list flights;
     struct htable by_id;
     size_t flights_n;
@@ -300,6 +301,7 @@ struct apns *apns_new(const struct apns_conf *conf, const struct apns_ops *ops, 
         return NULL;
     a->ops = ops;
     a->arg = arg;
+    a->woken_us = CLOCK_NEVER;
     apns_clock(a, now_us, wall_us);
     list_init(&a->flights);
     a->wheel = timerwheel_new(now_us);
@@ -362,6 +364,12 @@ int apns_rekey(struct apns *a, size_t key, struct slice team, struct slice kid,
     return 0;
 }
 
+void apns_resign(struct apns *a, size_t key, struct crypto_signer *signer)
+{
+    if (a->keys[key].token)
+        apns_token_resign(a->keys[key].token, signer);
+}
+
 /* ---- verdicts ---- */
 
 static unsigned tries_out(const struct flight *f)
@@ -376,8 +384,14 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static void set_timer(struct flight *f)
 {
-    timer_set(f->apns->wheel, &f->timer,
-              f->over ? CLOCK_NEVER : earlier(f->deadline_us, earlier(f->retry_us, f->hedge_us)));
+    struct apns *a = f->apns;
+    uint64_t at_us = earlier(f->deadline_us, earlier(f->retry_us, f->hedge_us));
+
+    timer_set(a->wheel, &f->timer, f->over ? CLOCK_NEVER : at_us);
+    if (!f->over && at_us < a->woken_us && a->ops->wake) {
+        a->woken_us = at_us;
+        a->ops->wake(a->arg);
+    }
 }
 
 /* Says how it ended. f is freed now, or when the last answer has come. */
@@ -735,7 +749,10 @@ static void on_answer(void *ctx, const struct h2_response *r)
 {
     struct try *t = ctx;
     struct flight *f = t->flight;
+    struct apns *a = f->apns;
 
+    if (r->answered_us > a->now_us)
+        apns_clock(a, r->answered_us, a->wall_us + (r->answered_us - a->now_us));
     t->out = false;
     if (r->outcome == H2_ANSWERED) {
         struct apns_answer answer = apns_answer_read(r->status, r->body);
@@ -905,6 +922,7 @@ void apns_tick(struct apns *a)
 {
     struct timer *t;
 
+    a->woken_us = CLOCK_NEVER;
     while ((t = timerwheel_pop(a->wheel, a->now_us)))
         on_timer(CONTAINER_OF(t, struct flight, timer));
 }

@@ -109,6 +109,8 @@ struct apns_ops {
     /* Tokens of this app and environment that were called bad at since_us or later (now_us's
      * clock) are in doubt: un-mark them. NULL is allowed. */
     void (*doubt)(void *arg, struct slice topic, enum apns_env env, uint64_t since_us);
+    /* apns_deadline() is earlier than it was. NULL is allowed. */
+    void (*wake)(void *arg);
 };
 
 /* One signing identity in one environment. Either a key or a certificate (then signer is NULL and
@@ -170,6 +172,9 @@ void apns_tick(struct apns *a);
  * and kid are copied. Returns 0 or -ENOMEM (the old one goes on). */
 int apns_rekey(struct apns *a, size_t key, struct slice team, struct slice kid,
                struct crypto_signer *signer);
+
+/* The same key under another object (its file was read again): nothing changes but what signs. */
+void apns_resign(struct apns *a, size_t key, struct crypto_signer *signer);
 
 /* What an operator must look at, one static text; NULL when all is well. Any thread. */
 const char *apns_trouble(const struct apns *a);

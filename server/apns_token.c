@@ -61,6 +61,11 @@ int apns_token_rekey(struct apns_token *t, struct slice team, struct slice kid,
     return 0;
 }
 
+void apns_token_resign(struct apns_token *t, struct crypto_signer *signer)
+{
+    t->signer = signer;
+}
+
 struct apns_token *apns_token_new(struct slice team, struct slice kid, struct crypto_signer *signer)
 {
     struct apns_token *t = mem_zalloc(sizeof(*t));

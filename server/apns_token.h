@@ -66,6 +66,9 @@ bool apns_token_too_often(struct apns_token *t, unsigned gen, uint64_t now_us, u
 int apns_token_rekey(struct apns_token *t, struct slice team, struct slice kid,
                      struct crypto_signer *signer);
 
+/* The same key under another object: the tokens made stay. */
+void apns_token_resign(struct apns_token *t, struct crypto_signer *signer);
+
 /* Takes a token that another server has made for the same key at iat_s. Returns 0, -EINVAL when it
  * does not fit, -ESTALE when it can't be used at this time or is not newer than ours. */
 int apns_token_adopt(struct apns_token *t, struct slice jwt, uint64_t iat_s, uint64_t now_us,

@@ -9,6 +9,8 @@
 #include <errno.h>
 
 #define SFU_PATH_MAX 107 /* of a Unix socket: sun_path without its NUL */
+#define APPLE_ID     10  /* characters of team and key ids */
+#define TOPIC_MAX    155 /* of a bundle id */
 
 #define OPT(sec, field, nm, ty, d, lo, hi, un, ch, hp)                                     \
     {                                                                                      \
@@ -21,6 +23,38 @@
 #define BOOL(sec, field, nm, d, hp) OPT(sec, field, nm, CONF_BOOL, d, 0, 0, NULL, NULL, hp)
 #define TEXT(sec, field, nm, d, hp) OPT(sec, field, nm, CONF_STRING, d, 0, 1024, NULL, NULL, hp)
 #define LIST(sec, field, nm, d, hp) OPT(sec, field, nm, CONF_LIST, d, 0, 1024, NULL, NULL, hp)
+
+#define APP_OPT(field, nm, ty, d, hi, hp)                                                       \
+    {                                                                                           \
+        .section = "app", .name = nm, .type = ty, .offset = offsetof(struct server_app, field), \
+        .def = d, .max = hi, .help = hp                                                         \
+    }
+
+static const struct conf_opt app_table[] = {
+    APP_OPT(team_id, "team_id", CONF_STRING, "", 32,
+            "Apple's id of the developer team, 10 characters."),
+    APP_OPT(key_id, "key_id", CONF_STRING, "", 32,
+            "Id of the key for production, 10 characters (as in AuthKey_ID.p8)."),
+    APP_OPT(key, "key_file", CONF_SECRET, "", 0,
+            "That key, a .p8 file of Apple's; or credential:NAME. Re-read on SIGHUP, with the ids. "
+            "Empty: nothing is sent to apps of the App Store."),
+    APP_OPT(sandbox_key_id, "sandbox_key_id", CONF_STRING, "", 32,
+            "Id of the key for the sandbox (apps installed by Xcode). A key for both environments "
+            "is named twice."),
+    APP_OPT(sandbox_key, "sandbox_key_file", CONF_SECRET, "", 0,
+            "That key. Empty: nothing is sent to apps under development."),
+    APP_OPT(cert_file, "cert_file", CONF_STRING, "", 1024,
+            "Instead of a key, a VoIP services certificate for production (PEM). It can't send "
+            "Live Activities."),
+    APP_OPT(cert_key, "cert_key_file", CONF_SECRET, "", 0, "Its private key."),
+    APP_OPT(sandbox_cert_file, "sandbox_cert_file", CONF_STRING, "", 1024,
+            "The same for the sandbox."),
+    APP_OPT(sandbox_cert_key, "sandbox_cert_key_file", CONF_SECRET, "", 0, "Its private key."),
+};
+
+static const struct conf_sections app_sections = {app_table, ARRAY_LEN(app_table),
+                                                  sizeof(struct server_app), SERVER_APPS_MAX,
+                                                  offsetof(struct server_app, topic)};
 
 const struct conf_opt server_conf_opts[] = {
     LIST(server, listen_tls, "listen_tls", "0.0.0.0:8443",
@@ -177,6 +211,27 @@ const struct conf_opt server_conf_opts[] = {
     UINT(privacy, ndjson_calls, "ndjson_calls", "10000", 0, 1000000000, "calls",
          "Exports with more calls have one JSON object a line instead of one document."),
 
+    TEXT(apns, production, "production", "api.push.apple.com:443",
+         "Apple's push service (host:port); port 2197 where 443 is shut."),
+    TEXT(apns, sandbox, "sandbox", "api.sandbox.push.apple.com:443",
+         "The same for apps under development."),
+    UINT(apns, connections, "connections", "2", 1, 16, "connections",
+         "Kept open for calls, and as many for everything else, for each key. With two, losing one "
+         "is not noticed."),
+    TEXT(apns, proxy, "proxy", "", "HTTP proxy (host:port) that is asked to CONNECT. Empty: none."),
+    OPT(apns, proxy_auth, "proxy_auth_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with user:password for the proxy; or credential:NAME."),
+    TEXT(apns, ca_file, "ca_file", "",
+         "PEM file with the authorities that Apple's certificate is checked against. Empty: the "
+         "system's."),
+    {.section = "app",
+     .name = "NAME",
+     .type = CONF_SECTIONS,
+     .offset = offsetof(struct server_conf, apps),
+     .sections = &app_sections,
+     .help = "A mobile app; NAME is its bundle id, such as com.example.talk. Devices name it when "
+             "they register; there are no pushes to apps that are not here."},
+
     UINT(limits, handshakes_per_s, "handshakes_per_s", "5", 0, 100000, "1/s",
          "New connections from one address (IPv6: one /64). 0: no limit."),
     UINT(limits, handshakes_burst, "handshakes_burst", "20", 1, 100000, "connections", "At once."),
@@ -322,6 +377,52 @@ static int check_sfu(const struct server_conf *c, char err[CONF_ERR_MAX])
     return 0;
 }
 
+static bool id_ok(const char *s)
+{
+    size_t n = strspn(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+    return n == APPLE_ID && s[n] == '\0';
+}
+
+/* What is wrong with one environment of an app; NULL: nothing. */
+static const char *check_app_env(const struct server_app *a, const char *key_id,
+                                 const struct conf_secret *key, const char *cert,
+                                 const struct conf_secret *cert_key)
+{
+    if (key->len > 0 && *cert)
+        return "key_file and cert_file of one environment: name one of them";
+    if (*cert && cert_key->len == 0)
+        return "cert_file: its cert_key_file is missing";
+    if (key->len > 0 && !id_ok(key_id))
+        return "key_id (sandbox_key_id): 10 characters of A-Z and 0-9 are needed beside a key "
+               "file; Apple shows it beside the key";
+    if (key->len > 0 && !id_ok(a->team_id))
+        return "team_id: 10 characters of A-Z and 0-9 are needed beside a key file";
+    return NULL;
+}
+
+static int check_apps(const struct server_conf *c, char err[CONF_ERR_MAX])
+{
+    const struct server_app *apps = c->apps.v;
+
+    for (size_t i = 0; i < c->apps.n; i++) {
+        const struct server_app *a = &apps[i];
+        size_t n = strspn(a->topic, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                    "abcdefghijklmnopqrstuvwxyz.-");
+        const char *wrong = check_app_env(a, a->key_id, &a->key, a->cert_file, &a->cert_key);
+        if (!wrong)
+            wrong = check_app_env(a, a->sandbox_key_id, &a->sandbox_key, a->sandbox_cert_file,
+                                  &a->sandbox_cert_key);
+        if (a->topic[n] != '\0' || n > TOPIC_MAX)
+            wrong = "a bundle id has letters, digits, '.' and '-' only, at most 155";
+        if (!wrong)
+            continue;
+        snprintf(err, CONF_ERR_MAX, "[app %.200s] %s", a->topic, wrong);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
 {
     const char *wrong = NULL;
@@ -329,7 +430,7 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
     if (check_listen(&c->server.listen_tls, "listen_tls", false, err) != 0 ||
         check_listen(&c->server.listen_clear, "listen_clear", !c->server.clear_anywhere, err) !=
             0 ||
-        check_sfu(c, err) != 0)
+        check_sfu(c, err) != 0 || check_apps(c, err) != 0)
         return -EINVAL;
     if (c->server.listen_tls.n + c->server.listen_clear.n == 0)
         wrong = "[server] listen_tls: there is nothing to listen on; name at least one ip:port";

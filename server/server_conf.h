@@ -64,7 +64,13 @@ struct server_conf {
         char *export_dir;
         uint64_t export_keep_days, export_every_days, ndjson_calls;
     } privacy;
-    struct { /* [limits] */
+    struct { /* [apns] */
+        char *production, *sandbox, *proxy, *ca_file;
+        struct conf_secret proxy_auth;
+        uint64_t connections;
+    } apns;
+    struct conf_named apps; /* [app NAME]: struct server_app */
+    struct {                /* [limits] */
         uint64_t handshakes_per_s, handshakes_burst;
         uint64_t login_failures_per_10min;
         uint64_t messages_per_s, messages_burst;
@@ -98,6 +104,18 @@ struct server_sfu {
 /* Reads "NAME=unix:PATH" or "NAME=IP:PORT", then any of " weight=N" (1 to 100) and " region=R".
  * Returns 0 or -EINVAL. */
 int server_sfu_parse(struct server_sfu *out, struct slice entry);
+
+/* Most [app NAME]s. */
+#define SERVER_APPS_MAX 32
+
+/* One mobile app: [app BUNDLE.ID]. */
+struct server_app {
+    char *topic; /* its bundle id */
+    char *team_id, *key_id, *sandbox_key_id;
+    struct conf_secret key, sandbox_key;
+    char *cert_file, *sandbox_cert_file;
+    struct conf_secret cert_key, sandbox_cert_key; /* what the certificate is used with */
+};
 
 /* The option table (for conf_load, conf_print, conf_free). */
 extern const struct conf_opt server_conf_opts[];

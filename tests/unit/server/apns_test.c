@@ -95,7 +95,15 @@ static void doubt(void *arg, struct slice topic, enum apns_env env, uint64_t sin
     note("doubt(%.*s,%s,%llus)", SLICE_FMT(topic), apns_env_name(env),
          (unsigned long long)((now - since_us) / US_PER_S));
 }
-static const struct apns_ops OPS = {pool_send, pool_retire, doubt};
+
+/* Each deadline must have been told: nobody would tick else. */
+static uint64_t told_us;
+static void wake(void *arg)
+{
+    (void)arg;
+    told_us = apns_deadline(a);
+}
+static const struct apns_ops OPS = {pool_send, pool_retire, doubt, wake};
 
 static void on_done(void *ctx, const struct apns_verdict *v)
 {
@@ -144,6 +152,7 @@ static int setup(void **state)
     sent_n = 0;
     send_error = 0;
     told[0] = '\0';
+    told_us = CLOCK_NEVER;
     signer = crypto_signer_pem(SLICE_LIT(APNS_KEY_PEM), &why);
     a = make();
     assert_non_null(a);
@@ -163,7 +172,9 @@ static void at(uint64_t us)
     now += us;
     wall += us;
     apns_clock(a, now, wall);
+    assert_true(told_us <= apns_deadline(a));
     apns_tick(a);
+    told_us = apns_deadline(a); /* as the shell does */
 }
 
 static struct apns_job job_of(enum push_kind kind, const char *topic, enum apns_env env,
