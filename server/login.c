@@ -47,7 +47,11 @@ static enum token_error verify(const struct router *r, struct token *out, struct
                                       .audience = r->conf->auth.audience,
                                       .leeway_s = (uint32_t)r->conf->auth.leeway_s};
 
-    return token_verify(out, *r->keys, &rules, jws, r->wall_us / US_PER_S);
+    enum token_error e = token_verify(out, *r->keys, &rules, jws, r->wall_us / US_PER_S);
+    if (e == TOKEN_OK || e == TOKEN_EXPIRED || e == TOKEN_NO_MEMORY)
+        return e;
+    enum token_error ring = ring_token_verify(out, r->ring_keys, jws, r->wall_us / US_PER_S);
+    return ring == TOKEN_OK || ring == TOKEN_EXPIRED ? ring : e;
 }
 
 /* The monotonic time at which the token ends, leeway included. */
@@ -73,6 +77,8 @@ static bool take_token(const struct router *r, struct session *s, const struct t
     s->room_perms = t->perms.in_room;
     s->expires_us = expiry_us(r, t);
     s->expiry_told = false;
+    s->only_call = t->has_call;
+    s->call = t->call;
     s->may_call = t->perms.call;
     s->may_presence = t->perms.presence;
     return true;

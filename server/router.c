@@ -41,6 +41,7 @@ static struct call_table_conf call_conf(const struct server_conf *c)
                  .reconnect_timeout_us = c->call.reconnect_timeout_s * US_PER_S,
                  .max_duration_us = c->call.max_duration_s * US_PER_S,
                  .ended_keep_us = c->call.ended_keep_s * US_PER_S,
+                 .pushed_keep_us = c->push.ended_keep_s * US_PER_S,
                  .busy_is_missed = c->call.busy_is_missed},
         .calls = c->limits.calls,
         .ended = c->limits.calls,
@@ -69,6 +70,7 @@ static void set_rules(struct router *r)
 
     r->messages = rule(c->limits.messages_per_s, 1, c->limits.messages_burst);
     r->candidates = rule(c->limits.candidates_per_10s, 10, c->limits.candidates_per_10s);
+    r->records = rule(c->limits.records_per_min, 60, c->limits.records_per_min);
     r->subscribes = rule(c->limits.subscribes_per_min, 60, c->limits.subscribes_per_min);
     if (c->limits.messages_per_s > 0 && c->limits.candidates_per_10s > 0)
         r->frames = rule(FRAMES_RATIO * c->limits.messages_per_s + c->limits.candidates_per_10s, 1,
@@ -122,8 +124,8 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
     r->store = presence_store_mem_new();
     r->presence =
         r->store ? presence_new(r->store, (unsigned)conf->limits.subscriptions, now_us) : NULL;
-    if (router_sfu_init(r) && r->client_wheel && r->session_wheel && r->sessions && r->calls &&
-        r->rooms && r->presence && make_limits(r))
+    if (router_push_init(r) && router_sfu_init(r) && r->client_wheel && r->session_wheel &&
+        r->sessions && r->calls && r->rooms && r->presence && make_limits(r))
         return r;
     router_free(r);
     return NULL;
@@ -139,6 +141,7 @@ void router_free(struct router *r)
     if (r->sessions && r->presence)
         for (struct session *s; (s = session_walk(r->sessions, &pos, &saved));)
             presence_unwatch_all(r->presence, &s->watcher);
+    router_push_fini(r);
     presence_free(r->presence);
     presence_store_free(r->store);
     router_sfu_fini(r);
@@ -159,6 +162,8 @@ void router_clock(struct router *r, uint64_t now_us, uint64_t wall_us)
 {
     r->now_us = now_us;
     r->wall_us = wall_us;
+    if (r->push)
+        push_clock(r->push, now_us, wall_us);
 }
 
 uint64_t router_now(const struct router *r)
@@ -307,10 +312,28 @@ static void ping(const struct request *q)
     router_send_plain(q->r, q->c, &w);
 }
 
+/* What a session with a ring token may ask: all that the one call needs. */
+static bool within_call(const struct request *q)
+{
+    enum sig_type t = q->m->type;
+
+    if (t == SIG_ACK || t == SIG_PING || t == SIG_AUTH_REFRESH || t == SIG_SESSION_CLOSE)
+        return true;
+    if (!q->m->has_call_id || !sig_call_id_eq(&q->m->call_id, &q->s->call))
+        return false;
+    return t == SIG_TURN_CREDENTIALS ||
+           (sig_type_needs_call(t) && t != SIG_CALL_INVITE && t != SIG_CALL_UPGRADE);
+}
+
 static void perform(const struct request *q)
 {
     enum sig_type t = q->m->type;
 
+    if (q->s->only_call && !within_call(q)) {
+        request_fail(q, SIG_ERR_FORBIDDEN,
+                     "this token is good for one call only: auth.refresh with another first");
+        return;
+    }
     switch (t) {
     case SIG_ACK:
         break;
@@ -339,7 +362,9 @@ static void perform(const struct request *q)
         router_turn_request(q);
         break;
     default:
-        if (sig_type_needs_room(t))
+        if (sig_type_is_record(t))
+            router_record_request(q);
+        else if (sig_type_needs_room(t))
             router_room_request(q);
         else
             router_call_request(q);
@@ -475,11 +500,12 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t at = timerwheel_next(r->client_wheel), sessions = timerwheel_next(r->session_wheel),
              calls = call_table_deadline(r->calls), presence = presence_deadline(r->presence),
-             rooms = router_room_deadline(r);
+             rooms = router_room_deadline(r), push = router_push_deadline(r);
 
     at = sessions < at ? sessions : at;
     at = calls < at ? calls : at;
     at = rooms < at ? rooms : at;
+    at = push < at ? push : at;
     return presence < at ? presence : at;
 }
 
@@ -491,6 +517,7 @@ void router_tick(struct router *r)
         client_tick(CONTAINER_OF(t, struct client, timer));
     while ((t = timerwheel_pop(r->session_wheel, r->now_us)))
         router_session_tick(r, CONTAINER_OF(t, struct session, timer));
+    router_push_tick(r);
     router_call_tick(r);
     router_room_tick(r);
     while (router_presence_tick(r))

@@ -19,7 +19,12 @@
 #include "server/server_conf.h"
 
 struct client;
+struct device_dir;
+struct ledger;
 struct node;
+struct push_job;
+struct push_out;
+struct push;
 struct router;
 struct session;
 struct token_keys;
@@ -42,6 +47,19 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
                           uint64_t now_us, uint64_t wall_us);
 /* All clients must be gone. NULL is allowed. */
 void router_free(struct router *r);
+
+/* A service that pushes (push_apns.c): send and forget as in push.h. */
+struct router_push_service {
+    int (*send)(void *arg, const struct push_job *job, struct push_out *out, char *id);
+    void (*forget)(void *arg, struct push_out *out);
+    void *arg;
+};
+/* Lets devices register (in dir, lent) and rings who is not connected through service (lent; NULL:
+ * nobody is pushed). Before any client is there. False: memory is out. */
+bool router_set_push(struct router *r, struct device_dir *dir,
+                     const struct router_push_service *service);
+/* The ring machine, for push_doubt(); NULL without router_set_push(). */
+struct push *router_push(const struct router *r);
 
 /* Sets the time of this turn. */
 void router_clock(struct router *r, uint64_t now_us, uint64_t wall_us);

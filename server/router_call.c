@@ -88,24 +88,27 @@ static void perform_one(struct router *r, const struct call_fx *fx)
         router_update_in_call(r, s);
 }
 
-/* Counts and logs a call that this step has ended. */
-static void note_end(struct router *r, const struct call_fx *fx)
+/* Looks at a call after a step: what has changed is counted, logged, and told to those who keep an
+ * eye on calls. */
+static void review(struct router *r, const struct sig_call_id *id)
 {
-    const struct call *c = call_table_find(r->calls, &fx->call_id);
-    char id[SIG_CALL_ID_TEXT + 1];
+    enum sig_call_state before;
+    const struct call *c = call_table_changed(r->calls, id, &before);
+    char text[SIG_CALL_ID_TEXT + 1];
 
-    if (!c || call_live(c))
+    if (!c)
         return;
-    counter_inc(&r->count.ended[call_ended_reason(c)]);
-    log_info("call", "%s ended: %s after %llu ms", sig_call_id_text(&fx->call_id, id),
-             sig_reason_name(call_ended_reason(c)), (unsigned long long)call_duration_ms(c));
+    if (!call_live(c)) {
+        counter_inc(&r->count.ended[call_ended_reason(c)]);
+        log_info("call", "%s ended: %s after %llu ms", sig_call_id_text(id, text),
+                 sig_reason_name(call_ended_reason(c)), (unsigned long long)call_duration_ms(c));
+    }
+    router_push_changed(r, c, before);
 }
 
 /* Performs r->fx in order. q: the request that caused them, or NULL. */
 static void perform(struct router *r, const struct request *q)
 {
-    const struct call_fx *ended = NULL;
-
     for (size_t i = 0; i < r->fx.n; i++) {
         const struct call_fx *fx = &r->fx.fx[i];
         if (fx->kind == CALL_FX_REPLY || fx->kind == CALL_FX_ERROR) {
@@ -114,11 +117,10 @@ static void perform(struct router *r, const struct request *q)
         } else {
             perform_one(r, fx);
         }
-        if (fx->kind == CALL_FX_ENDED && !ended)
-            ended = fx;
     }
-    if (ended)
-        note_end(r, ended);
+    for (size_t i = 0; i < r->fx.n; i++)
+        if (i == 0 || !sig_call_id_eq(&r->fx.fx[i].call_id, &r->fx.fx[i - 1].call_id))
+            review(r, &r->fx.fx[i].call_id);
 }
 
 static void limited(const struct request *q, uint32_t wait_ms)
@@ -156,7 +158,7 @@ static size_t devices_of(const struct router *r, struct slice user, struct slice
     LIST_EACH(l, tmp, &u->sessions)
     {
         struct session *s = CONTAINER_OF(l, struct session, of_user);
-        if (s->ending || !s->may_call || n == CALL_LEGS_MAX)
+        if (s->ending || !s->may_call || s->only_call || n == CALL_LEGS_MAX)
             continue;
         if (room.len > 0 && (!s->can_rooms || (s->room && !slice_is(room, s->room))))
             continue;
@@ -164,6 +166,42 @@ static size_t devices_of(const struct router *r, struct slice user, struct slice
             .device = session_device(s), .online = s->client != NULL, .call_waiting = s->can_wait};
     }
     return n;
+}
+
+/* The answer among the effects of an invite. */
+static const struct call_fx *answer_of(const struct router *r)
+{
+    for (size_t i = 0; i < r->fx.n; i++)
+        if (r->fx.fx[i].kind == CALL_FX_REPLY || r->fx.fx[i].kind == CALL_FX_ERROR)
+            return &r->fx.fx[i];
+    return NULL;
+}
+
+/* After an invite, which was new: wakes the callee's devices, or tells them that they missed it. */
+static void invited(const struct request *q, const struct push_call *call)
+{
+    struct router *r = q->r;
+    const struct call_fx *fx = answer_of(r);
+
+    if (!fx)
+        return;
+    if (fx->glare)
+        router_push_spoke(r, q->s, &fx->merged_into);
+    else if (fx->kind == CALL_FX_REPLY)
+        router_push_begin(r, &call->id);
+    else if (fx->err == SIG_ERR_CALLEE_UNREACHABLE ||
+             (fx->err == SIG_ERR_CALL_BUSY && r->conf->call.busy_is_missed))
+        router_push_missed(r, call, 0);
+}
+
+static struct push_call push_call_of(const struct request *q, const struct sig_call_id *id,
+                                     struct slice to, bool video)
+{
+    return (struct push_call){.id = *id,
+                              .caller = user_id(q->s->user),
+                              .caller_name = session_name(q->s),
+                              .callee = to,
+                              .video = video};
 }
 
 static void invite(const struct request *q)
@@ -183,6 +221,7 @@ static void invite(const struct request *q)
         return;
     }
     size_t n = devices_of(r, q->m->to, (struct slice){0}, devices);
+    bool known = call_table_find(r->calls, &q->m->call_id) != NULL;
     call_table_invite(r->calls,
                       &(struct call_invite){.id = q->m->call_id,
                                             .user = user_id(q->s->user),
@@ -194,9 +233,13 @@ static void invite(const struct request *q)
                                             .is_video = in.is_video,
                                             .ring_timeout_ms = in.ring_timeout_ms,
                                             .devices = devices,
-                                            .devices_n = n},
+                                            .devices_n = n,
+                                            .pushed = router_push_count(r, q->m->to)},
                       &r->fx, r->now_us);
     perform(r, q);
+    struct push_call call = push_call_of(q, &q->m->call_id, q->m->to, in.is_video);
+    if (!known)
+        invited(q, &call);
     router_update_in_call(r, q->s);
 }
 
@@ -221,6 +264,7 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
         return SIG_ERR_RATE_LIMITED;
     }
     new_call_id(call);
+    unsigned pushed = router_push_count(r, user);
     size_t n = devices_of(r, user, room->id, devices);
     call_table_invite(r->calls,
                       &(struct call_invite){.id = *call,
@@ -234,10 +278,13 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
                                             .is_video = in->is_video,
                                             .ring_timeout_ms = in->ring_timeout_ms,
                                             .devices = devices,
-                                            .devices_n = n},
+                                            .devices_n = n,
+                                            .pushed = pushed},
                       &r->fx, r->now_us);
     enum sig_err err = r->fx.n > 0 && r->fx.fx[0].kind == CALL_FX_ERROR ? r->fx.fx[0].err : SIG_OK;
     perform(r, NULL); /* the inviter hears of all of them in one reply */
+    struct push_call pushed_call = push_call_of(q, call, user, in->is_video);
+    invited(q, &pushed_call);
     return err;
 }
 
@@ -388,6 +435,7 @@ void router_call_request(const struct request *q)
         request_fail(q, SIG_ERR_OVERLOADED, "the other side does not keep up");
         return;
     }
+    router_push_spoke(r, q->s, &q->m->call_id);
     call_table_event(r->calls, &q->m->call_id, &ev, &r->fx, r->now_us);
     perform(r, q);
     if (ev.kind == CALL_EV_ANSWER || ev.kind == CALL_EV_REJECT || ev.kind == CALL_EV_CANCEL ||
@@ -421,11 +469,24 @@ void router_call_session(struct router *r, struct session *s, enum call_event_ki
 {
     const struct call_event ev = {
         .kind = kind, .user = user_id(s->user), .device = session_device(s)};
-    struct call_walk walk = {0};
+    bool gone = kind == CALL_EV_LOST || kind == CALL_EV_CLOSED || kind == CALL_EV_EXPIRED;
+    struct call_walk walk = {.only = s->only_call ? &s->call : NULL};
 
-    while (call_table_session(r->calls, &walk, &ev, s->can_wait, &r->fx, r->now_us))
+    if (gone)
+        router_push_session(r, s, kind);
+    while (call_table_session(r->calls, &walk, &ev, s->can_wait, &r->fx, r->now_us)) {
         perform(r, NULL);
+        review(r, &walk.ids[walk.at - 1]); /* who has ended it may have had nobody to tell */
+    }
+    if (!gone)
+        router_push_session(r, s, kind);
     router_update_in_call(r, s);
+}
+
+void router_call_pushed(struct router *r, const struct push_news *news)
+{
+    if (call_table_push(r->calls, &news->call, news->awaits, news->reached, &r->fx, r->now_us))
+        perform(r, NULL);
 }
 
 void router_call_tick(struct router *r)

@@ -11,6 +11,8 @@
 #include "server/limit_table.h"
 #include "server/node.h"
 #include "server/presence.h"
+#include "server/push.h"
+#include "server/ring_token.h"
 #include "server/room_table.h"
 #include "server/router.h"
 #include "server/session.h"
@@ -32,7 +34,7 @@ struct router {
     struct presence *presence;
     struct limit_table *login_failures;
     struct limit_table *invites_short, *invites_long, *pairs; /* by user; by user and callee */
-    struct bucket_rule messages, candidates, frames, subscribes, strikes;
+    struct bucket_rule messages, candidates, frames, subscribes, records, strikes;
     struct limit_table *joins; /* by user */
     struct reliable_limits reliable;
     struct room_table *rooms;
@@ -42,6 +44,11 @@ struct router {
     uint64_t stale_us;  /* when to look for seats that missed news */
     struct ctl_msg ctl; /* the request to an SFU that is being made */
     uint8_t ids[CTL_PARTICIPANTS_MAX * (CTL_PARTICIPANT_MAX + 3) + 2];
+    struct device_dir *devices;                /* NULL: devices can't register */
+    struct push *push;                         /* NULL: nobody is pushed */
+    const struct router_push_service *service; /* its way out */
+    struct token_keys *ring_keys;
+    uint8_t ring_secret[RING_TOKEN_SECRET];
     struct router_counters count;
     bool draining;
     struct call_effects fx;
@@ -113,6 +120,8 @@ void router_call_request(const struct request *q);
 void router_turn_request(const struct request *q);
 /* Tells the calls of s's device what happened to its session. */
 void router_call_session(struct router *r, struct session *s, enum call_event_kind kind);
+/* Tells a call how it stands with those who are pushed for it. */
+void router_call_pushed(struct router *r, const struct push_news *news);
 /* Performs what is due in the call table. */
 void router_call_tick(struct router *r);
 /* The session of a device, or NULL. */
@@ -129,6 +138,32 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
                               struct sig_call_id *call);
 /* Ends a call that went on in its room. */
 void router_call_migrated(struct router *r, const struct sig_call_id *id);
+
+/* ---- router_push.c ---- */
+
+/* Makes what a ring token needs. False: memory is out, or there is no randomness. */
+bool router_push_init(struct router *r);
+void router_push_fini(struct router *r);
+/* How many devices of the user would be woken for a call that is made now. */
+unsigned router_push_count(struct router *r, struct slice user);
+/* A call was made: wakes who sleeps. */
+void router_push_begin(struct router *r, const struct sig_call_id *id);
+/* It was answered, or has ended: `before` is what it was. */
+void router_push_changed(struct router *r, const struct call *c, enum sig_call_state before);
+/* A call was not even made (busy, unreachable), or has ended missed: tells the callee. */
+void router_push_missed(struct router *r, const struct push_call *call, unsigned badge);
+/* Something happened to s's device, before (LOST, CLOSED, EXPIRED) or after (the rest) the calls
+ * were told. */
+void router_push_session(struct router *r, const struct session *s, enum call_event_kind kind);
+/* s's device spoke of the call. */
+void router_push_spoke(struct router *r, const struct session *s, const struct sig_call_id *call);
+uint64_t router_push_deadline(const struct router *r);
+void router_push_tick(struct router *r);
+
+/* ---- router_record.c ---- */
+
+/* Performs device.*, history.* and privacy.*. */
+void router_record_request(const struct request *q);
 
 /* ---- router_room.c ---- */
 

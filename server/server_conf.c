@@ -123,6 +123,18 @@ const struct conf_opt server_conf_opts[] = {
         "A callee in another call: busy, or call waiting on devices that can."),
     BOOL(call, busy_is_missed, "busy_is_missed", "yes", "A busy call counts as missed."),
 
+    UINT(push, ack_ms, "ack", "500", 50, 5000, "ms",
+         "How long a connected device may take to acknowledge a call before it is pushed as well."),
+    UINT(push, ended_keep_s, "ended_keep", "600", 1, 3600, "s",
+         "How long a call that devices were pushed for is remembered after its end: a push may "
+         "wake a device late."),
+    TEXT(push, address, "address", "",
+         "This server's address as devices reach it, wss://NAME:PORT/ws, for pushes. Empty: apps "
+         "know it."),
+    OPT(push, ring_secret, "ring_secret_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the secret, at least 32 bytes, that signs the token in a push; or "
+        "credential:NAME. Empty: a new one at each start, so that pushes sent before are void."),
+
     LIST(turn, urls, "urls", "",
          "Relay addresses given to clients, e.g. turn:turn.example:3478?transport=udp. Empty: "
          "none."),
@@ -252,6 +264,9 @@ const struct conf_opt server_conf_opts[] = {
          "presence.subscribe requests of one session, after a burst of as many. 0: no limit."),
     UINT(limits, subscriptions, "subscriptions", "500", 1, 10000, "users",
          "Presence subscriptions of one session."),
+    UINT(limits, records_per_min, "records_per_min", "60", 0, 100000, "1/min",
+         "device., history. and privacy. requests of one session, after a burst of as many. 0: no "
+         "limit."),
     UINT(limits, calls_per_user, "calls_per_user", "4", 1, 64, "calls",
          "Calls of one user at once."),
     UINT(limits, calls, "calls", "100000", 1, 10000000, "calls",
@@ -440,6 +455,11 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
         wrong = "[auth]: no key to verify tokens with; set hs256_secret_file, keys or jwks_file";
     else if (c->auth.hs256_secret.len > 0 && c->auth.hs256_secret.len < 32)
         wrong = "[auth] hs256_secret_file: the secret is shorter than 32 bytes";
+    else if (c->push.ring_secret.len > 0 && c->push.ring_secret.len < 32)
+        wrong = "[push] ring_secret_file: the secret is shorter than 32 bytes";
+    else if (*c->push.address && strncmp(c->push.address, "wss://", 6) != 0 &&
+             strncmp(c->push.address, "ws://", 5) != 0)
+        wrong = "[push] address: a WebSocket address is needed, wss://NAME:PORT/ws";
     else if (c->turn.urls.n > 0 && c->turn.secret.len == 0)
         wrong = "[turn] secret_file: needed when urls are given";
     else if (c->sfu.nodes.n > 0 && !name_ok(slice_str(c->server.node_id)))

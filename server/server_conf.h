@@ -33,6 +33,11 @@ struct server_conf {
         unsigned busy_policy;
         bool busy_is_missed;
     } call;
+    struct { /* [push] */
+        uint64_t ack_ms, ended_keep_s;
+        char *address;
+        struct conf_secret ring_secret;
+    } push;
     struct { /* [turn] */
         struct conf_list urls;
         struct conf_secret secret;
@@ -77,6 +82,7 @@ struct server_conf {
         uint64_t candidates_per_10s;
         uint64_t invites_per_10s, invites_per_hour, invites_per_pair_per_min;
         uint64_t subscribes_per_min, subscriptions;
+        uint64_t records_per_min;
         uint64_t calls_per_user, calls, devices_per_user;
     } limits;
     struct { /* [admin] */

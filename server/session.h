@@ -41,14 +41,16 @@ struct session {
     uint64_t incoming_seq; /* number of the last call.incoming not acknowledged yet; 0: none */
     uint64_t generation;   /* grows with each socket: compare-and-delete in the stores */
     struct presence_watcher watcher;
-    struct bucket messages, candidates, subscribes, strikes;
+    struct bucket messages, candidates, subscribes, records, strikes;
     uint8_t id[SESSION_ID_BYTES];
     uint8_t _token[SESSION_ID_BYTES], _token_before[SESSION_ID_BYTES];
     bool _token_before_ok;
     enum sig_presence state; /* as the user set it */
     bool expiry_told, in_call, can_wait, can_rooms, may_call, may_presence;
-    bool lost_untold;                 /* the calls do not know yet that the socket is gone */
-    bool shown;                       /* others see it attached */
+    bool lost_untold; /* the calls do not know yet that the socket is gone */
+    bool shown;       /* others see it attached */
+    bool only_call;   /* a ring token: good for `call` and nothing else */
+    struct sig_call_id call;
     bool ending;                      /* its history is broken: it ends at the next tick */
     struct sig_room_perms room_perms; /* the token's */
     uint8_t device_len, name_len;

@@ -9,6 +9,7 @@
 #include "base/rand.h"
 #include "server/router_priv.h"
 #include "tests/lib/fake_client.h"
+#include "tests/lib/fake_push.h"
 
 enum {
     DEVS_MAX = 6,
@@ -58,7 +59,11 @@ struct sim {
     int devs_n, calls_n;
     struct device dev[DEVS_MAX];
     unsigned accepted[CALLS_MAX];
-    uint64_t messages, resumes, lost, answered, infos;
+    struct device_dir *dir;
+    struct fake_push push;
+    struct router_push_service service; /* watches over push.service */
+    unsigned rung[CALLS_MAX][DEVS_MAX]; /* ring pushes */
+    uint64_t messages, resumes, lost, answered, infos, pushes, woken;
     char why[160];
 };
 

@@ -11,7 +11,8 @@
  * Checked: the server's seq has no gap and no message comes twice to the app; what comes again is
  * the same; nothing that was sent is lost while a session lives; each request is answered once; one
  * call.accepted; one call.ended per device and call; call.info arrives complete and in order; a
- * client that has read all believes what the server says. SPDX-License-Identifier: BSD-3-Clause */
+ * client that has read all believes what the server says; a push rings a device once for a call,
+ * and only while that rings. SPDX-License-Identifier: BSD-3-Clause */
 #include <unistd.h>
 
 #include "base/log.h"
@@ -97,6 +98,90 @@ static void act_link(struct sim *s, struct device *d)
         reconnect(s, d, true); /* the old socket is a zombie */
     else
         reload(s, d);
+}
+
+/* ---- pushes ---- */
+
+/* The device that a token belongs to ("aa03"). */
+static struct device *device_of(struct sim *s, const char *token)
+{
+    return &s->dev[strtoul(token + 2, NULL, 16) % DEVS_MAX];
+}
+
+static void give_token(struct sim *s, struct device *d, enum ledger_token_type type)
+{
+    char token[8];
+    struct ledger_token t = {.type = type, .registered_ms = s->now_us / US_PER_MS};
+    struct ledger_device dev = {.user = slice_str(d->user),
+                                .device = slice_str(d->name),
+                                .app = SLICE_LIT("com.acme.talk"),
+                                .call_ui = type == LEDGER_VOIP ? LEDGER_CALLKIT : LEDGER_UI_NONE,
+                                .seen_ms = 1,
+                                .tokens = &t,
+                                .tokens_n = 1};
+
+    (void)snprintf(token, sizeof(token), "aa%02x", (unsigned)(d - s->dev));
+    t.token = slice_str(token);
+    if (device_dir_put(s->dir, &dev) != 0)
+        violate(s, "a device can't register", d, token);
+}
+
+static int watched_send(void *arg, const struct push_job *job, struct push_out *out, char *id)
+{
+    struct sim *s = arg;
+    char token[16], call[SIG_CALL_ID_TEXT + 1];
+    struct sig_call_id cid;
+
+    fake_push_text(token, sizeof(token), job->token);
+    fake_push_text(call, sizeof(call), job->content.call_id);
+    struct device *d = device_of(s, token);
+    if (push_kind_urgent(job->content.kind) && sig_call_id_parse(&cid, job->content.call_id) == 0) {
+        const struct call *c = call_table_find(s->r->calls, &cid);
+        if (!c || !call_rings(c) || !call_live(c))
+            violate(s, "a push for a call that does not ring", d, call);
+        else if (!slice_is(call_callee(c), d->user))
+            violate(s, "a push for somebody else", d, call);
+        if (++s->rung[call_of(call)][d - s->dev] > 1)
+            violate(s, "a device is pushed twice for one call", d, call);
+        if (job->deadline_us > s->now_us + s->conf.call.ring_timeout_s * US_PER_S)
+            violate(s, "a push outlives the ringing", d, call);
+    }
+    SAY(s, d, "!", push_kind_name(job->content.kind));
+    s->pushes++;
+    return chance(s, 5) ? -EHOSTDOWN : fake_push_send(&s->push, job, out, id);
+}
+
+static void watched_forget(void *arg, struct push_out *out)
+{
+    struct sim *s = arg;
+
+    fake_push_forget(&s->push, out);
+}
+
+/* The service says what became of a push; a device may wake up, now or by itself later. */
+static void act_push(struct sim *s)
+{
+    unsigned i = below(s, FAKE_PUSH_MAX), what = below(s, 100);
+
+    for (unsigned k = 0; k < FAKE_PUSH_MAX && !fake_push_at(&s->push, i)->out; k++)
+        i++;
+    struct fake_pushed *p = fake_push_at(&s->push, i);
+    struct device *d = device_of(s, p->token);
+    bool rings = push_kind_urgent(p->kind);
+    SAY(s, d, "!", what < 60 ? "push taken" : "push refused");
+    if (!fake_push_judge(&s->push, i,
+                         what < 60   ? PUSH_TAKEN
+                         : what < 75 ? PUSH_NO
+                         : what < 90 ? PUSH_GONE
+                                     : PUSH_BAD,
+                         what < 60 ? 200 : 400))
+        return;
+    if (what >= 75)
+        give_token(s, d, chance(s, 80) ? LEDGER_VOIP : LEDGER_ALERT);
+    if (what < 60 && rings && !d->sock && chance(s, 60)) {
+        s->woken++;
+        reconnect(s, d, chance(s, 60));
+    }
 }
 
 /* ---- time and steps ---- */
@@ -185,6 +270,8 @@ static void step(struct sim *s)
         act(s, d);
     else if (what < 23)
         act_link(s, d);
+    if (chance(s, 10))
+        act_push(s);
     for (unsigned n = 1 + below(s, 4); what >= 23 && n > 0 && s->why[0] == '\0'; n--) {
         if (what < 58)
             arrive(s, d);
@@ -224,6 +311,8 @@ static void setup(struct sim *s, uint64_t seed, const struct server_conf *conf,
                   struct token_keys *const *keys)
 {
     static const char *const users[] = {"ann", "bob", "cyd"}, *const names[] = {"one", "two"};
+    const struct device_dir_conf dir = {
+        .devices = DEVS_MAX, .devices_per_user = DEVS_MAX, .tokens_per_device = 8};
 
     rand_src_init(&s->rnd, seed);
     s->now_us = US_PER_S;
@@ -236,6 +325,11 @@ static void setup(struct sim *s, uint64_t seed, const struct server_conf *conf,
     s->conf.call.ended_keep_s = ENDED_KEEP_S;
     s->conf.call.busy_policy = chance(s, 50) ? SERVER_BUSY_WAITING : SERVER_BUSY_REJECT;
     s->r = router_new(&s->conf, keys, s->now_us, FAKE_WALL);
+    s->dir = device_dir_new(&dir);
+    fake_push_init(&s->push);
+    s->service = (struct router_push_service){watched_send, watched_forget, s};
+    if (!router_set_push(s->r, s->dir, &s->service))
+        violate(s, "out of memory", &s->dev[0], "");
     unsigned n = 2 + below(s, DEVS_MAX - 1);
     for (unsigned i = 0; i < n; i++) {
         s->dev[i].user = users[i % ARRAY_LEN(users)];
@@ -245,6 +339,9 @@ static void setup(struct sim *s, uint64_t seed, const struct server_conf *conf,
             s->dev[i].sock->write_max = 4000; /* reads too slowly */
     }
     s->devs_n = (int)n;
+    for (unsigned i = 0; i < n; i++)
+        if (chance(s, 70))
+            give_token(s, &s->dev[i], chance(s, 70) ? LEDGER_VOIP : LEDGER_ALERT);
 }
 
 /* Runs one seed. False: a violation, printed. */
@@ -267,6 +364,7 @@ static bool run_seed(struct sim *s, uint64_t seed, bool verbose, const struct se
         0)
         violate(s, "something is left at the end", &s->dev[0], "");
     router_free(s->r);
+    device_dir_free(s->dir);
     if (mem_live() != live)
         violate(s, "memory is left", &s->dev[0], "");
     if (s->why[0] != '\0')
@@ -283,6 +381,8 @@ static void add_up(struct sim *sum, const struct sim *s)
     sum->lost += s->lost;
     sum->answered += s->answered;
     sum->infos += s->infos;
+    sum->pushes += s->pushes;
+    sum->woken += s->woken;
 }
 
 static bool run_seeds(uint64_t start, uint64_t seeds, bool verbose, const struct server_conf *conf,
@@ -300,10 +400,12 @@ static bool run_seeds(uint64_t start, uint64_t seeds, bool verbose, const struct
     }
     (void)printf(
         "router_sim: %llu seeds from %llu, %llu messages, %llu resumes, %llu new sessions, "
-        "%llu calls answered, %llu call.info received, no violation\n",
+        "%llu calls answered, %llu call.info received, %llu pushes, %llu devices woken, no "
+        "violation\n",
         (unsigned long long)seeds, (unsigned long long)start, (unsigned long long)sum.messages,
         (unsigned long long)sum.resumes, (unsigned long long)sum.lost,
-        (unsigned long long)sum.answered, (unsigned long long)sum.infos);
+        (unsigned long long)sum.answered, (unsigned long long)sum.infos,
+        (unsigned long long)sum.pushes, (unsigned long long)sum.woken);
     return true;
 }
 
