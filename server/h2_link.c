@@ -152,9 +152,8 @@ static void on_goaway(void *user, const char *why)
     struct h2_link *k = user;
 
     snprintf(k->why, sizeof(k->why), "GOAWAY: %s", why);
-    if (!k->told_goaway)
-        h2_conn_goaway(k->conn, why, worker_now(k->env->worker));
     k->told_goaway = true;
+    h2_conn_goaway(k->conn, why, worker_now(k->env->worker));
 }
 
 static const struct h2_session_ops SESSION_OPS = {on_answered, on_refused, on_failed, on_limit,

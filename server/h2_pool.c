@@ -392,9 +392,10 @@ void h2_conn_goaway(struct h2_conn *c, const char *why, uint64_t now_us)
 {
     struct h2_pool *p = c->pool;
 
+    snprintf(p->trouble, sizeof(p->trouble), "GOAWAY: %s", why);
+    if (c->state == CONN_DRAINING)
+        return; /* the second of two (RFC 9113 §6.8), or it was retired */
     counter_inc(&p->stats.goaways);
-    if (why[0] != '\0')
-        snprintf(p->trouble, sizeof(p->trouble), "GOAWAY: %s", why);
     start_drain(c, now_us);
 }
 

@@ -123,7 +123,8 @@ unsigned h2_conn_number(const struct h2_conn *c);
 void h2_conn_opened(struct h2_conn *c, uint64_t now_us);
 /* The peer's stream limit is known or has changed. */
 void h2_conn_limit(struct h2_conn *c, unsigned streams, uint64_t now_us);
-/* The peer said GOAWAY (why: its reason as text): no more requests; those under way go on. */
+/* The peer said GOAWAY (why: its reason as text), perhaps again: no more requests; those under way
+ * go on. */
 void h2_conn_goaway(struct h2_conn *c, const char *why, uint64_t now_us);
 /* The connection is over; the link has been freed by its owner. Jobs that it had and did not tell
  * of are uncertain. */

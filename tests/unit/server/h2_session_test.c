@@ -94,7 +94,8 @@ static void pull(void)
             b = slice_sub(b, PREFACE, b.len);
         }
         assert_true(b.len <= sizeof(out) - out_len);
-        memcpy(out + out_len, b.p, b.len);
+        if (b.len > 0)
+            memcpy(out + out_len, b.p, b.len);
         out_len += b.len;
         out_all += b.len;
     }
