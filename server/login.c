@@ -219,6 +219,7 @@ static void accept_client(struct router *r, struct client *c, const struct sig_m
     s->in_call = router_in_call(r, s);
     counter_inc(&r->count.logins_ok);
     router_attached(r, s, c);
+    router_record_hello(r, s);
     if (!welcome(r, c, s, h, resumed)) {
         client_close(c, SIG_CLOSE_INTERNAL);
         return;

@@ -115,6 +115,8 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
     r->now_us = now_us;
     r->wall_us = wall_us;
     r->out[0] = '{';
+    router_record_init(r);
+    router_history_init(r);
     set_rules(r);
     r->client_wheel = timerwheel_new(now_us);
     r->session_wheel = timerwheel_new(now_us);
@@ -141,6 +143,8 @@ void router_free(struct router *r)
     if (r->sessions && r->presence)
         for (struct session *s; (s = session_walk(r->sessions, &pos, &saved));)
             presence_unwatch_all(r->presence, &s->watcher);
+    router_record_fini(r);
+    router_history_fini(r);
     router_push_fini(r);
     presence_free(r->presence);
     presence_store_free(r->store);
@@ -400,7 +404,8 @@ static void repeat(const struct request *q)
     counter_inc(&q->r->count.duplicates);
     if (stored.len > 0)
         client_send(q->c, stored);
-    else if (!router_sfu_waits(q->r, q->s, q->id_hash)) /* else its answer is still to come */
+    else if (!router_sfu_waits(q->r, q->s, q->id_hash) && /* else its answer is still to come */
+             !router_record_waits(q->r, q->s, q->id_hash))
         request_fail(q, SIG_ERR_DUPLICATE_REQUEST, NULL);
 }
 

@@ -104,6 +104,7 @@ static void review(struct router *r, const struct sig_call_id *id)
                  sig_reason_name(call_ended_reason(c)), (unsigned long long)call_duration_ms(c));
     }
     router_push_changed(r, c, before);
+    router_history_changed(r, c, before);
 }
 
 /* Performs r->fx in order. q: the request that caused them, or NULL. */
@@ -189,9 +190,8 @@ static void invited(const struct request *q, const struct push_call *call)
         router_push_spoke(r, q->s, &fx->merged_into);
     else if (fx->kind == CALL_FX_REPLY)
         router_push_begin(r, &call->id);
-    else if (fx->err == SIG_ERR_CALLEE_UNREACHABLE ||
-             (fx->err == SIG_ERR_CALL_BUSY && r->conf->call.busy_is_missed))
-        router_push_missed(r, call, 0);
+    else
+        router_history_refused(r, call, fx->err);
 }
 
 static struct push_call push_call_of(const struct request *q, const struct sig_call_id *id,

@@ -44,6 +44,10 @@ struct router {
     uint64_t stale_us;  /* when to look for seats that missed news */
     struct ctl_msg ctl; /* the request to an SFU that is being made */
     uint8_t ids[CTL_PARTICIPANTS_MAX * (CTL_PARTICIPANT_MAX + 3) + 2];
+    struct ledger *ledger; /* NULL: nothing is kept */
+    void (*enter)(void *arg);
+    void *enter_arg;
+    struct list record_waits, missed;          /* what waits for the ledger: record_wait, missed */
     struct device_dir *devices;                /* NULL: devices can't register */
     struct push *push;                         /* NULL: nobody is pushed */
     const struct router_push_service *service; /* its way out */
@@ -162,8 +166,27 @@ void router_push_tick(struct router *r);
 
 /* ---- router_record.c ---- */
 
+/* Requests that wait for the ledger: none yet; dropped without an answer. */
+void router_record_init(struct router *r);
+void router_record_fini(struct router *r);
+/* An answer of the ledger has come: the shell's clock. */
+void router_enter(struct router *r);
 /* Performs device.*, history.* and privacy.*. */
 void router_record_request(const struct request *q);
+/* Its answer is still under way. */
+bool router_record_waits(const struct router *r, const struct session *s, uint64_t id_hash);
+/* s's device said hello. */
+void router_record_hello(struct router *r, const struct session *s);
+
+/* ---- router_history.c ---- */
+
+/* Missed calls that wait for the ledger: the same. */
+void router_history_init(struct router *r);
+void router_history_fini(struct router *r);
+/* A call was answered, or has ended: keeps its record, tells the callee that it was missed. */
+void router_history_changed(struct router *r, const struct call *c, enum sig_call_state before);
+/* An invite was refused: the callee is busy, or can't be reached. */
+void router_history_refused(struct router *r, const struct push_call *call, enum sig_err why);
 
 /* ---- router_room.c ---- */
 

@@ -43,25 +43,29 @@ static void op_ring_token(void *arg, const struct sig_call_id *call, struct slic
         w->bad = true;
 }
 
+/* What the queue does not take is lost: the ledger counts it. */
 static void op_bad_token(void *arg, struct slice token, uint64_t since_ms)
 {
-    (void)arg;
-    (void)token;
-    (void)since_ms;
+    struct router *r = arg;
+
+    if (r->ledger)
+        (void)ledger_bad_token(r->ledger, token, since_ms, NULL, NULL);
 }
 
 static void op_set_env(void *arg, struct slice user, struct slice device, enum ledger_env env)
 {
-    (void)arg;
-    (void)user;
-    (void)device;
-    (void)env;
+    struct router *r = arg;
+
+    if (r->ledger)
+        (void)ledger_set_env(r->ledger, user, device, env, NULL, NULL);
 }
 
 static void op_log(void *arg, const struct ledger_push *p)
 {
-    (void)arg;
-    (void)p;
+    struct router *r = arg;
+
+    if (r->ledger)
+        (void)ledger_put_push(r->ledger, p, NULL, NULL);
 }
 
 static const struct push_ops ops = {.send = op_send,
@@ -175,10 +179,6 @@ void router_push_changed(struct router *r, const struct call *c, enum sig_call_s
         tell_live(r, c, "active", false);
     else if (now == SIG_CALL_OVER)
         tell_live(r, c, "ended", true);
-    if (call_missed(c)) {
-        struct push_call call = about(c);
-        router_push_missed(r, &call, 0);
-    }
 }
 
 void router_push_missed(struct router *r, const struct push_call *call, unsigned badge)
