@@ -9,6 +9,9 @@
 #include "net/admin_http.h"
 #include "net/tls.h"
 #include "net/worker.h"
+#include "server/apns_link.h"
+#include "server/apns_service.h"
+#include "server/ledger_link.h"
 #include "server/node_link.h"
 #include "server/router.h"
 #include "server/server_metrics.h"
@@ -37,11 +40,15 @@ struct server {
     struct router *router;
     struct ws_listener *listener;
     struct node_link *links[SERVER_SFU_MAX];
+    struct ledger_link *ledger;
+    struct device_dir *devices;
+    struct apns_link *apns;
+    struct apns_service apns_service;
     struct metrics *metrics;
     struct admin_http *admin;
     struct event *signals[3];
     struct wtimer stop_timer;
-    bool stopping;
+    bool stopping, loading; /* atomic: ready() reads on another thread */
 };
 
 static const char USAGE[] =
@@ -102,6 +109,25 @@ static void stop(struct server *s)
     worker_timer(s->worker, &s->stop_timer, worker_now(s->worker) + STOP_GRACE_US);
 }
 
+/* Keys of [app NAME] may have been rotated. */
+static void reload_apns(struct server *s)
+{
+    struct server_conf fresh;
+    char err[CONF_ERR_MAX];
+
+    if (!s->apns)
+        return;
+    int n = server_conf_load(&fresh, s->conf_path, err);
+    if (n == 0) {
+        n = apns_link_reload(s->apns, &fresh, err);
+        server_conf_free(&fresh);
+    }
+    if (n < 0)
+        log_error("main", "the old push keys stay in force: %s", err);
+    else
+        log_info("main", "%d push keys were exchanged", n);
+}
+
 static void on_signal(evutil_socket_t number, short what, void *arg)
 {
     struct server *s = arg;
@@ -117,13 +143,109 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
         log_info("main", "certificate and token keys were read again");
     else
         log_error("main", "the old certificate and keys stay in force: %s", err);
+    reload_apns(s);
 }
 
 static bool ready(void *arg)
 {
     const struct server *s = arg;
 
-    return !__atomic_load_n(&s->stopping, __ATOMIC_RELAXED);
+    return !__atomic_load_n(&s->stopping, __ATOMIC_RELAXED) &&
+           !__atomic_load_n(&s->loading, __ATOMIC_RELAXED);
+}
+
+/* What does not work, for /readyz. */
+static const char *degraded(void *arg)
+{
+    const struct server *s = arg;
+    enum ledger_health health =
+        s->ledger ? ledger_health(ledger_link_ledger(s->ledger)) : LEDGER_FINE;
+
+    if (health != LEDGER_FINE)
+        return ledger_health_help(health);
+    return s->apns ? apns_link_trouble(s->apns) : NULL;
+}
+
+/* ---- records and pushes ---- */
+
+/* The ledger or the push service has something for the router. */
+static void enter_router(void *arg)
+{
+    struct server *s = arg;
+
+    if (s->listener)
+        ws_listener_enter(s->listener);
+}
+
+static void enter_apns(void *arg)
+{
+    struct server *s = arg;
+
+    apns_link_enter(s->apns);
+}
+
+static void on_doubt(void *arg, struct slice topic, enum apns_env env, uint64_t since_us)
+{
+    struct server *s = arg;
+
+    if (router_push(s->router))
+        push_doubt(router_push(s->router), topic, apns_service_env(env), since_us);
+}
+
+static void on_loaded(void *arg, int rc)
+{
+    struct server *s = arg;
+
+    __atomic_store_n(&s->loading, false, __ATOMIC_RELAXED);
+    if (rc == 0)
+        log_info("main", "%zu devices can be pushed", device_dir_devices(s->devices));
+    else
+        log_error("main",
+                  "not all devices were read from the ledger (%s): those that are missing "
+                  "are not pushed until they register again",
+                  strerror(-rc));
+}
+
+/* Opens the ledger and the way to Apple, where they are configured. Returns an exit code. */
+static int open_services(struct server *s)
+{
+    const struct server_conf *c = &s->conf;
+    char why[LEDGER_LINK_WHY_MAX], err[CONF_ERR_MAX];
+    const struct device_dir_conf dir = {.devices = c->ledger.devices,
+                                        .devices_per_user = c->ledger.devices_per_user,
+                                        .tokens_per_device = c->ledger.tokens_per_device};
+
+    if (!*c->ledger.file && c->apps.n == 0)
+        return EX_OK;
+    if (*c->ledger.file && ledger_link_new(s->worker, c, &s->ledger, why) != 0) {
+        fprintf(stderr, "sori-server: %s\n", why);
+        return EX_CONFIG;
+    }
+    if (c->apps.n > 0 && !(s->apns = apns_link_new(s->worker, c, on_doubt, s, err))) {
+        fprintf(stderr, "sori-server: %s\n", err);
+        return EX_CONFIG;
+    }
+    s->devices = device_dir_new(&dir);
+    if (!s->devices)
+        return EX_OSERR;
+    if (s->ledger)
+        router_set_ledger(s->router, ledger_link_ledger(s->ledger), enter_router, s);
+    if (s->apns)
+        apns_service_init(&s->apns_service, apns_link_apns(s->apns), enter_apns, enter_router, s);
+    if (!router_set_push(s->router, s->devices, s->apns ? &s->apns_service.service : NULL))
+        return EX_OSERR;
+    if (s->ledger) {
+        s->loading = true;
+        int rc = device_dir_load(s->devices, ledger_link_ledger(s->ledger), on_loaded, s);
+        if (rc != 0)
+            on_loaded(s, rc);
+    }
+    if (s->ledger)
+        ledger_link_metrics(s->ledger, s->metrics);
+    if (s->apns)
+        apns_link_metrics(s->metrics, s->apns);
+    server_metrics_push(s->metrics, router_push(s->router));
+    return EX_OK;
 }
 
 /* As many descriptors as the system grants. */
@@ -154,6 +276,9 @@ static int serve(struct server *s)
     s->metrics = metrics_new();
     if (!s->router || !s->metrics)
         goto out;
+    rc = open_services(s);
+    if (rc != EX_OK)
+        goto out;
     rc = EX_UNAVAILABLE;
     s->listener = ws_listener_new(s->worker, s->router, &s->conf, &s->tls, err);
     if (!s->listener) {
@@ -167,6 +292,7 @@ static int serve(struct server *s)
             fprintf(stderr, "sori-server: %s\n", err);
             goto out;
         }
+        admin_http_degraded(s->admin, degraded);
     }
     for (size_t i = 0; router_node(s->router, i); i++) {
         s->links[i] = node_link_new(s->worker, s->listener, router_node(s->router, i),
@@ -190,7 +316,11 @@ out:
     for (size_t i = 0; i < ARRAY_LEN(s->links); i++)
         node_link_free(s->links[i]);
     ws_listener_free(s->listener);
+    s->listener = NULL;
+    apns_link_free(s->apns); /* verdicts still come: the push log has them */
+    ledger_link_free(s->ledger);
     router_free(s->router);
+    device_dir_free(s->devices);
     metrics_free(s->metrics);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         if (s->signals[i])
@@ -253,6 +383,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "sori-server: %s\n", err);
         return EX_CONFIG;
     }
+    s.conf_path = o.conf_path;
     log_setup((enum log_level)s.conf.log.level, (enum log_format)s.conf.log.format, STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     rc = EX_CONFIG;

@@ -37,6 +37,7 @@ struct ring {
 struct push_out {
     struct list link;
     struct push *p;
+    void *service;
     struct ring *ring; /* NULL: over, or none */
     size_t dev;
     enum push_kind kind;
@@ -434,9 +435,8 @@ void push_over(struct push *p, const struct sig_call_id *call, struct slice call
         struct push_out *out = r->dev[i].out;
         if (!out)
             continue;
-        p->ops->forget(p->arg, out);
-        log_push(out, 0, SLICE_LIT("call over"));
-        free_out(out);
+        out->ring = NULL;
+        p->ops->cancel(p->arg, slice_str(out->id));
     }
     htable_del(&p->rings, &r->by_callee);
     if (list_linked(&r->waiting))
@@ -649,10 +649,21 @@ void push_verdict(struct push_out *out, const struct push_verdict *v)
     if (r) {
         struct ring_dev *d = &r->dev[out->dev];
         d->out = NULL;
-        if (d->state == DEV_SENT)
+        bool maybe = v->result == PUSH_NO && v->maybe;
+        if (d->state == DEV_SENT && !maybe)
             set_state(p, r, d, v->result == PUSH_TAKEN ? DEV_TAKEN : DEV_FAILED);
     }
     free_out(out);
+}
+
+void push_out_set_service(struct push_out *out, void *service)
+{
+    out->service = service;
+}
+
+void *push_out_service(const struct push_out *out)
+{
+    return out->service;
 }
 
 /* ---- time ---- */

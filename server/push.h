@@ -55,6 +55,7 @@ struct push_verdict {
     enum push_result result;
     unsigned status;     /* HTTP; 0: no answer */
     struct slice reason; /* for the push log; "" when taken */
+    bool maybe;          /* NO: it may have arrived all the same: the device may come */
     enum ledger_env env; /* TAKEN: the token's; UNKNOWN: as it was */
     uint64_t gone_since_ms;
 };
@@ -64,8 +65,9 @@ struct push_ops {
      * NUL, for the log. Returns 0; negative errno: it is not sent, no verdict comes. */
     int (*send)(void *arg, const struct push_job *job, struct push_out *out,
                 char id[PUSH_ID_TEXT + 1]);
-    /* The call does not ring any more: out is not sent (again), no verdict comes. */
-    void (*forget)(void *arg, struct push_out *out);
+    /* The call does not ring any more: the push of this id is not sent (again). Its verdict comes
+     * all the same, later. */
+    void (*cancel)(void *arg, struct slice id);
     /* Writes the token with which device may join the call until until_us; nothing on failure. */
     void (*ring_token)(void *arg, const struct sig_call_id *call, struct slice user,
                        struct slice device, uint64_t until_us, struct wr *w);
@@ -144,6 +146,9 @@ void push_live(struct push *p, const struct sig_call_id *call, struct slice user
 
 /* What became of a push. out is gone afterwards. */
 void push_verdict(struct push_out *out, const struct push_verdict *v);
+/* A pointer of whoever sends it, for its own use. */
+void push_out_set_service(struct push_out *out, void *service);
+void *push_out_service(const struct push_out *out);
 /* Tokens of this app and environment that were called bad at since_us or later may be good. */
 void push_doubt(struct push *p, struct slice topic, enum ledger_env env, uint64_t since_us);
 

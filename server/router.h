@@ -22,9 +22,9 @@ struct client;
 struct device_dir;
 struct ledger;
 struct node;
+struct push;
 struct push_job;
 struct push_out;
-struct push;
 struct router;
 struct session;
 struct token_keys;
@@ -48,10 +48,10 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
 /* All clients must be gone. NULL is allowed. */
 void router_free(struct router *r);
 
-/* A service that pushes (push_apns.c): send and forget as in push.h. */
+/* A service that pushes (apns_service.c): send and cancel as in push.h. */
 struct router_push_service {
     int (*send)(void *arg, const struct push_job *job, struct push_out *out, char *id);
-    void (*forget)(void *arg, struct push_out *out);
+    void (*cancel)(void *arg, struct slice id);
     void *arg;
 };
 /* Lets devices register (in dir, lent) and rings who is not connected through service (lent; NULL:

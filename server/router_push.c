@@ -19,11 +19,11 @@ static int op_send(void *arg, const struct push_job *job, struct push_out *out,
     return r->service->send(r->service->arg, job, out, id);
 }
 
-static void op_forget(void *arg, struct push_out *out)
+static void op_cancel(void *arg, struct slice id)
 {
     struct router *r = arg;
 
-    r->service->forget(r->service->arg, out);
+    r->service->cancel(r->service->arg, id);
 }
 
 static struct slice ring_secret(const struct router *r)
@@ -69,7 +69,7 @@ static void op_log(void *arg, const struct ledger_push *p)
 }
 
 static const struct push_ops ops = {.send = op_send,
-                                    .forget = op_forget,
+                                    .cancel = op_cancel,
                                     .ring_token = op_ring_token,
                                     .bad_token = op_bad_token,
                                     .set_env = op_set_env,

@@ -9,7 +9,8 @@
 /* Label texts live as long as the process. */
 static const char *label(const char *key, const char *value)
 {
-    static char texts[SIG_TYPE_COUNT + SIG_ERR_COUNT + SIG_REASON_COUNT][64];
+    static char texts[SIG_TYPE_COUNT + SIG_ERR_COUNT + SIG_REASON_COUNT + PUSH_KIND_COUNT +
+                      PUSH_RESULT_COUNT][64];
     static size_t n;
 
     if (n == ARRAY_LEN(texts))
@@ -95,4 +96,31 @@ void server_metrics_register(struct metrics *m, const struct router_counters *r,
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         metrics_add(m, list[i].name, list[i].labels, list[i].help, list[i].type, list[i].cell);
     add_tables(m, r);
+}
+
+void server_metrics_push(struct metrics *m, struct push *p)
+{
+    if (!p)
+        return;
+    struct push_counters *c = push_count_of(p);
+    metrics_add(m, "sori_push_rings", "", "Calls that ring and have devices to be pushed.",
+                METRIC_GAUGE, &c->rings);
+    for (int k = 0; k < PUSH_KIND_COUNT; k++)
+        metrics_add(m, "sori_pushes_total", label("kind", push_kind_name((enum push_kind)k)),
+                    "Pushes handed to a push service.", METRIC_COUNTER, &c->sent[k]);
+    for (int v = 0; v < PUSH_RESULT_COUNT; v++)
+        metrics_add(m, "sori_push_verdicts_total",
+                    label("result", push_result_name((enum push_result)v)),
+                    "What push services made of them.", METRIC_COUNTER, &c->verdicts[v]);
+    metrics_add(m, "sori_push_unsent_total", "", "Pushes that the service did not even take.",
+                METRIC_COUNTER, &c->unsent);
+    metrics_add(m, "sori_push_awake_total", "",
+                "Devices that acknowledged in time and needed no push.", METRIC_COUNTER, &c->awake);
+    metrics_add(m, "sori_push_late_total", "",
+                "Connected devices that were pushed because they did not acknowledge.",
+                METRIC_COUNTER, &c->late);
+    metrics_add(m, "sori_push_came_total", "", "Devices that came after a push.", METRIC_COUNTER,
+                &c->came);
+    metrics_add_histogram(m, "sori_push_wake_seconds", "", "From the push to the device's hello.",
+                          &c->wake_us);
 }

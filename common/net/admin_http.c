@@ -14,12 +14,14 @@
 
 #define ADMIN_CONNECTIONS 16
 #define ADMIN_TIMEOUT_S   10
+#define READY_MAX         512
 #define ADMIN_MEMORY      16384 /* per connection: bounds the request head */
 
 struct admin_http {
     struct MHD_Daemon *daemon;
     struct metrics *metrics;
     bool (*ready)(void *arg);
+    const char *(*degraded)(void *arg); /* atomic */
     void *arg;
     uint16_t port;
 };
@@ -64,6 +66,21 @@ static enum MHD_Result say_metrics(struct MHD_Connection *c, struct metrics *m)
     return answer(c, MHD_HTTP_OK, PROMETHEUS, r);
 }
 
+static enum MHD_Result say_ready(struct MHD_Connection *c, struct admin_http *a)
+{
+    const char *(*degraded)(void *arg) = __atomic_load_n(&a->degraded, __ATOMIC_ACQUIRE);
+    char text[READY_MAX];
+
+    if (!a->ready(a->arg))
+        return say(c, MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+    const char *what = degraded ? degraded(a->arg) : NULL;
+    if (!what)
+        return say(c, MHD_HTTP_OK, "ready\n");
+    snprintf(text, sizeof(text), "ready, degraded: %s\n", what);
+    return answer(c, MHD_HTTP_OK, TEXT,
+                  MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_COPY));
+}
+
 static bool same(const char *a, const char *b)
 {
     return strcmp(a, b) == 0;
@@ -86,8 +103,7 @@ static enum MHD_Result serve(void *arg, struct MHD_Connection *c, const char *ur
     if (same(url, "/livez"))
         return say(c, MHD_HTTP_OK, "ok\n");
     if (same(url, "/readyz"))
-        return a->ready(a->arg) ? say(c, MHD_HTTP_OK, "ready\n")
-                                : say(c, MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+        return say_ready(c, a);
     return say(c, MHD_HTTP_NOT_FOUND, "not found\n");
 }
 
@@ -134,6 +150,11 @@ struct admin_http *admin_http_start(const struct addr *listen, struct metrics *m
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(a->daemon, MHD_DAEMON_INFO_BIND_PORT);
     a->port = info ? info->port : listen->port;
     return a;
+}
+
+void admin_http_degraded(struct admin_http *a, const char *(*degraded)(void *arg))
+{
+    __atomic_store_n(&a->degraded, degraded, __ATOMIC_RELEASE);
 }
 
 uint16_t admin_http_port(const struct admin_http *a)

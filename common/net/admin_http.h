@@ -23,6 +23,11 @@ struct admin_http *admin_http_start(const struct addr *listen, struct metrics *m
                                     bool (*ready)(void *arg), void *arg,
                                     char err[ADMIN_HTTP_ERR_MAX]);
 
+/* From now on a ready daemon says with /readyz what does not work, too: "ready, degraded: …",
+ * status 200, since what does work is worth the traffic. degraded(arg), with the arg of the start
+ * and on the listener's thread, gives a text that stays, or NULL. */
+void admin_http_degraded(struct admin_http *a, const char *(*degraded)(void *arg));
+
 /* The port that it listens on (the kernel's choice for port 0). */
 uint16_t admin_http_port(const struct admin_http *a);
 

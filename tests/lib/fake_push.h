@@ -8,11 +8,14 @@
 #include "server/router.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { FAKE_PUSH_MAX = 64 };
 
 struct fake_pushed {
-    struct push_out *out; /* NULL: judged, or forgotten */
+    struct push_out *out; /* NULL: judged */
+    bool cancelled;
+    char id[PUSH_ID_TEXT + 1];
     enum push_kind kind;
     char token[64], call[40], from[64], name[64], k[PUSH_RING_TOKEN_MAX + 1], status[16];
     uint64_t deadline_us, ring_until_s;
@@ -57,29 +60,28 @@ static inline int fake_push_send(void *arg, const struct push_job *job, struct p
     fake_push_text(s->name, sizeof(s->name), job->content.name);
     fake_push_text(s->k, sizeof(s->k), job->content.ring_token);
     fake_push_text(s->status, sizeof(s->status), job->content.status);
-    (void)snprintf(id, PUSH_ID_TEXT + 1, "00000000-0000-4000-8000-%012x", f->n);
+    (void)snprintf(s->id, sizeof(s->id), "00000000-0000-4000-8000-%012x", f->n);
+    memcpy(id, s->id, sizeof(s->id));
     f->n++;
     f->under_way++;
     return 0;
 }
 
-static inline void fake_push_forget(void *arg, struct push_out *out)
+static inline void fake_push_cancel(void *arg, struct slice id)
 {
     struct fake_push *f = arg;
 
     for (unsigned i = 0; i < FAKE_PUSH_MAX; i++)
-        if (f->sent[i].out == out) {
-            f->sent[i].out = NULL;
-            f->under_way--;
-        }
+        if (f->sent[i].out && slice_is(id, f->sent[i].id))
+            f->sent[i].cancelled = true;
 }
 
 static inline void fake_push_init(struct fake_push *f)
 {
-    *f = (struct fake_push){.service = {fake_push_send, fake_push_forget, f}};
+    *f = (struct fake_push){.service = {fake_push_send, fake_push_cancel, f}};
 }
 
-/* Says what became of a push. False: it was judged before, or forgotten. */
+/* Says what became of a push. False: it was judged before. */
 static inline bool fake_push_judge(struct fake_push *f, unsigned i, enum push_result result,
                                    unsigned status)
 {

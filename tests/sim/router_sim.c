@@ -151,11 +151,11 @@ static int watched_send(void *arg, const struct push_job *job, struct push_out *
     return chance(s, 5) ? -EHOSTDOWN : fake_push_send(&s->push, job, out, id);
 }
 
-static void watched_forget(void *arg, struct push_out *out)
+static void watched_cancel(void *arg, struct slice id)
 {
     struct sim *s = arg;
 
-    fake_push_forget(&s->push, out);
+    fake_push_cancel(&s->push, id);
 }
 
 /* The service says what became of a push; a device may wake up, now or by itself later. */
@@ -327,7 +327,7 @@ static void setup(struct sim *s, uint64_t seed, const struct server_conf *conf,
     s->r = router_new(&s->conf, keys, s->now_us, FAKE_WALL);
     s->dir = device_dir_new(&dir);
     fake_push_init(&s->push);
-    s->service = (struct router_push_service){watched_send, watched_forget, s};
+    s->service = (struct router_push_service){watched_send, watched_cancel, s};
     if (!router_set_push(s->r, s->dir, &s->service))
         violate(s, "out of memory", &s->dev[0], "");
     unsigned n = 2 + below(s, DEVS_MAX - 1);

@@ -21,7 +21,8 @@ enum { SENT_MAX = 32 };
 /* A push as the service got it. */
 struct sent {
     enum push_kind kind;
-    struct push_out *out; /* NULL: forgotten, or judged */
+    struct push_out *out; /* NULL: judged */
+    bool cancelled;
     char token[80], call[40], ring_token[32], status[16], name[32], ws[32];
     enum ledger_env env;
     uint64_t deadline_us, ring_until_s, started_s, seconds;
@@ -72,13 +73,15 @@ static int send(void *arg, const struct push_job *job, struct push_out *out, cha
     return 0;
 }
 
-static void forget(void *arg, struct push_out *out)
+static void cancel(void *arg, struct slice id)
 {
     struct world *w = arg;
+    char name[16];
 
-    for (size_t i = 0; i < w->n; i++)
-        if (w->sent[i].out == out)
-            w->sent[i].out = NULL;
+    for (size_t i = 0; i < w->n; i++) {
+        (void)snprintf(name, sizeof(name), "id-%zu", i + 1);
+        w->sent[i].cancelled = w->sent[i].cancelled || slice_is(id, name);
+    }
 }
 
 static void ring_token(void *arg, const struct sig_call_id *call, struct slice user,
@@ -122,7 +125,7 @@ static void log_push(void *arg, const struct ledger_push *p)
 }
 
 static const struct push_ops ops = {.send = send,
-                                    .forget = forget,
+                                    .cancel = cancel,
                                     .ring_token = ring_token,
                                     .bad_token = bad_token,
                                     .set_env = set_env,
@@ -259,8 +262,11 @@ static void test_who_sleeps_is_pushed_once_and_at_once(void **state)
     push_tick(w->p);
     assert_int_equal(w->n, 2);
     over(w);
-    assert_null(w->sent[1].out); /* what had no verdict is forgotten */
-    assert_string_equal(w->log, "id-2 ring 0 call over");
+    assert_true(w->sent[1].cancelled && !w->sent[0].cancelled);
+    judge(w, 1, PUSH_NO, 0); /* told all the same, for the log */
+    assert_string_equal(w->log, "id-2 ring 0 why");
+    struct push_news n;
+    assert_false(push_news(w->p, &n));
 }
 
 static void test_who_acknowledges_in_time_is_not_pushed(void **state)
@@ -343,7 +349,17 @@ static void test_nobody_left_is_told(void **state)
     expect_news(w, true, false);
     assert_int_equal(w->bad_tokens, 1);
     assert_int_equal(w->bad_since, WALL / US_PER_MS + 1);
-    judge(w, 1, PUSH_NO, 503);
+    struct push_out *out = w->sent[1].out; /* given up, but it may have arrived */
+    push_out_set_service(out, w);
+    assert_ptr_equal(push_out_service(out), w);
+    w->sent[1].out = NULL;
+    push_verdict(out, &(struct push_verdict){.result = PUSH_NO, .maybe = true});
+    struct push_news n;
+    assert_false(push_news(w->p, &n));
+    over(w);
+    ring(w);
+    expect_news(w, true, false);
+    judge(w, 2, PUSH_NO, 503);
     expect_news(w, false, false);
     assert_int_equal(w->bad_tokens, 1);
     over(w);
