@@ -63,7 +63,7 @@ WEB        := $(wildcard server/web/*)
 .SECONDARY:
 .DEFAULT_GOAL := all
 .PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install clean help print-% \
-        bench-signal bench-turn bench-sfu bench-sfu-quality
+        bench-signal bench-turn bench-sfu bench-sfu-quality bench-push
 
 all: $(DAEMONS) ## build the daemons
 
@@ -191,6 +191,9 @@ bench-signal: $(BUILD)/sori-server $(call bin,$(filter bench/load/sig%,$(BENCH))
 bench-turn: $(BUILD)/sori-turn $(call bin,$(filter bench/load/turn%,$(BENCH))) ## relay against Debian's coturn
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/turn.py
+bench-push: $(BUILD)/bench/load/h2_push ## HTTP/2 client of pushes against nghttpd, beside npm @parse/node-apn
+	@deploy/deps.sh build bench
+	@BUILD=$(BUILD) $(PY) bench/push.py
 
 bench-sfu: $(BUILD)/sori-sfu $(BUILD)/bench/preload/hot_count.so $(call bin,$(filter bench/load/sfu%,$(BENCH)) $(filter bench/micro/srtp%,$(BENCH))) ## SFU against Debian's Janus and the bare limit
 	@deploy/deps.sh build bench

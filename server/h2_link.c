@@ -44,7 +44,7 @@ struct h2_link {
     struct event *readable, *writable;
     int fd;
     enum link_state state;
-    bool told_open, told_goaway;
+    bool told_open;
     bool doomed; /* over, to be told */
     enum h2_end end;
     uint64_t open_by_us, dial_by_us;
@@ -100,6 +100,11 @@ static bool tell_end(struct h2_link *k)
     if (!k->doomed)
         return true;
     uint64_t now = worker_now(k->env->worker);
+    if (k->end == H2_END_LOCAL)
+        log_info("h2", "%s/%u: %s", k->env->name, h2_conn_number(k->conn), k->why);
+    else if (log_allow(&k->env->noise, 1, now))
+        log_warn("h2", "%s/%u: %s (%u more such lines left out)", k->env->name,
+                 h2_conn_number(k->conn), k->why, k->env->noise.suppressed);
     k->doomed = false;
     k->state = OVER;
     resolver_cancel(k->query);
@@ -142,6 +147,8 @@ static void on_limit(void *user, unsigned streams)
 
     if (!k->told_open) {
         k->told_open = true;
+        log_info("h2", "%s/%u: connected to %s, %u requests at once", k->env->name,
+                 h2_conn_number(k->conn), k->env->host, streams);
         h2_conn_opened(k->conn, now);
     }
     h2_conn_limit(k->conn, streams, now);
@@ -151,8 +158,7 @@ static void on_goaway(void *user, const char *why)
 {
     struct h2_link *k = user;
 
-    snprintf(k->why, sizeof(k->why), "GOAWAY: %s", why);
-    k->told_goaway = true;
+    log_info("h2", "%s/%u: GOAWAY: %s", k->env->name, h2_conn_number(k->conn), why);
     h2_conn_goaway(k->conn, why, worker_now(k->env->worker));
 }
 
@@ -226,8 +232,11 @@ static void recv_session(struct h2_link *k)
             return;
         }
         if (n <= 0) {
-            doom(k, H2_END_EOF, "%s%s", k->told_goaway ? k->why : "",
-                 n == 0 ? "the peer closed the connection" : "the connection broke");
+            if (n == -EPROTO) /* TLS 1.3 refuses our certificate behind the handshake */
+                doom(k, H2_END_TLS, "TLS to %s failed: %s", k->env->host, tls_why(k->tls));
+            else
+                doom(k, H2_END_EOF,
+                     n == 0 ? "the peer closed the connection" : "the connection broke");
             return;
         }
         if (h2_session_recv(k->session, slice_of(k->in, (size_t)n), worker_now(k->env->worker)) !=

@@ -3,6 +3,7 @@
 #ifndef SORI_SERVER_H2_LINK_H
 #define SORI_SERVER_H2_LINK_H
 
+#include "base/log.h"
 #include "server/h2_pool.h"
 
 struct h2_link;
@@ -15,6 +16,7 @@ struct h2_link_env {
     struct worker *worker;
     struct resolver *resolver;
     struct tls_ctx *tls;
+    const char *name;             /* the pool's, for the log */
     const char *host, *authority; /* of the certificate; of requests */
     const char *dial_host;        /* who is connected to: the host, the proxy, or a test's */
     const char *proxy_auth;       /* "user:password", or NULL */
@@ -23,6 +25,7 @@ struct h2_link_env {
     unsigned streams_max;
     uint64_t open_us; /* time for all up to the peer's SETTINGS */
     uint64_t ping_us, ping_idle_us, dead_us;
+    struct log_limit noise;
     void (*wake)(struct h2_link_env *env); /* there is something to flush, or a new deadline */
 };
 

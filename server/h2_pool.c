@@ -323,6 +323,15 @@ static bool on_slot(const struct h2_conn *c)
     return c->pool->slots[c->slot].conn == c;
 }
 
+static void set_limit(struct h2_conn *c, unsigned streams)
+{
+    struct counter *gauge = &c->pool->stats.streams[c->slot];
+
+    counter_sub(gauge, counter_get(gauge));
+    counter_add(gauge, streams);
+    c->limit = streams;
+}
+
 /* Takes c off its slot to finish what it has under way. */
 static void start_drain(struct h2_conn *c, uint64_t now_us)
 {
@@ -333,11 +342,10 @@ static void start_drain(struct h2_conn *c, uint64_t now_us)
     if (c->state == CONN_UP)
         counter_sub(&p->stats.up, 1);
     c->state = CONN_DRAINING;
-    c->limit = 0;
+    set_limit(c, 0);
     c->drain_by_us = now_us + p->conf.drain_us;
     back_off(p, &p->slots[c->slot], c, now_us);
     list_append(&p->draining, &c->link);
-    p->ops->drain(c->wire);
     want_pump(p);
 }
 
@@ -353,8 +361,10 @@ static void conn_end(struct h2_conn *c, enum h2_end end, const char *why, bool c
     counter_inc(&p->stats.ended[end]);
     if (c->state == CONN_UP)
         counter_sub(&p->stats.up, 1);
-    if (on_slot(c))
+    if (on_slot(c)) {
+        set_limit(c, 0);
         back_off(p, &p->slots[c->slot], c, now_us);
+    }
     list_del(&c->link);
     if (close)
         p->ops->close(c->wire);
@@ -384,7 +394,8 @@ void h2_conn_opened(struct h2_conn *c, uint64_t now_us)
 void h2_conn_limit(struct h2_conn *c, unsigned streams, uint64_t now_us)
 {
     (void)now_us;
-    c->limit = streams;
+    if (on_slot(c))
+        set_limit(c, streams);
     want_pump(c->pool);
 }
 

@@ -54,7 +54,8 @@ struct h2_pool_stats {
     struct counter requests, answered, uncertain, late, refused, no_connection;
     struct counter moved_refused, moved_goaway, resent; /* attempts repeated, by why */
     struct counter opened, goaways, retired, ended[H2_ENDS];
-    struct counter up, waiting, inflight; /* gauges: connections, requests, requests */
+    struct counter up, waiting, inflight;      /* gauges: connections, requests, requests */
+    struct counter streams[H2_POOL_CONNS_MAX]; /* gauges: what the peer allows, by slot */
 };
 
 /* What a connection is driven by. Each call may be made at any time between open() and close();
@@ -68,8 +69,6 @@ struct h2_conn_ops {
                   uint64_t now_us);
     /* The job is over for the pool: its stream is reset and not mentioned again. */
     void (*forget)(void *link, void *stream);
-    /* No more requests will come; those under way go on. */
-    void (*drain)(void *link);
     /* Frees the link; streams still open are forgotten. */
     void (*close)(void *link);
     /* h2_pool_pump() has something to do, or h2_pool_deadline() may be earlier than before. */

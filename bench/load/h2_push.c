@@ -4,12 +4,13 @@
  *     h2_push KEY=VALUE...   n=1000 inflight=500 rate=0 conns=2 body=194 deadline_ms=10000 resend=0
  *                            host=localhost port=443 connect=ADDR:PORT ca= cert= key= proxy= auth=
  *                            ping_ms=0 idle_ms=0 dead_ms=0 open_ms=0 retry_ms=0 streams=1000
- *                            warm=1 linger_ms=0 retire=0 drain_ms=10000
+ *                            warm=1 linger_ms=0 retire=0 drain_ms=10000 same=0
  *
  * rate: pushes a second; 0: as many as inflight allows. warm: waits until a connection is up (at
  * most deadline_ms) before the first. retire: asks for new connections after each so many answers.
- * linger_ms: stays so long after the last answer. Each push has its own path and apns-id
- * (00000000-0000-4000-8000-%012u). Prints one JSON object. SPDX-License-Identifier: BSD-3-Clause */
+ * linger_ms: stays so long after the last answer. Each push has its own apns-id
+ * (00000000-0000-4000-8000-%012u) and, unless same=1, its own path. Prints one JSON object.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@
 
 static uint64_t n = 1000, inflight = 500, rate, conns = 2, body_bytes = 194, deadline_ms = 10000,
                 resend, port = 443, ping_ms, idle_ms, dead_ms, open_ms, retry_ms, warm = 1,
-                linger_ms, retire, streams = 1000, drain_ms = 10000;
+                linger_ms, retire, streams = 1000, drain_ms = 10000, same;
 static const char *host = "localhost", *connect_to, *ca, *cert, *key, *proxy, *auth;
 
 static struct worker *worker;
@@ -99,7 +100,10 @@ static bool send_one(uint64_t now_us)
         "oZbYCg0w";
     char path[96], id[40];
 
-    snprintf(path, sizeof(path), "/3/device/%s%08" PRIx64, token, sent);
+    if (same)
+        snprintf(path, sizeof(path), "/3/device/%s", token);
+    else
+        snprintf(path, sizeof(path), "/3/device/%s%08" PRIx64, token, sent);
     snprintf(id, sizeof(id), "00000000-0000-4000-8000-%012" PRIu64, sent);
     const struct h2_header headers[] = {
         {SLICE_LIT("apns-topic"), SLICE_LIT("com.example.talk.voip"), H2_INDEX},
@@ -255,6 +259,7 @@ static const struct {
     {"retire", &retire, NULL},
     {"streams", &streams, NULL},
     {"drain_ms", &drain_ms, NULL},
+    {"same", &same, NULL},
     {"host", NULL, &host},
     {"connect", NULL, &connect_to},
     {"ca", NULL, &ca},

@@ -23,7 +23,7 @@ struct fake {
     struct h2_job *jobs[SLOTS];
     const struct h2_request *requests[SLOTS];
     unsigned n, room, forgotten;
-    bool open, drained, closed, gone; /* gone: takes no more */
+    bool open, closed, gone; /* gone: takes no more */
 };
 
 static struct fake fakes[LINKS];
@@ -78,11 +78,6 @@ static void fake_forget(void *link, void *stream)
     take(f, (unsigned)((struct h2_job **)stream - f->jobs));
 }
 
-static void fake_drain(void *link)
-{
-    ((struct fake *)link)->drained = true;
-}
-
 static void fake_close(void *link)
 {
     ((struct fake *)link)->open = false;
@@ -95,8 +90,7 @@ static void fake_wake(void *env)
     wakes++;
 }
 
-static const struct h2_conn_ops OPS = {fake_open,  fake_submit, fake_forget,
-                                       fake_drain, fake_close,  fake_wake};
+static const struct h2_conn_ops OPS = {fake_open, fake_submit, fake_forget, fake_close, fake_wake};
 
 /* What done() heard: "3=answered:200". */
 static char heard[8192];
@@ -293,6 +287,7 @@ static void test_fewest_under_way_first_and_no_more_than_the_peer_or_we_allow(vo
     fakes[1].room = 3; /* the limit moved */
     h2_conn_limit(fakes[1].conn, 3, now);
     assert_int_equal(h2_pool_streams_limit(pool, 1), 3);
+    assert_int_equal(counter_get(&h2_pool_stats(pool)->streams[1]), 3);
     pump();
     assert_int_equal(fakes[1].n, 3);
     assert_true(is_path(1, 2, "/3/device/5")); /* first come, first served */
@@ -339,7 +334,7 @@ static void test_goaway_moves_what_was_not_acted_on_and_the_rest_is_finished(voi
     h2_conn_goaway(fakes[0].conn, "{\"reason\":\"Shutdown\"}", now);
     refuse(0, 2, true);
     refuse(0, 2, true);
-    assert_true(fakes[0].drained);
+    assert_int_equal(h2_pool_up(pool), 0);
     assert_string_equal(h2_pool_trouble(pool), "GOAWAY: {\"reason\":\"Shutdown\"}");
     send_ok(4);
     run_to(now + conf.retry_min_us); /* it answered nothing: with a pause */
@@ -521,17 +516,26 @@ static void test_retire_replaces_in_good_order(void **state)
     h2_pool_retire(pool, 55, now);
     pump();
     assert_int_equal(n_fakes, 3);
-    assert_true(fakes[0].drained && !fakes[0].closed && !fakes[1].drained);
+    assert_int_equal(h2_pool_up(pool), 1);
+    assert_int_equal(h2_pool_streams_limit(pool, 0), 0);
+    assert_int_equal(counter_get(&h2_pool_stats(pool)->streams[0]), 0);
+    assert_false(fakes[0].closed);
+    send_ok(3);
+    send_ok(4);
+    pump();
+    assert_int_equal(fakes[1].n, 3); /* the retired one gets no more */
+    answer(1, 1);
+    answer(1, 1);
     answer(0, 0);
     pump();
     assert_true(fakes[0].closed);
     up(2);
     h2_pool_retire(pool, 0, now);
     pump();
-    assert_true(fakes[1].drained && fakes[2].closed);
+    assert_true(fakes[2].closed && !fakes[1].closed);
     run_to(now + conf.drain_us + 1); /* 2 is never answered there */
     assert_true(fakes[1].closed);
-    assert_string_equal(heard, "1=answered? 2=uncertain?");
+    assert_string_equal(heard, "3=answered? 4=answered? 1=answered? 2=uncertain?");
     assert_int_equal(counter_get(&h2_pool_stats(pool)->retired), 3);
 }
 
