@@ -103,18 +103,17 @@ static bool wait_for_work(struct ledger_link *k, bool tick)
 static void *run(void *arg)
 {
     struct ledger_link *k = arg;
-    bool tick = ledger_health(k->ledger) != LEDGER_FINE;
+    bool tick = ledger_health(k->ledger) != LEDGER_FINE, unsent = false;
+    long n;
 
     while (wait_for_work(k, tick)) {
-        long n;
-        tick = false;
-        while ((n = ledger_run(k->ledger)) > 0) {
+        do {
+            n = ledger_run(k->ledger);
             tell_health(k);
-            tick = !post(k) || tick;
-        }
-        tell_health(k);
-        if (n < 0)
-            tick = post(k) || true; /* requests have ended */
+            if (n != 0 || unsent) /* in trouble, requests have ended */
+                unsent = !post(k);
+        } while (n > 0);
+        tick = n < 0 || unsent;
     }
     return NULL;
 }
@@ -281,6 +280,12 @@ void ledger_link_free(struct ledger_link *k)
 struct ledger *ledger_link_ledger(struct ledger_link *k)
 {
     return k->ledger;
+}
+
+int ledger_link_export_path(const struct ledger_link *k, const struct ledger_privacy *p, char *out,
+                            size_t cap)
+{
+    return ledger_sqlite_export_path(k->store, p, out, cap);
 }
 
 void ledger_link_metrics(struct ledger_link *k, struct metrics *m)

@@ -202,15 +202,19 @@ static void rollback(struct ledger_store *base)
     s->health = h;
 }
 
-/* Moves all of the WAL into the database and empties it. While another program reads the file this
- * can't be done; then it is tried again after each commit, without waiting. */
+/* Moves all of the WAL into the database, empties it and forgets the pages in memory, in whose
+ * unused parts bytes of the erased may be. While another program reads the file this can't be done;
+ * then it is tried again after each commit, without waiting. */
 static void scrub(struct sqlite_store *s)
 {
     if (!s->scrub)
         return;
     sqlite3_busy_timeout(s->db, 0);
-    if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) == SQLITE_OK)
+    if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) ==
+        SQLITE_OK) {
+        sqlite3_db_release_memory(s->db);
         s->scrub = false;
+    }
     sqlite3_busy_timeout(s->db, BUSY_MS);
 }
 
@@ -280,9 +284,10 @@ static int ask_word(struct sqlite_store *s, const char *sql, const char *want, b
 static int set_up(struct sqlite_store *s)
 {
     bool is;
-    int rc = exec(s, "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
-                     "PRAGMA secure_delete=ON; PRAGMA synchronous=FULL;"
-                     "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16384;");
+    int rc = exec(
+        s, "PRAGMA page_size=4096; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+           "PRAGMA secure_delete=ON; PRAGMA synchronous=FULL;"
+           "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=8192;");
 
     if (rc == 0)
         rc = ask_word(s, "PRAGMA journal_mode=WAL", "wal", &is);
@@ -409,7 +414,8 @@ static int open_db(struct sqlite_store *s, bool fresh, uint64_t now_ms,
     if (rc != 0)
         return rc;
     rc = sqlite3_open_v2(s->file, &s->db,
-                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                         sq_layer());
     if (rc != SQLITE_OK) {
         rc = sq_fault(s, rc);
         close_db(s);
@@ -430,6 +436,9 @@ static int open_db(struct sqlite_store *s, bool fresh, uint64_t now_ms,
     s->any_erased = n > 0;
     if (rc == 0)
         rc = sq_erase_again(s, now_ms);
+    s->scrub = rc == 0; /* a crash may have come between a purge and this */
+    if (rc == 0)
+        scrub(s);
     if (rc != 0) {
         enum ledger_health h = s->health;
         rollback(&s->base);
@@ -457,6 +466,15 @@ static const char *detail(struct ledger_store *base)
     return s->health == LEDGER_FINE ? "" : s->detail;
 }
 
+/* Whether there is room again: what the WAL holds moves to the database, so that its room can be
+ * used again; then a few pages more than a batch's are written. */
+static int probe(struct sqlite_store *s)
+{
+    sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return exec(s, "BEGIN IMMEDIATE; REPLACE INTO meta VALUES('probe', zeroblob(65536));"
+                   "DELETE FROM meta WHERE key='probe'; COMMIT;");
+}
+
 static int recover(struct ledger_store *base, uint64_t now_ms)
 {
     struct sqlite_store *s = sq_of(base);
@@ -464,8 +482,7 @@ static int recover(struct ledger_store *base, uint64_t now_ms)
 
     rollback(base);
     if (s->db && s->health == LEDGER_DISK_FULL)
-        return exec(s, "BEGIN IMMEDIATE; REPLACE INTO meta VALUES('probe', zeroblob(65536));"
-                       "DELETE FROM meta WHERE key='probe'; COMMIT;");
+        return probe(s) == 0 ? 0 : -EAGAIN;
     sq_export_stop(s);
     int rc = open_db(s, false, now_ms, why);
     if (rc == 0)

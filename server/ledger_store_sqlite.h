@@ -39,6 +39,11 @@ struct ledger_sqlite_conf {
 int ledger_sqlite_open(const struct ledger_sqlite_conf *conf, uint64_t now_ms,
                        struct ledger_store **out, char why[LEDGER_SQLITE_WHY_MAX]);
 
+/* The path of a finished export (p->state is LEDGER_PRIVACY_DONE), NUL ended. Any thread. Returns 0
+ * or -ENAMETOOLONG. */
+int ledger_sqlite_export_path(const struct ledger_store *s, const struct ledger_privacy *p,
+                              char *out, size_t cap);
+
 /* Follows the audit log's chain. Returns 0; -EBADMSG: the record with number *seq was changed, or
  * one before it is missing; -EAGAIN. */
 int ledger_sqlite_audit_verify(struct ledger_store *s, uint64_t *seq);

@@ -23,14 +23,28 @@ enum {
 };
 
 /* export_dir/REQUEST.suffix. False: too long. */
-static bool name_file(const struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
-                      const char *suffix, char out[PATH_BYTES])
+static bool name_into(const struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
+                      const char *suffix, char *out, size_t cap)
 {
     char hex[2 * LEDGER_REQUEST_ID_BYTES + 1] = "";
     struct wr w = wr_init(hex, sizeof(hex) - 1);
 
     hex_encode(&w, slice_of(id, LEDGER_REQUEST_ID_BYTES));
-    return snprintf(out, PATH_BYTES, "%s/%s.%s", s->export_dir, hex, suffix) < PATH_BYTES;
+    return (size_t)snprintf(out, cap, "%s/%s.%s", s->export_dir, hex, suffix) < cap;
+}
+
+static bool name_file(const struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
+                      const char *suffix, char out[PATH_BYTES])
+{
+    return name_into(s, id, suffix, out, PATH_BYTES);
+}
+
+int ledger_sqlite_export_path(const struct ledger_store *base, const struct ledger_privacy *p,
+                              char *out, size_t cap)
+{
+    const struct sqlite_store *s = (const struct sqlite_store *)(const void *)base;
+
+    return name_into(s, p->id, p->ndjson ? "ndjson" : "json", out, cap) ? 0 : -ENAMETOOLONG;
 }
 
 void sq_export_stop(struct sqlite_store *s)

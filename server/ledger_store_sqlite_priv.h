@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 
 #define SQLITE_STORE_VERSION 1
+#define SQLITE_STORE_PAGE    4096
 #define DAY_MS               UINT64_C(86400000)
 #define TIME_MAX_MS          ((uint64_t)INT64_MAX)
 
@@ -88,7 +89,6 @@ enum sq_id {
     SQ_AUDIT_ALL,
     SQ_ERASED_IS,
     SQ_ERASED_PUT,
-    SQ_ERASED_COUNT,
     SQ_USERS,
     SQ_COUNT
 };
@@ -158,6 +158,13 @@ int sq_save(struct sqlite_store *s);
 int sq_settle(struct sqlite_store *s, int rc);
 /* Notes what SQLite (or a file of ours) says is wrong. Returns -EAGAIN or -EIO. */
 int sq_fault(struct sqlite_store *s, int sqlite_rc);
+
+/* ---- the layer under SQLite (…_vfs.c) ---- */
+/* The name to open the database with. */
+const char *sq_layer(void);
+/* The part of a page of SQLITE_STORE_PAGE bytes that holds nothing (first: it is page 1). False:
+ * there is none. */
+bool sq_page_gap(const uint8_t *page, bool first, size_t *at, size_t *len);
 
 /* ---- calls (…_calls.c) ---- */
 int sq_put_call(struct ledger_store *s, const struct ledger_call *c, bool history);

@@ -231,7 +231,6 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
     [SQ_ERASED_IS] = "SELECT at_ms FROM erased WHERE subject=?1",
     [SQ_ERASED_PUT] = "INSERT INTO erased(subject, at_ms) VALUES(?1,?2) ON CONFLICT(subject) DO"
                       " UPDATE SET at_ms=max(at_ms, excluded.at_ms)",
-    [SQ_ERASED_COUNT] = "SELECT COUNT(*) FROM (SELECT 1 FROM erased LIMIT 1)",
     [SQ_USERS] = "SELECT user_id FROM cdr_party UNION SELECT user_id FROM push_log UNION"
                  " SELECT user_id FROM quality_leg UNION SELECT user_id FROM device UNION"
                  " SELECT user_id FROM push_token UNION"

@@ -1,5 +1,7 @@
 /* What only the SQLite ledger can get wrong: files of others, damage, bytes that stay, restored
  * backups, interrupted purges, the audit log's chain. SPDX-License-Identifier: BSD-3-Clause */
+#include "server/ledger_store_sqlite_priv.h" /* first: the scene has short names */
+
 #include "tests/lib/ledger_scene.h"
 
 #include <fcntl.h>
@@ -286,6 +288,65 @@ static void test_no_byte_of_an_erased_user_stays(void **state)
     assert_false(scene_greps("canary-7f3a-user"));
     assert_true(scene_greps("canary-7f3a-uz7")); /* the others are there */
     assert_true(scene_history(s, SLICE_LIT("canary-7f3a-uz7")).n > 50);
+}
+
+/* Rows that moved to another page left nothing behind: what a page does not use is empty. */
+static void test_unused_parts_of_pages_are_empty(void **state)
+{
+    uint8_t page[SQLITE_STORE_PAGE];
+    unsigned pages = 0, gaps = 0;
+    size_t at, len;
+
+    (void)state;
+    for (unsigned i = 0; i < 3000; i++) { /* in no order: pages split */
+        unsigned n = i * 7919 % 3000;
+        struct ledger_push p = {.user = n % 2 ? A : B, .device = SLICE_LIT("phone")};
+        char id[16];
+        snprintf(id, sizeof(id), "%u", n * 2654435761u);
+        p.apns_id = slice_str(id);
+        p.sent_ms = SCENE_NOW + n;
+        if (i % 100 == 0)
+            assert_int_equal(s->ops->begin(s, true), 0);
+        assert_int_equal(s->ops->put_push(s, &p), 0);
+        if (i % 100 == 99)
+            assert_int_equal(s->ops->commit(s), 0);
+    }
+    close_store();
+    FILE *f = fopen(scene_file, "r");
+    assert_non_null(f);
+    while (fread(page, sizeof(page), 1, f) == 1) {
+        if (sq_page_gap(page, pages++ == 0, &at, &len)) {
+            gaps++;
+            for (size_t i = at; i < at + len; i++)
+                assert_int_equal(page[i], 0);
+        }
+    }
+    fclose(f);
+    assert_true(pages > 50 && gaps > 50);
+}
+
+static void test_the_gap_of_a_page_is_found(void **state)
+{
+    uint8_t page[SQLITE_STORE_PAGE] = {10, 0, 0, 0, 3, 0x0f, 0x00}; /* a leaf, 3 cells */
+    size_t at, len;
+
+    (void)state;
+    assert_true(sq_page_gap(page, false, &at, &len));
+    assert_int_equal(at, 8 + 6);
+    assert_int_equal(len, 0x0f00 - 14);
+    assert_false(sq_page_gap(page, true, &at, &len)); /* page 1 has it behind the file's header */
+    page[0] = 5;                                      /* interior */
+    assert_true(sq_page_gap(page, false, &at, &len));
+    assert_int_equal(at, 12 + 6);
+    page[5] = 0;
+    page[6] = 18; /* full */
+    assert_false(sq_page_gap(page, false, &at, &len));
+    page[5] = 0x10;
+    page[6] = 1; /* damaged: past the end */
+    assert_false(sq_page_gap(page, false, &at, &len));
+    page[0] = 0; /* overflow, free list */
+    page[5] = 0x0f;
+    assert_false(sq_page_gap(page, false, &at, &len));
 }
 
 /* ---- interrupted and restored ---- */
@@ -614,6 +675,8 @@ int main(void)
         T(test_a_truncated_file_does_not_crash),
         T(test_tokens_are_sealed_and_bound_to_their_device),
         T(test_no_byte_of_an_erased_user_stays),
+        T(test_unused_parts_of_pages_are_empty),
+        T(test_the_gap_of_a_page_is_found),
         T(test_an_interrupted_purge_is_ended_before_anything_is_served),
         T(test_a_restored_backup_does_not_bring_the_erased_back),
         T(test_a_backup_with_the_request_pending_is_purged_too),
