@@ -63,7 +63,7 @@ WEB        := $(wildcard server/web/*)
 .SECONDARY:
 .DEFAULT_GOAL := all
 .PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install clean help print-% \
-        bench-signal bench-turn bench-sfu bench-sfu-quality bench-push
+        bench-signal bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
 
 all: $(DAEMONS) ## build the daemons
 
@@ -134,7 +134,8 @@ $(BUILD)/bench/preload/%.so: bench/preload/%.c
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 
-TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(BUILD)/bench/load/sfu_engine $(BUILD)/bench/load/h2_push $(BUILD)/bench/load/apns_push
+TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(BUILD)/bench/load/sfu_engine $(BUILD)/bench/load/h2_push $(BUILD)/bench/load/apns_push \
+             $(BUILD)/bench/load/ledger_driver
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 
 deps: ## install Debian and npm packages that build, tests and gate need and are missing
@@ -201,6 +202,10 @@ bench-sfu: $(BUILD)/sori-sfu $(BUILD)/bench/preload/hot_count.so $(call bin,$(fi
 bench-sfu-quality: $(BUILD)/sori-sfu $(BUILD)/sori-server $(IMPAIR) $(call bin,$(filter bench/load/sfu%,$(BENCH))) ## what calls through bad networks sound and look like
 	@deploy/deps.sh build test bench
 	@BUILD=$(BUILD) $(PY) bench/sfu_quality.py
+
+bench-ledger: $(BUILD)/bench/load/ledger_driver ## durable records a second, beside the disk's own syncs
+	@deploy/deps.sh build bench
+	@BUILD=$(BUILD) $(PY) bench/ledger.py
 
 install: all ## install daemons, units and (where none is) configuration: PREFIX, DESTDIR
 	install -Dm755 $(BUILD)/sori-server $(DESTDIR)$(PREFIX)/bin/sori-server
