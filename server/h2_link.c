@@ -183,7 +183,8 @@ static void fill(struct h2_link *k)
     }
 }
 
-static void send_session(struct h2_link *k)
+/* False: the socket takes nothing any more. */
+static bool send_session(struct h2_link *k)
 {
     bool want_write = true;
 
@@ -199,23 +200,22 @@ static void send_session(struct h2_link *k)
         if (n == -EAGAIN) {
             if (want_write)
                 event_add(k->writable, NULL);
-            return;
+            return true;
         }
-        if (n <= 0) {
-            doom(k, H2_END_EOF, "the connection broke while sending");
-            return;
-        }
+        if (n <= 0)
+            return false;
         k->taken += (uint64_t)n;
         k->out_at += (size_t)n;
     }
     event_del(k->writable);
     if (!h2_session_over(k->session))
-        return;
+        return true;
     const char *why = h2_session_why(k->session);
     if (why[0] != '\0')
         doom(k, H2_END_PROTOCOL, "%s", why);
     else
         doom(k, H2_END_LOCAL, "finished after GOAWAY");
+    return true;
 }
 
 /* ---- receiving ---- */
@@ -502,8 +502,10 @@ void h2_link_forget(struct h2_link *k, void *stream)
 
 bool h2_link_flush(struct h2_link *k)
 {
-    if (k->state == UP && !k->doomed)
-        send_session(k);
+    if (k->state == UP && !k->doomed && !send_session(k)) {
+        recv_session(k); /* answers, and perhaps the reason, may have come before the end */
+        doom(k, H2_END_EOF, "the connection broke while sending");
+    }
     return tell_end(k);
 }
 

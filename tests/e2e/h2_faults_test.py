@@ -279,8 +279,9 @@ def test_hostile_answers_are_cut():
             c.answer(stream, 400, b"y" * 4096)
 
     with RawServer(on_request) as srv:
-        out = push(srv, n=300)
-    assert out["answered"] == 300 and 150 < out["cut"] < 250, out
+        out = push(srv, n=300, inflight=6)  # the server does not look at our windows
+    all_answered(out)
+    assert 150 < out["cut"] < 250, out
 
 
 @pytest.mark.parametrize("junk", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 100, b"\0\0\0\x01\x25\0\0\0\x02",
