@@ -41,6 +41,7 @@ enum second {
     SECOND_CONN = 1 << 4,
     SECOND_BUSY = 1 << 5,
     SECOND_HEDGE = 1 << 6,
+    SECOND_LOST = 1 << 7,
 };
 
 struct lane {
@@ -385,7 +386,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static void set_timer(struct flight *f)
 {
     struct apns *a = f->apns;
-    uint64_t at_us = earlier(f->deadline_us, earlier(f->retry_us, f->hedge_us));
+    uint64_t end_us = f->deadline_us + APNS_GRACE_US;
+    uint64_t at_us = earlier(end_us, earlier(f->retry_us, f->hedge_us));
 
     timer_set(a->wheel, &f->timer, f->over ? CLOCK_NEVER : at_us);
     if (!f->over && at_us < a->woken_us && a->ops->wake) {
@@ -741,7 +743,11 @@ static void no_answer(struct flight *f, const struct h2_response *r)
     if (r->outcome == H2_UNCERTAIN)
         counter_inc(&f->apns->count.uncertain);
     f->maybe_done |= r->maybe_done;
-    if (tries_out(f) == 0 && f->retry_us == CLOCK_NEVER)
+    if (tries_out(f) > 0 || f->retry_us != CLOCK_NEVER)
+        return;
+    /* The pool has sent it twice. Doubled is harmless: all have the same apns-id and call id. */
+    if (r->outcome != H2_UNCERTAIN || !try_again(f, SECOND_LOST, &f->apns->count.retries_lost,
+                                                 f->apns->now_us + APNS_RETRY_MIN_US))
         finish(f, APNS_GAVE_UP, whys[r->outcome]);
 }
 
@@ -905,7 +911,7 @@ static void on_timer(struct flight *f)
 {
     struct apns *a = f->apns;
 
-    if (f->deadline_us <= a->now_us) {
+    if (f->deadline_us + APNS_GRACE_US <= a->now_us) {
         finish(f, APNS_GAVE_UP, APNS_WHY_DEADLINE);
     } else if (f->retry_us <= a->now_us) {
         send_again(f);

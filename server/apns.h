@@ -31,10 +31,13 @@ enum {
     (200 * US_PER_MS) /* pause before the second try after a 5xx, at least \
                        */
 #define APNS_RETRY_MAX_US (500 * US_PER_MS)
-#define APNS_HEDGE_US     (3 * US_PER_S)  /* a call's request unanswered so long is sent again */
-#define APNS_BUSY_US      (10 * US_PER_S) /* "TooManyRequests": the pause before the next try */
-#define APNS_STOP_MIN_US  (10 * US_PER_S) /* a key that is not accepted rests so long; doubles */
-#define APNS_STOP_MAX_US  (300 * US_PER_S)
+/* A call that is unanswered so long is sent again: if its connection is dead, and the one that it
+ * was moved to as well, a new one stands by now. */
+#define APNS_HEDGE_US    (2500 * US_PER_MS)
+#define APNS_GRACE_US    (50 * US_PER_MS) /* after the deadline, for the pool to say what kept it */
+#define APNS_BUSY_US     (10 * US_PER_S)  /* "TooManyRequests": the pause before the next try */
+#define APNS_STOP_MIN_US (10 * US_PER_S)  /* a key that is not accepted rests so long; doubles */
+#define APNS_STOP_MAX_US (300 * US_PER_S)
 
 enum apns_env { APNS_ENV_UNKNOWN, APNS_PRODUCTION, APNS_SANDBOX };
 enum apns_class { APNS_CALL, APNS_OTHER, APNS_CLASSES };
@@ -48,7 +51,8 @@ struct apns_job {
     struct push_content content;
     struct slice token;   /* the device's, raw bytes, 1 to APNS_TOKEN_MAX */
     enum apns_env env;    /* the token's; UNKNOWN: production, then sandbox */
-    uint64_t deadline_us; /* the verdict comes at the latest now. For a call: when ringing ends */
+    uint64_t deadline_us; /* nothing is sent after this, and the verdict comes APNS_GRACE_US later
+                             at the latest. For a call: when ringing ends */
 };
 
 enum apns_result {
@@ -69,7 +73,7 @@ enum apns_why {
     APNS_WHY_NONE,
     APNS_WHY_DEADLINE,      /* no answer in time */
     APNS_WHY_NO_CONNECTION, /* Apple is not reached */
-    APNS_WHY_UNCERTAIN,     /* it went out twice and nothing was heard */
+    APNS_WHY_UNCERTAIN,     /* it went out several times and nothing was heard */
     APNS_WHY_STOPPED,       /* the key is not accepted at present: not tried */
     APNS_WHY_NO_KEY,        /* no key for this topic and environment */
     APNS_WHY_BUSY,          /* too many pushes to this device */
@@ -184,7 +188,7 @@ struct apns_counters {
     struct counter answers[2][APNS_REASON_COUNT]; /* production, sandbox; NONE = accepted */
     struct counter gave_up[APNS_WHY_COUNT];
     struct counter retries_server, retries_env, retries_token, retries_short, retries_conn,
-        retries_busy, hedges;
+        retries_busy, retries_lost, hedges;
     struct counter uncertain, stops, guards;
     struct counter tokens_minted;
     struct counter jobs;                /* gauge: under way */

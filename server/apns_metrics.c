@@ -58,6 +58,7 @@ void apns_metrics_register(struct metrics *m, struct apns *a)
         {retries, "why=\"too_large\"", what, METRIC_COUNTER, &c->retries_short},
         {retries, "why=\"connection\"", what, METRIC_COUNTER, &c->retries_conn},
         {retries, "why=\"busy\"", what, METRIC_COUNTER, &c->retries_busy},
+        {retries, "why=\"lost\"", what, METRIC_COUNTER, &c->retries_lost},
         {retries, "why=\"hedge\"", what, METRIC_COUNTER, &c->hedges},
         {"sori_push_uncertain_total", "", "Requests that went out and were never answered.",
          METRIC_COUNTER, &c->uncertain},
