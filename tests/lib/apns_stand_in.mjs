@@ -92,8 +92,11 @@ const now_s = (set) => Date.now() / 1000 + set.clock_s;
 // ---- provider tokens
 
 const adopted = new Map(); // kid -> {text, at_s, all: Set}
+const verified = new Map(); // text -> what read_jwt made of it; a signature costs 0.2 ms
 
 function read_jwt(set, text) {
+  const known = verified.get(text);
+  if (known && set.keys[known.kid] === known.key) return known;
   const parts = text.split('.');
   let header, claims;
   try {
@@ -109,7 +112,9 @@ function read_jwt(set, text) {
     crypto.verify('sha256', Buffer.from(`${parts[0]}.${parts[1]}`),
       { key: key.public, dsaEncoding: 'ieee-p1363' }, signature);
   if (!fit) refuse(403, 'InvalidProviderToken');
-  return { kid: header.kid, iat: claims.iat, key, text };
+  const jwt = { kid: header.kid, iat: claims.iat, key, text };
+  verified.set(text, jwt);
+  return jwt;
 }
 
 function check_age(set, session, jwt) {
@@ -395,7 +400,6 @@ function serve(set, files) {
     cert: fs.readFileSync(files.cert),
     key: fs.readFileSync(files.key),
     allowHTTP1: false,
-    ALPNProtocols: files.alpn ?? ['h2'],
     maxOutstandingSettings: 10000,
     settings: { maxConcurrentStreams: set.streams_first, initialWindowSize: set.window,
       maxHeaderListSize: 8000, enablePush: false },
@@ -477,12 +481,12 @@ function administer(set, sessions, request, text) {
 }
 
 function main() {
-  const { port = 0, host = '127.0.0.1', cert, key, alpn, client_ca, ...rest } =
+  const { port = 0, host = '127.0.0.1', cert, key, client_ca, ...rest } =
     JSON.parse(process.argv[2] ?? '{}');
   const set = structuredClone(SETTINGS);
   merge(set, rest);
   clear();
-  const { server, sessions } = serve(set, { cert, key, alpn, client_ca });
+  const { server, sessions } = serve(set, { cert, key, client_ca });
   const admin = http.createServer((request, response) => {
     let text = '';
     request.on('data', (part) => { text += part; });
