@@ -14,6 +14,7 @@ import { Sori, tabDeviceId } from './sori.js';
 const NAMES = ['alice', 'bob', 'carol', 'dave'];
 const HISTORY_MAX = 50;
 const SPARK_SECONDS = 60;
+const WOKEN_MS = 3000; // a page that a push has opened rings by then, or its call is over
 
 const page = {
   name: null,
@@ -24,6 +25,7 @@ const page = {
   ringing: null, // the one in the dialog
   room: null, // RoomPage
   asked: null, // room of the link by which the page was opened
+  woken: false, // by a push, for one call: nothing else is allowed
   presence: 'online',
   people: [],
   history: [],
@@ -139,9 +141,38 @@ async function getToken({ deviceId }) {
   return (await reply.json()).token;
 }
 
-async function enter(name) {
+/** What a push says of itself in ?call=…&k=…: who is called, and with which token to come. */
+function readPush(query) {
+  try {
+    const k = query.get('k');
+    const body = k.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
+    const { sub, dev, callId } = JSON.parse(atob(body));
+    return callId === query.get('call') ? { name: sub, deviceId: dev, k } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The page takes part in the one call of a push. The token in its address is a secret: it goes. */
+function enterWoken({ name, deviceId, k }) {
+  let first = k;
+  history.replaceState(null, '', location.pathname);
+  page.woken = true;
+  page.deviceId = deviceId;
+  const token = (about) => {
+    const mine = first ?? getToken(about); // later: one of our own, for a whole session
+    first = null;
+    return mine;
+  };
+  enter(name, token);
+  setTimeout(() => {
+    if (!page.ringing && !page.call) say('This call is over.');
+  }, WOKEN_MS);
+}
+
+async function enter(name, token = getToken) {
   page.name = name;
-  save(sessionStorage, 'sori.page.name', name);
+  if (!page.woken) save(sessionStorage, 'sori.page.name', name);
   page.people = [...new Set([...NAMES, ...load(localStorage, 'sori.page.people', [])])];
   page.history = load(localStorage, `sori.page.history.${name}`, []);
   document.title = `${name} · Sori 소리`;
@@ -158,7 +189,7 @@ async function enter(name) {
   page.deviceId ??= await tabDeviceId();
   const url = new URL('/ws', location.href);
   url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
-  const sori = new Sori({ url: url.href, token: getToken, deviceId: page.deviceId });
+  const sori = new Sori({ url: url.href, token, deviceId: page.deviceId });
   page.sori = globalThis.sori = sori;
   sori.relayOnly = $('relay-only').checked;
   sori.addEventListener('state', showConnection);
@@ -169,7 +200,8 @@ async function enter(name) {
     show(event.call);
   });
   sori.addEventListener('state', joinAsked);
-  sori.subscribe(others()).catch((error) => say(`Presence: ${error.message}`, 'warn'));
+  if (!page.woken)
+    sori.subscribe(others()).catch((error) => say(`Presence: ${error.message}`, 'warn'));
   sori.connect().catch(() => {}); // showConnection() tells
 }
 
@@ -427,7 +459,7 @@ function show(call) {
 /** Others see in their list that we are talking. */
 function showBusy() {
   const presence = page.room || TALKING.includes(page.call?.state) ? 'busy' : 'online';
-  if (presence === page.presence) return;
+  if (presence === page.presence || page.woken) return;
   page.presence = presence;
   page.sori?.setPresence(presence).catch(() => {}); // the next change tells it
 }
@@ -668,5 +700,7 @@ const query = new URLSearchParams(location.search);
 page.asked = query.get('room');
 if (query.has('name')) history.replaceState(null, '', page.asked ? `?room=${encodeURIComponent(page.asked)}` : location.pathname);
 const name = load(sessionStorage, 'sori.page.name', null) ?? query.get('name');
-if (name) enter(name);
+const push = query.has('k') ? readPush(query) : null;
+if (push) enterWoken(push);
+else if (name) enter(name);
 else showWelcome();

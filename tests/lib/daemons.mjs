@@ -62,7 +62,7 @@ secret_file = ${dir}/sfu.secret
 [room]
 joins_per_10s = 0
 creator_is_admin = yes
-` : ''}`;
+` : ''}${over.serverIni?.(dir) ?? ''}`;
 
 const sfuIni = (dir, over) => `
 [sfu]
@@ -156,7 +156,7 @@ class Daemon {
   }
 }
 
-/** Starts them; `sfu: true` with an SFU, `sfuIni` more lines for it. `ringTimeoutS` is the server's [call] ring_timeout, `turnTtlS` its [turn] ttl,
+/** Starts them; `serverIni(dir)` gives more lines for the server; `sfu: true` with an SFU, `sfuIni` more lines for it. `ringTimeoutS` is the server's [call] ring_timeout, `turnTtlS` its [turn] ttl,
  *  `turnUrl` its [turn] urls. */
 export async function startDaemons(over = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'sori-e2e-'));

@@ -76,7 +76,7 @@ static int send(void *arg, const struct push_job *job, struct push_out *out, cha
 static void cancel(void *arg, struct slice id)
 {
     struct world *w = arg;
-    char name[16];
+    char name[32];
 
     for (size_t i = 0; i < w->n; i++) {
         (void)snprintf(name, sizeof(name), "id-%zu", i + 1);
