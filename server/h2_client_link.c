@@ -17,16 +17,13 @@
 #include "server/h2_link.h"
 #include "server/h2_proxy.h"
 
-#define ROUNDS_MAX    8 /* of pump and flush in a turn */
-#define PORT_DEFAULT  443
-#define OPEN_US       (10 * US_PER_S)
-#define PING_US       (1 * US_PER_S)
-#define PING_IDLE_US  (60 * US_PER_S)
-#define DEAD_US       (1 * US_PER_S)
-#define TEXT_MAX      280 /* "host:port" */
-#define POOL_NAME_MAX 16
-#define LABEL_MAX     64
-#define METRICS_N     (22 + H2_POOL_CONNS_MAX)
+#define ROUNDS_MAX   8 /* of pump and flush in a turn */
+#define PORT_DEFAULT 443
+#define OPEN_US      (10 * US_PER_S)
+#define PING_US      (1 * US_PER_S)
+#define PING_IDLE_US (60 * US_PER_S)
+#define DEAD_US      (1 * US_PER_S)
+#define TEXT_MAX     280 /* "host:port" */
 
 struct wire {
     struct list link; /* client.wires */
@@ -40,9 +37,7 @@ struct h2_client {
     struct wtimer timer;
     struct wflush flush;
     bool again; /* woken while it flushes */
-    unsigned conns;
     char *name, *host, *authority, *dial_host, *proxy_auth;
-    char labels[METRICS_N][LABEL_MAX]; /* the registry's */
 };
 
 static struct h2_client *client_of(struct h2_link_env *env)
@@ -261,7 +256,6 @@ struct h2_client *h2_client_new(struct worker *w, const struct h2_client_conf *c
         return NULL;
     list_init(&c->wires);
     c->env.worker = w;
-    c->conns = conf->pool.conns;
     c->env.streams_max = conf->pool.streams_max;
     c->env.open_us = or_else(conf->open_us, OPEN_US);
     c->env.ping_us = or_else(conf->ping_us, PING_US);
@@ -272,7 +266,7 @@ struct h2_client *h2_client_new(struct worker *w, const struct h2_client_conf *c
     c->flush = (struct wflush){.fn = on_flush, .arg = c};
     if (set_peer(c, conf, err) != 0)
         goto fail;
-    c->name = mem_strndup(slice_sub(slice_str(conf->name), 0, POOL_NAME_MAX));
+    c->name = mem_strndup(slice_str(conf->name));
     c->env.name = c->name;
     c->env.tls = c->name
                      ? tls_client_ctx_new(conf->ca_file, conf->cert_file, conf->key_file, "h2", err)
@@ -311,72 +305,4 @@ int h2_client_send(struct h2_client *c, const struct h2_request *q, h2_done_fn *
                    unsigned avoid_conn)
 {
     return h2_pool_send(c->pool, q, done, ctx, avoid_conn, worker_now(c->env.worker));
-}
-
-/* ---- metrics ---- */
-
-/* The next label text; NULL when all are used. */
-static const char *label(struct h2_client *c, unsigned *n, const char *key, const char *value)
-{
-    if (*n == METRICS_N)
-        return NULL;
-    char *text = c->labels[(*n)++];
-    if (key)
-        snprintf(text, LABEL_MAX, "pool=\"%s\",%s=\"%s\"", c->name, key, value);
-    else
-        snprintf(text, LABEL_MAX, "pool=\"%s\"", c->name);
-    return text;
-}
-
-int h2_client_metrics(struct h2_client *c, struct metrics *m)
-{
-    static const char CONNS[] = "Connections to the push service, by what happened to them.";
-    static const char RETRIES[] = "Requests repeated, by why.";
-    struct h2_pool_stats *s = h2_pool_stats(c->pool);
-    const struct {
-        const char *name, *key, *value, *help;
-        enum metric_type type;
-        const struct counter *cell;
-    } all[] = {
-        {"push_conn_total", "event", "open", CONNS, METRIC_COUNTER, &s->opened},
-        {"push_conn_total", "event", "goaway", CONNS, METRIC_COUNTER, &s->goaways},
-        {"push_conn_total", "event", "retired", CONNS, METRIC_COUNTER, &s->retired},
-        {"push_conn_total", "event", "closed", CONNS, METRIC_COUNTER, &s->ended[H2_END_LOCAL]},
-        {"push_conn_total", "event", "eof", CONNS, METRIC_COUNTER, &s->ended[H2_END_EOF]},
-        {"push_conn_total", "event", "dead_ping", CONNS, METRIC_COUNTER, &s->ended[H2_END_DEAD]},
-        {"push_conn_total", "event", "protocol", CONNS, METRIC_COUNTER, &s->ended[H2_END_PROTOCOL]},
-        {"push_conn_total", "event", "resolve_fail", CONNS, METRIC_COUNTER,
-         &s->ended[H2_END_RESOLVE]},
-        {"push_conn_total", "event", "connect_fail", CONNS, METRIC_COUNTER,
-         &s->ended[H2_END_CONNECT]},
-        {"push_conn_total", "event", "proxy_fail", CONNS, METRIC_COUNTER, &s->ended[H2_END_PROXY]},
-        {"push_conn_total", "event", "tls_fail", CONNS, METRIC_COUNTER, &s->ended[H2_END_TLS]},
-        {"push_retry_total", "why", "refused", RETRIES, METRIC_COUNTER, &s->moved_refused},
-        {"push_retry_total", "why", "goaway", RETRIES, METRIC_COUNTER, &s->moved_goaway},
-        {"push_retry_total", "why", "uncertain", RETRIES, METRIC_COUNTER, &s->resent},
-        {"push_uncertain_total", NULL, NULL, "Requests that may or may not have been done.",
-         METRIC_COUNTER, &s->uncertain},
-        {"push_late_total", NULL, NULL, "Requests without an answer before their deadline.",
-         METRIC_COUNTER, &s->late},
-        {"push_no_connection_total", NULL, NULL, "Requests that no connection could take.",
-         METRIC_COUNTER, &s->no_connection},
-        {"push_connections", NULL, NULL, "Connections that are up.", METRIC_GAUGE, &s->up},
-        {"push_waiting", NULL, NULL, "Requests that wait for a connection.", METRIC_GAUGE,
-         &s->waiting},
-        {"push_inflight", NULL, NULL, "Requests under way.", METRIC_GAUGE, &s->inflight},
-    };
-    unsigned n = 0;
-    int rc = 0;
-
-    for (size_t i = 0; i < ARRAY_LEN(all) && rc == 0; i++)
-        rc = metrics_add(m, all[i].name, label(c, &n, all[i].key, all[i].value), all[i].help,
-                         all[i].type, all[i].cell);
-    for (unsigned i = 0; i < c->conns && rc == 0; i++) {
-        char slot[12];
-        snprintf(slot, sizeof(slot), "%u", i);
-        rc = metrics_add(m, "push_streams_limit", label(c, &n, "conn", slot),
-                         "Requests that the peer allows at once on a connection.", METRIC_GAUGE,
-                         &s->streams[i]);
-    }
-    return rc;
 }

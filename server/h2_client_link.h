@@ -10,7 +10,7 @@ struct h2_client;
 struct worker;
 
 struct h2_client_conf {
-    const char *name;       /* "call": in log lines and metrics, 16 characters at most */
+    const char *name;       /* "call": in log lines */
     const char *host;       /* verified in the certificate; asked of the DNS at each connect */
     uint16_t port;          /* 443 */
     const char *connect_to; /* NULL, or "address[:port]" that is connected to instead (tests) */
@@ -36,10 +36,6 @@ void h2_client_free(struct h2_client *c);
 
 /* The pool, for h2_pool_retire() and figures; lent. */
 struct h2_pool *h2_client_pool(struct h2_client *c);
-
-/* Registers push_conn_total, push_retry_total, push_inflight etc. with pool="<name>". Once; the
- * client outlives m. Returns 0 or -ENOMEM. */
-int h2_client_metrics(struct h2_client *c, struct metrics *m);
 
 /* h2_pool_send() at the worker's time. */
 int h2_client_send(struct h2_client *c, const struct h2_request *q, h2_done_fn *done, void *ctx,

@@ -1,5 +1,5 @@
 /* Tests of server/h2_client_link.c without a network: configurations that are refused and why,
- * metrics, memory that is out. What goes over sockets is tested by tests/e2e/h2_*_test.py.
+ * freeing, memory that is out. What goes over sockets is tested by tests/e2e/h2_*_test.py.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -94,26 +94,6 @@ static void test_what_is_wrong_is_said(void **state)
     h2_client_free(NULL);
 }
 
-static void test_metrics(void **state)
-{
-    struct h2_client_conf c = conf();
-    struct metrics *m = metrics_new();
-    size_t len;
-
-    (void)state;
-    c.name = "a name that is longer than sixteen";
-    c.pool.conns = H2_POOL_CONNS_MAX;
-    struct h2_client *k = h2_client_new(worker, &c, err);
-    assert_int_equal(h2_client_metrics(k, m), 0);
-    char *text = metrics_render(m, &len);
-    assert_non_null(
-        strstr(text, "push_conn_total{pool=\"a name that is l\",event=\"dead_ping\"} 0"));
-    assert_non_null(strstr(text, "push_streams_limit{pool=\"a name that is l\",conn=\"15\"} 0"));
-    mem_free(text);
-    metrics_free(m);
-    h2_client_free(k);
-}
-
 static void done(void *ctx, const struct h2_response *r)
 {
     unsigned *n = ctx;
@@ -178,8 +158,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peers_as_text), cmocka_unit_test(test_what_is_wrong_is_said),
-        cmocka_unit_test(test_metrics),       cmocka_unit_test(test_freed_with_requests),
+        cmocka_unit_test(test_peers_as_text),
+        cmocka_unit_test(test_what_is_wrong_is_said),
+        cmocka_unit_test(test_freed_with_requests),
         cmocka_unit_test(test_oom),
     };
     return cmocka_run_group_tests_name("h2_client_link", tests, setup, teardown);
