@@ -43,7 +43,7 @@ static struct slice keep(struct apns_keys *k, const char *text)
 
     wr_str(&k->texts, text);
     wr_u8(&k->texts, '\0');
-    return k->texts.bad ? (struct slice){0} : slice_of(k->mem + at, strlen(text));
+    return !k->texts.bad ? slice_of(k->mem + at, strlen(text)) : (struct slice){0};
 }
 
 static void explain(char err[CONF_ERR_MAX], const struct wanted *w, const char *why)

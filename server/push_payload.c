@@ -286,7 +286,7 @@ static uint64_t expiration_of(const struct push_content *c)
 
 static struct slice since(const struct wr *w, size_t from)
 {
-    return w->bad ? (struct slice){0} : slice_of(w->base + from, w->len - from);
+    return !w->bad ? slice_of(w->base + from, w->len - from) : (struct slice){0};
 }
 
 int push_payload_apns(struct push_apns *out, struct wr *w, const struct push_content *c, bool brief)
