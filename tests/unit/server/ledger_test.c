@@ -245,6 +245,8 @@ static void on_wake(void *arg)
 static void on_done(void *ctx, int rc, const struct ledger_result *r)
 {
     note(heard, "%s=%d", (const char *)ctx, rc);
+    if (rc != 0)
+        return;
     if (r->entries_n > 0)
         note(heard, "entries:%zu:%.*s:%.*s more:%d", r->entries_n, SLICE_FMT(r->entries[1].peer),
              SLICE_FMT(r->entries[1].model), r->more);
