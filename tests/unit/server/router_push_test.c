@@ -407,6 +407,46 @@ static void test_a_caller_who_leaves_before_anybody_woke(void **state)
     assert_int_equal(counter_get(&router_count(scene.w->r)->ended[SIG_REASON_CANCELLED]), 1);
 }
 
+/* Whatever allocation fails while a sleeper is woken and answers: no crash, no leak, no call that
+ * rings for nobody. */
+static void test_memory_runs_out_anywhere(void **state)
+{
+    bool failed = true;
+
+    (void)state;
+    device("phone", "\"tokens\":[{\"type\":\"voip\",\"token\":\"aa01\"},{\"type\":\"alert\","
+                    "\"token\":\"bb01\"}]");
+    for (uint64_t n = 0; failed; n++) {
+        assert_true(n < 1000);
+        pass(scene.w, 1000 * US_PER_S);
+        uint64_t before = mem_live();
+        mem_fail_after(n);
+        scene.push.n = 0;
+        struct fake *a = fake_open(scene.w->r, 1), *phone = NULL;
+        if (a->c) {
+            fake_hello(a, "alice", "tab", NULL);
+            dial(a, "i", CALL);
+            if (scene.push.n > 0)
+                phone = wake(0, "phone");
+            if (phone && phone->c) {
+                say(phone, "call.answer", "2", CALL, ANSWER);
+                say(phone, "call.hangup", "3", CALL, "");
+            }
+            dial(a, "j", CALL2);
+            say(a, "call.cancel", "k", CALL2, "");
+        }
+        failed = mem_failed();
+        mem_fail_never();
+        for (unsigned i = 0; i < FAKE_PUSH_MAX; i++)
+            fake_push_judge(&scene.push, i, PUSH_TAKEN, 200);
+        fake_free(a);
+        if (phone)
+            fake_free(phone);
+        pass(scene.w, 1000 * US_PER_S);
+        assert_int_equal(mem_live(), before);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +460,7 @@ int main(void)
         T(test_live_activities_hear_of_the_call),
         T(test_what_is_wrong_with_a_device_is_said),
         T(test_a_caller_who_leaves_before_anybody_woke),
+        T(test_memory_runs_out_anywhere),
     };
 
     return cmocka_run_group_tests_name("router_push", tests, NULL, NULL);

@@ -306,6 +306,34 @@ static void test_requests_do_not_wait_for_a_full_queue(void **state)
     commit();
 }
 
+/* Whatever allocation fails: an error for one request, no crash, no leak, and the next one works.
+ */
+static void test_memory_runs_out_anywhere(void **state)
+{
+    bool failed = true;
+
+    (void)state;
+    for (uint64_t n = 0; failed; n++) {
+        assert_true(n < 400);
+        pass(scene.w, 5 * US_PER_S);
+        struct fake *a = join("anna", "tab");
+        mem_fail_after(n);
+        say(a, "device.register", "1", NULL, DEVICE(TOKEN("voip", "aa01")));
+        dial(a, "2", CALL, "dan");
+        say(a, "history.list", "3", NULL, "");
+        say(a, "history.seen", "4", NULL, ",\"data\":{\"until\":1}");
+        say(a, "device.unregister", "5", NULL, "");
+        say(a, "privacy.status", "6", NULL, "");
+        commit();
+        failed = mem_failed();
+        mem_fail_never();
+        commit();
+        if (!a->closed)
+            assert_true(has(ask(a, "history.list", "7", ""), "\"re\":\"7\""));
+        fake_free(a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +344,7 @@ int main(void)
         T(test_pushes_are_logged_and_tokens_forgotten),
         T(test_privacy),
         T(test_requests_do_not_wait_for_a_full_queue),
+        T(test_memory_runs_out_anywhere),
     };
 
     return cmocka_run_group_tests_name("router_record", tests, NULL, NULL);
