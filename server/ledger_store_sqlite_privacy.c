@@ -255,7 +255,7 @@ int sq_erase(struct ledger_store *base, struct slice user, struct slice actor, u
 {
     struct sqlite_store *s = sq_of(base);
     uint8_t subject[PRIVACY_SUBJECT_BYTES];
-    struct request r;
+    struct request r = {.user = ""};
 
     if (privacy_subject(s->keys, user, subject) != 0)
         return -EIO;
@@ -275,7 +275,7 @@ int sq_keep(struct ledger_store *base, struct slice user, struct slice actor, ui
 {
     struct sqlite_store *s = sq_of(base);
     uint8_t subject[PRIVACY_SUBJECT_BYTES];
-    struct request r;
+    struct request r = {.user = ""};
 
     if (privacy_subject(s->keys, user, subject) != 0)
         return -EIO;
@@ -301,7 +301,7 @@ int sq_ask_export(struct ledger_store *base, struct slice user, struct slice act
 {
     struct sqlite_store *s = sq_of(base);
     uint8_t subject[PRIVACY_SUBJECT_BYTES];
-    struct request r;
+    struct request r = {.user = ""};
 
     if (privacy_subject(s->keys, user, subject) != 0)
         return -EIO;
@@ -334,7 +334,7 @@ int sq_privacy(struct ledger_store *base, struct slice user, enum ledger_privacy
 {
     struct sqlite_store *s = sq_of(base);
     uint8_t subject[PRIVACY_SUBJECT_BYTES];
-    struct request r;
+    struct request r = {.user = ""};
 
     if (privacy_subject(s->keys, user, subject) != 0)
         return -EIO;
@@ -588,7 +588,7 @@ static int find_users(struct sqlite_store *s, struct users *u)
     int rc;
 
     while ((rc = sq_step(s, q)) == 1) {
-        struct erased key;
+        struct erased key = {.at_ms = 0};
         if (privacy_subject(s->keys, sq_col(q, 0), key.subject) != 0)
             continue;
         const struct erased *e = bsearch(&key, u->erased->v, u->erased->n, sizeof(key), by_subject);
@@ -614,7 +614,7 @@ static int find_users(struct sqlite_store *s, struct users *u)
 /* One transaction of erasing one user again. */
 static int erase_found(struct sqlite_store *s, const struct found *f, uint64_t now_ms, bool *left)
 {
-    struct request r;
+    struct request r = {.user = ""};
     int rc = sq_do(s, SQ_BEGIN_WRITE);
 
     if (rc == 0)
@@ -661,7 +661,7 @@ static int note_erased(struct sqlite_store *s, const struct erased_list *l)
 /* Ends purges that a crash interrupted. */
 static int end_purges(struct sqlite_store *s, uint64_t now_ms)
 {
-    struct request r;
+    struct request r = {.user = ""};
     int rc;
 
     for (;;) {
@@ -826,7 +826,7 @@ static int retain(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
 
 static int sweep_step(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
 {
-    struct request r;
+    struct request r = {.user = ""};
     sqlite3_stmt *q = sq_get(s, SQ_REQUEST_DUE);
 
     *n = 1;

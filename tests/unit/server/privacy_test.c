@@ -1,4 +1,4 @@
-/* Tests of server/privacy.c and server/history.c. SPDX-License-Identifier: BSD-3-Clause */
+/* Tests of server/privacy.c. SPDX-License-Identifier: BSD-3-Clause */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "server/history.h"
 #include "server/privacy.h"
 
 #define SECRET SLICE_LIT("0123456789abcdef0123456789abcdef")
@@ -121,29 +120,6 @@ static void test_the_list_of_the_erased_is_read_back(void **state)
     }
 }
 
-static void test_cursors_come_back_and_others_are_refused(void **state)
-{
-    const struct ledger_entry e = {.id = {{1, 2, 3, 255}}, .created_ms = 1795383765123};
-    uint8_t text[HISTORY_CURSOR_TEXT + 1];
-    struct wr w = wr_init(text, sizeof(text));
-    struct ledger_cursor c;
-
-    (void)state;
-    history_cursor_write(&w, &e);
-    assert_int_equal(w.len, HISTORY_CURSOR_TEXT);
-    assert_int_equal(history_cursor_parse(&c, wr_done(&w)), 0);
-    assert_int_equal(c.created_ms, e.created_ms);
-    assert_memory_equal(c.id.b, e.id.b, 16);
-    for (size_t n = 0; n < w.len; n++)
-        assert_int_equal(history_cursor_parse(&c, slice_of(text, n)), -EBADMSG);
-    assert_int_equal(history_cursor_parse(&c, SLICE_LIT("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
-                     -EBADMSG); /* too long */
-    assert_int_equal(history_cursor_parse(&c, SLICE_LIT("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
-                     -EBADMSG); /* another version */
-    assert_int_equal(history_cursor_parse(&c, SLICE_LIT("Af__________AAAAAAAAAAAAAAAAAAAAAA")),
-                     -EBADMSG); /* a time that no database holds */
-}
-
 static void test_oom_gives_no_keys(void **state)
 {
     uint64_t live = mem_live();
@@ -165,7 +141,6 @@ int main(void)
         T(test_purposes_and_secrets_are_apart),
         T(test_no_part_of_an_audit_record_can_move_into_another),
         T(test_the_list_of_the_erased_is_read_back),
-        T(test_cursors_come_back_and_others_are_refused),
         T(test_oom_gives_no_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
