@@ -290,6 +290,27 @@ def test_servers_that_are_not_apple(name, tmp_path):
         assert apple.verdict()["requests"] == 0
 
 
+def test_certificate_authentication(tmp_path):
+    """Without provider tokens: the connection shows who we are."""
+    cert, key = make_cert(str(tmp_path), "voip", host="com.acme.talk")
+    os.chmod(key, 0o600)
+    with StandIn(jwt=False, client_ca=cert, **ANY) as apple:
+        us = PushClient(apple)
+        us.write(us.text[:us.text.index("team_id")] + f"cert_file = {cert}\ncert_key_file = {key}\n")
+        with us:
+            assert us.send("x")["result"] == "accepted"
+            assert apple.last()[-1]["headers"].get("authorization") is None
+            apple.set(fail={"status": 403, "reason": "BadCertificateEnvironment", "count": 1})
+            assert us.send("y")["result"] == "rejected"
+            assert "certificate" in us.trouble()
+        other = make_cert(str(tmp_path), "other")[1]
+        us.write(us.text[:us.text.index("team_id")] + f"cert_file = {cert}\ncert_key_file = {other}\n")
+        os.chmod(other, 0o600)
+        ended = subprocess.run([f"{BUILD}/bench/load/apns_push", us.config], capture_output=True, text=True,
+                               input="", timeout=20, check=False)
+        assert ended.returncode != 0 and "other.key" in ended.stderr, ended.stderr
+
+
 def test_wrong_keys_are_refused_at_the_start(apple, tmp_path):
     p384 = str(tmp_path / "p384.p8")
     subprocess.run(["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", p384],
