@@ -177,6 +177,13 @@ static void enter_router(void *arg)
         ws_listener_enter(s->listener);
 }
 
+static void sweep(void *arg)
+{
+    struct server *s = arg;
+
+    ledger_link_sweep(s->ledger);
+}
+
 static void enter_apns(void *arg)
 {
     struct server *s = arg;
@@ -229,7 +236,7 @@ static int open_services(struct server *s)
     if (!s->devices)
         return EX_OSERR;
     if (s->ledger)
-        router_set_ledger(s->router, ledger_link_ledger(s->ledger), enter_router, s);
+        router_set_ledger(s->router, ledger_link_ledger(s->ledger), enter_router, sweep, s);
     if (s->apns)
         apns_service_init(&s->apns_service, apns_link_apns(s->apns), enter_apns, enter_router, s);
     if (!router_set_push(s->router, s->devices, s->apns ? &s->apns_service.service : NULL))

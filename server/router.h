@@ -58,10 +58,12 @@ struct router_push_service {
  * nobody is pushed). Before any client is there. False: memory is out. */
 bool router_set_push(struct router *r, struct device_dir *dir,
                      const struct router_push_service *service);
-/* Keeps records, devices and privacy requests in l (lent); enter(arg), may be NULL, is called
- * whenever an answer comes from it, before anything else: the shell sets the clock. Before any
- * client is there, and before router_set_push(). */
-void router_set_ledger(struct router *r, struct ledger *l, void (*enter)(void *arg), void *arg);
+/* Keeps records, devices and privacy requests in l (lent). enter(arg) is called whenever an answer
+ * comes from it, before anything else: the shell sets the clock; sweep(arg) when there is something
+ * for ledger_sweep() to do soon. Each may be NULL. Before any client is there, and before
+ * router_set_push(). */
+void router_set_ledger(struct router *r, struct ledger *l, void (*enter)(void *arg),
+                       void (*sweep)(void *arg), void *arg);
 /* The ring machine, for push_doubt(); NULL without router_set_push(). */
 struct push *router_push(const struct router *r);
 

@@ -45,7 +45,7 @@ struct router {
     struct ctl_msg ctl; /* the request to an SFU that is being made */
     uint8_t ids[CTL_PARTICIPANTS_MAX * (CTL_PARTICIPANT_MAX + 3) + 2];
     struct ledger *ledger; /* NULL: nothing is kept */
-    void (*enter)(void *arg);
+    void (*enter)(void *arg), (*sweep)(void *arg);
     void *enter_arg;
     struct list record_waits, missed;          /* what waits for the ledger: record_wait, missed */
     struct device_dir *devices;                /* NULL: devices can't register */

@@ -25,10 +25,12 @@ struct record_wait {
     struct ledger_token tokens[SIG_TOKENS_MAX];
 };
 
-void router_set_ledger(struct router *r, struct ledger *l, void (*enter)(void *arg), void *arg)
+void router_set_ledger(struct router *r, struct ledger *l, void (*enter)(void *arg),
+                       void (*sweep)(void *arg), void *arg)
 {
     r->ledger = l;
     r->enter = enter;
+    r->sweep = sweep;
     r->enter_arg = arg;
 }
 
@@ -267,6 +269,10 @@ static int take_effect(struct router *r, const struct record_wait *wait, int rc)
         return 0;
     case SIG_PRIVACY_DELETE:
         device_dir_del_user(r->devices, wait->user);
+        return 0;
+    case SIG_PRIVACY_EXPORT:
+        if (r->sweep)
+            r->sweep(r->enter_arg); /* it is written now, not within the hour */
         return 0;
     default:
         return 0;

@@ -381,6 +381,26 @@ def test_kill_9_keeps_devices_and_missed_calls(world):
     play_out(after(call))
 
 
+def test_an_export_is_written_at_once_and_a_deletion_can_be_taken_back(world):
+    alice, _ = names()
+
+    async def play():
+        a = await caller(world, alice)
+        assert (await a.request("privacy.export"))["data"]["state"] == "pending"
+        end = time.monotonic() + 5
+        while (s := (await a.request("privacy.status", data={"kind": "export"}))["data"])["state"] != "done":
+            assert time.monotonic() < end, s
+            await asyncio.sleep(0.05)
+        assert s["bytes"] > 100 and len(s["sha256"]) == 64
+        assert (await a.request("privacy.export"))["data"]["code"] == "privacy.too_soon"
+        assert (await a.request("privacy.delete"))["data"]["state"] == "pending"
+        r = await a.request("device.register", data={"platform": "ios", "app": TOPIC})
+        assert r["data"]["code"] == "privacy.pending"
+        assert (await a.request("privacy.cancel"))["data"]["state"] == "cancelled"
+
+    play_out(play())
+
+
 def test_what_does_not_work_is_named(world):
     assert world.admin_get("/readyz") == "ready\n"
     text = world.admin_get("/metrics")

@@ -16,7 +16,7 @@ static struct {
     struct ledger *ledger;
     struct fake_push push;
     struct fake *alice, *bob;
-    unsigned entered;
+    unsigned entered, swept;
 } scene;
 
 static bool has(const char *text, const char *part)
@@ -40,6 +40,12 @@ static void enter(void *arg)
 {
     (void)arg;
     scene.entered++;
+}
+
+static void sweep(void *arg)
+{
+    (void)arg;
+    scene.swept++;
 }
 
 /* The ledger does all that waits, and answers. */
@@ -110,7 +116,7 @@ static int start(void **state)
     scene.ledger = ledger_new(&conf, scene_open(), NULL, NULL);
     scene.dir = device_dir_new(&dir);
     fake_push_init(&scene.push);
-    router_set_ledger(scene.w->r, scene.ledger, enter, NULL);
+    router_set_ledger(scene.w->r, scene.ledger, enter, sweep, NULL);
     if (!router_set_push(scene.w->r, scene.dir, &scene.push.service))
         return -1;
     scene.alice = join("alice", "laptop");
@@ -276,7 +282,9 @@ static void test_privacy(void **state)
     assert_true(has(ask(scene.bob, "privacy.cancel", "f", ""), "\"state\":\"cancelled\""));
     assert_true(
         has(ask(scene.bob, "device.register", "g", DEVICE(TOKEN("voip", "aa01"))), "\"tokens\":1"));
+    assert_int_equal(scene.swept, 0);
     m = ask(scene.bob, "privacy.export", "h", "");
+    assert_int_equal(scene.swept, 1);
     assert_true(has(m, "\"kind\":\"export\",\"state\":\"pending\""));
     m = ask(scene.bob, "privacy.status", "i", ",\"data\":{\"kind\":\"export\"}");
     assert_true(has(m, "\"kind\":\"export\",\"state\":\"pending\""));
