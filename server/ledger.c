@@ -936,6 +936,8 @@ size_t ledger_deliver(struct ledger *l)
         list_del(&j->link);
         if (j->done)
             j->done(j->ctx, j->rc, j->answer ? &j->answer->r : &nothing);
+        if (j->rc == 0 && (j->kind == EXPORT || j->kind == ERASE) && l->conf.asked)
+            l->conf.asked(l->arg);
         job_free(j);
     }
     return n;

@@ -248,6 +248,9 @@ struct ledger_conf {
     /* The clocks; NULL in tests: no lag is measured, trouble is tried without a pause. */
     uint64_t (*now_us)(void);
     uint64_t (*wall_ms)(void);
+    /* On the worker, with ledger_new()'s arg: an export or a deletion was asked for, so that there
+     * is something to sweep. NULL: not told. */
+    void (*asked)(void *arg);
 };
 
 enum ledger_health {

@@ -150,8 +150,11 @@ static void on_sweep(void *arg, uint64_t now_us)
         worker_timer(k->worker, &k->sweep, now_us + SWEEP_US);
 }
 
-void ledger_link_sweep(struct ledger_link *k)
+/* An export does not wait for the hour. */
+static void on_asked(void *arg)
 {
+    struct ledger_link *k = arg;
+
     if (!k->sweeping)
         worker_timer(k->worker, &k->sweep, worker_now(k->worker));
 }
@@ -186,7 +189,8 @@ static struct ledger_link *link_new(struct worker *w, const struct server_conf *
                                      .batch = (size_t)c->ledger.batch,
                                      .history = c->privacy.history,
                                      .now_us = clock_now_us,
-                                     .wall_ms = wall_ms};
+                                     .wall_ms = wall_ms,
+                                     .asked = on_asked};
     struct ledger_link *k = mem_zalloc(sizeof(*k));
     pthread_condattr_t attr;
 

@@ -464,7 +464,6 @@ static void on_exported(void *ctx, int rc, const struct ledger_result *r)
         worker_stop(worker);
         return;
     }
-    ledger_link_sweep(link_);
     ledger_privacy(ledger, SLICE_LIT("victim"), LEDGER_EXPORT, on_exported, NULL);
 }
 

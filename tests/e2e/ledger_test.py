@@ -17,7 +17,7 @@ import pytest
 BUILD, ROOT = os.environ["SORI_BUILD"], os.environ["SORI_ROOT"]
 DRIVER = os.path.join(BUILD, "bench/load/ledger_driver")
 KILLS = 1000
-PURGE_KILLS = 60
+PURGE_KILLS = 30
 CALLS = 100_000
 
 

@@ -553,6 +553,32 @@ static void on_done_again(void *ctx, int rc, const struct ledger_result *r)
     call(2, ctx);
 }
 
+static unsigned asked;
+static void on_asked(void *arg)
+{
+    (void)arg;
+    asked++;
+}
+
+static void test_what_there_is_to_sweep_is_told(void **state)
+{
+    (void)state;
+    ledger_free(l);
+    make((struct ledger_conf){.queue = 9, .queue_bytes = 9999, .batch = 9, .asked = on_asked});
+    ledger_privacy(l, A, LEDGER_EXPORT, NULL, NULL);
+    ledger_keep(l, A, A, 0, NULL, NULL);
+    turn();
+    assert_int_equal(asked, 0);
+    ledger_export(l, A, A, 0, NULL, NULL);
+    ledger_erase(l, A, A, 0, NULL, NULL);
+    turn();
+    assert_int_equal(asked, 2);
+    disk.next_rc = -EBUSY;
+    ledger_export(l, A, A, 0, NULL, NULL);
+    turn();
+    assert_int_equal(asked, 2);
+}
+
 static void test_done_may_use_the_ledger(void **state)
 {
     (void)state;
@@ -647,6 +673,7 @@ int main(void)
         T(test_the_queue_is_bounded_in_bytes),
         T(test_without_history_calls_are_only_counted),
         T(test_done_may_use_the_ledger),
+        T(test_what_there_is_to_sweep_is_told),
         T(test_oom_loses_nothing_that_was_taken),
         T(test_free_drops_what_waits),
         T(test_words_come_back),
