@@ -327,16 +327,17 @@ static void test_goaway_moves_what_was_not_acted_on_and_the_rest_is_finished(voi
     (void)state;
     conf.conns = 1;
     start_up();
-    for (uintptr_t i = 0; i < 4; i++)
+    fakes[0].room = 4;
+    for (uintptr_t i = 0; i < 5; i++)
         send_ok(i);
     pump();
+    assert_int_equal(fakes[0].n, 4);
     fakes[0].gone = true;
     h2_conn_goaway(fakes[0].conn, "{\"reason\":\"Shutdown\"}", now);
     refuse(0, 2, true);
     refuse(0, 2, true);
     assert_int_equal(h2_pool_up(pool), 0);
     assert_string_equal(h2_pool_trouble(pool), "GOAWAY: {\"reason\":\"Shutdown\"}");
-    send_ok(4);
     run_to(now + conf.retry_min_us); /* it answered nothing: with a pause */
     assert_int_equal(n_fakes, 2);
     up(1);
