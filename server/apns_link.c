@@ -160,6 +160,45 @@ static int make_client(struct apns_link *l, unsigned lane, char err[CONF_ERR_MAX
     return -EINVAL;
 }
 
+/* Reads what key i's connections read. */
+static int check_files(const struct server_conf *conf, const struct apns_keys *keys, size_t i,
+                       char err[CONF_ERR_MAX])
+{
+    const char *ca = *conf->apns.ca_file ? conf->apns.ca_file : NULL, *cert_key;
+    const char *cert = apns_keys_cert(keys, i, &cert_key);
+    char why[TLS_ERR_MAX];
+    struct tls_ctx *tls = tls_client_ctx_new(ca, cert, cert_key, "h2", why);
+
+    if (!tls) {
+        snprintf(err, CONF_ERR_MAX, "[apns]: %s", why);
+        return -EINVAL;
+    }
+    tls_ctx_free(tls);
+    return 0;
+}
+
+int apns_link_check(const struct server_conf *conf, char err[CONF_ERR_MAX])
+{
+    const char *const hosts[] = {conf->apns.production, conf->apns.sandbox};
+    char host[HOST_MAX];
+    uint16_t port;
+    int rc = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
+        if (split_host(hosts[i], host, &port) != 0) {
+            snprintf(err, CONF_ERR_MAX, "[apns] %s = %s: expected host:port",
+                     i == 0 ? "production" : "sandbox", hosts[i]);
+            return -EINVAL;
+        }
+    struct apns_keys *keys = apns_keys_load(conf, err);
+    if (!keys)
+        return -EINVAL;
+    for (size_t i = 0; i < apns_keys_conf(keys)->keys_n && rc == 0; i++)
+        rc = check_files(conf, keys, i, err);
+    apns_keys_free(keys);
+    return rc;
+}
+
 struct apns_link *apns_link_new(struct worker *w, const struct server_conf *conf,
                                 void (*doubt)(void *arg, struct slice topic, enum apns_env env,
                                               uint64_t since_us),

@@ -18,6 +18,9 @@ struct apns_link *apns_link_new(struct worker *w, const struct server_conf *conf
                                 void (*doubt)(void *arg, struct slice topic, enum apns_env env,
                                               uint64_t since_us),
                                 void *arg, char err[CONF_ERR_MAX]);
+/* What apns_link_new() would refuse, without a worker (--check-config): keys, host names, ca_file,
+ * certificates. Returns 0 or -EINVAL with err. */
+int apns_link_check(const struct server_conf *conf, char err[CONF_ERR_MAX]);
 /* Pushes under way get their verdict (no connection, uncertain); done() may be called from in here,
  * and must not push. NULL is allowed. */
 void apns_link_free(struct apns_link *l);

@@ -394,7 +394,7 @@ int main(int argc, char **argv)
     log_setup((enum log_level)s.conf.log.level, (enum log_format)s.conf.log.format, STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     rc = EX_CONFIG;
-    if (load_files(&s, err) != 0) {
+    if (load_files(&s, err) != 0 || (o.check && apns_link_check(&s.conf, err) != 0)) {
         fprintf(stderr, "sori-server: %s\n", err);
     } else if (o.check) {
         puts("configuration ok");

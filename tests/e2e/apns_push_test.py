@@ -324,6 +324,27 @@ def test_wrong_keys_are_refused_at_the_start(apple, tmp_path):
         ended = subprocess.run([f"{BUILD}/bench/load/apns_push", us.config], capture_output=True, text=True,
                                input="", timeout=20, check=False)
         assert ended.returncode != 0 and says in ended.stderr, ended.stderr
+        assert (78, True) == (check(us)[0], says in check(us)[1])
+
+
+def check(us):
+    ended = subprocess.run([f"{BUILD}/sori-server", "--check-config", "--config", us.config], capture_output=True,
+                           text=True, timeout=20, check=False)
+    return ended.returncode, ended.stderr
+
+
+def test_check_config(apple, tmp_path):
+    us = PushClient(apple)
+    assert check(us) == (0, "")
+    text = us.text
+    for old, new, says in (("ca_file = .*", "ca_file = /missing", "/missing"),
+                           ("production = .*", "production = localhost:port", "expected host:port"),
+                           ("key_file = .*", f"cert_file = /missing\ncert_key_file = {us.folder}/secret", "/missing"),
+                           ("key_id = .*", "key_id = short", "10 characters"),
+                           ("app com.acme.talk", "app com acme", "bundle id")):
+        us.write(re.sub(old, new, text))
+        code, told = check(us)
+        assert code == 78 and says in told, told
 
 
 def test_nobody_there():
