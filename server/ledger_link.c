@@ -150,13 +150,16 @@ static void on_sweep(void *arg, uint64_t now_us)
         worker_timer(k->worker, &k->sweep, now_us + SWEEP_US);
 }
 
+void ledger_link_sweep(struct ledger_link *k)
+{
+    if (!k->sweeping)
+        worker_timer(k->worker, &k->sweep, worker_now(k->worker));
+}
+
 /* An export does not wait for the hour. */
 static void on_asked(void *arg)
 {
-    struct ledger_link *k = arg;
-
-    if (!k->sweeping)
-        worker_timer(k->worker, &k->sweep, worker_now(k->worker));
+    ledger_link_sweep(arg);
 }
 
 /* ---- life ---- */

@@ -27,6 +27,10 @@ void ledger_link_free(struct ledger_link *k);
 /* What to put and ask. Good until ledger_link_free(). */
 struct ledger *ledger_link_ledger(struct ledger_link *k);
 
+/* Worker. Sweeps now instead of within the hour. An export or a deletion that was asked for does
+ * this by itself. */
+void ledger_link_sweep(struct ledger_link *k);
+
 /* Where the file of a finished export is (ledger_sqlite_export_path()): NUL ended. Returns 0 or
  * -ENAMETOOLONG. */
 int ledger_link_export_path(const struct ledger_link *k, const struct ledger_privacy *p, char *out,
