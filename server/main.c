@@ -150,8 +150,11 @@ static bool ready(void *arg)
 {
     const struct server *s = arg;
 
-    return !__atomic_load_n(&s->stopping, __ATOMIC_RELAXED) &&
-           !__atomic_load_n(&s->loading, __ATOMIC_RELAXED);
+    if (__atomic_load_n(&s->stopping, __ATOMIC_RELAXED))
+        return false;
+    /* A ledger in trouble is read when it is out of it: nobody waits for that. */
+    return !__atomic_load_n(&s->loading, __ATOMIC_RELAXED) ||
+           ledger_health(ledger_link_ledger(s->ledger)) != LEDGER_FINE;
 }
 
 /* What does not work, for /readyz. */

@@ -78,13 +78,13 @@ def play_out(scene):
 class World:
     """A server and its Apple."""
 
-    def __init__(self, apple):
+    def __init__(self, apple, **files):
         self.apple, self.clear, self.admin = apple, free_port(), free_port()
         kid = next(iter(apple.key_files))
         text = CONFIG.format(clear=self.clear, admin=self.admin, apple=apple.port, ca=apple.cert, topic=TOPIC,
                              team=TEAM, kid=kid, key=apple.key_files[kid])
         self.url = f"ws://127.0.0.1:{self.clear}/ws"
-        self.d = Daemon("sori-server", text, files={"secret": SECRET, "ring": "r" * 40})
+        self.d = Daemon("sori-server", text, files={"secret": SECRET, "ring": "r" * 40, **files})
 
     def admin_get(self, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=5) as r:
@@ -408,6 +408,35 @@ def test_what_does_not_work_is_named(world):
         assert name in text
     for word in (token_of("x"), "phone", "BEGIN"):
         assert word not in text
+
+
+def test_calls_go_on_with_a_damaged_ledger_and_without_apple(world):
+    alice, bob = names()
+
+    async def play(w):
+        a, b = await caller(w, alice), await caller(w, bob)
+        call = str(uuid.uuid4())
+        await a.request("call.invite", call, OFFER, to=bob)
+        await b.until("call.incoming")
+        assert (await b.request("call.answer", call, ANSWER))["data"]["state"] == "connecting"
+        await a.until("call.accepted")
+        assert (await a.request("history.list"))["data"]["code"] == "store.unavailable"
+        r = await b.request("device.register", data={"platform": "ios", "app": TOPIC})
+        assert r["data"]["code"] == "store.unavailable"
+        await a.request("call.hangup", call)
+
+    w = World(world.apple, **{"ledger.db": "no database at all " * 5000})
+    with w.d:
+        end = time.monotonic() + 10
+        while True:
+            try:
+                assert w.admin_get("/readyz").startswith("ready, degraded: [ledger]")
+                break
+            except (OSError, AssertionError):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        play_out(play(w))
+        assert 'sori_ledger_state{state="damaged"} 1' in w.admin_get("/metrics")
 
 
 def test_no_token_in_the_log_or_in_clear_on_the_disk(world):

@@ -482,7 +482,7 @@ static void test_four_live_activity_pushes_a_call(void **state)
     assert_int_equal(w->sent[3].seconds, 12);
 }
 
-static void test_memory_runs_out_anywhere(void **state)
+static void test_oom_fails_one_thing_not_the_rest(void **state)
 {
     struct world *w = *state;
     bool failed = true;
@@ -519,7 +519,7 @@ int main(void)
         T(test_the_environment_is_learned),
         T(test_missed_goes_to_every_alert_token),
         T(test_four_live_activity_pushes_a_call),
-        T(test_memory_runs_out_anywhere),
+        T(test_oom_fails_one_thing_not_the_rest),
     };
 
     return cmocka_run_group_tests_name("push", tests, NULL, NULL);

@@ -409,7 +409,7 @@ static void test_a_caller_who_leaves_before_anybody_woke(void **state)
 
 /* Whatever allocation fails while a sleeper is woken and answers: no crash, no leak, no call that
  * rings for nobody. */
-static void test_memory_runs_out_anywhere(void **state)
+static void test_oom_fails_one_thing_not_the_rest(void **state)
 {
     bool failed = true;
 
@@ -460,7 +460,7 @@ int main(void)
         T(test_live_activities_hear_of_the_call),
         T(test_what_is_wrong_with_a_device_is_said),
         T(test_a_caller_who_leaves_before_anybody_woke),
-        T(test_memory_runs_out_anywhere),
+        T(test_oom_fails_one_thing_not_the_rest),
     };
 
     return cmocka_run_group_tests_name("router_push", tests, NULL, NULL);

@@ -316,7 +316,7 @@ static void test_requests_do_not_wait_for_a_full_queue(void **state)
 
 /* Whatever allocation fails: an error for one request, no crash, no leak, and the next one works.
  */
-static void test_memory_runs_out_anywhere(void **state)
+static void test_oom_fails_one_thing_not_the_rest(void **state)
 {
     bool failed = true;
 
@@ -352,7 +352,7 @@ int main(void)
         T(test_pushes_are_logged_and_tokens_forgotten),
         T(test_privacy),
         T(test_requests_do_not_wait_for_a_full_queue),
-        T(test_memory_runs_out_anywhere),
+        T(test_oom_fails_one_thing_not_the_rest),
     };
 
     return cmocka_run_group_tests_name("router_record", tests, NULL, NULL);
