@@ -61,13 +61,14 @@ static void forget_sent(struct consumer *c)
 }
 
 /* The entry of a number that is to be sent for the first time; NULL when it has been sent, or is so
- * old that it may have been. Entries only ever rise: that is what keeps a nonce from being used
- * twice, whatever source, batch or receiver's request leads here. */
+ * old that it may have been, or older than the receiver's keys. Entries only ever rise: that is
+ * what keeps a nonce from being used twice, whatever source, batch or receiver's request leads
+ * here. */
 static struct sent *take_number(struct consumer *c, uint64_t seq)
 {
     struct sent *e = &c->sent[seq & c->sent_mask];
 
-    return seq > e->seq ? e : NULL;
+    return seq > e->seq && seq >= c->epoch ? e : NULL;
 }
 
 /* ---- life ---- */
@@ -149,6 +150,19 @@ void consumer_restart(struct consumer *c)
         audio_forward_stop(&c->audio);
     else if (c->video)
         video_forward_source(c->video);
+}
+
+/* The next number's part that a receiver who begins now does not know. */
+static uint64_t epoch_after(uint64_t seq)
+{
+    return (seq + 1) & ~(uint64_t)UINT16_MAX;
+}
+
+void consumer_rekeyed(struct consumer *c)
+{
+    forget_sent(c);
+    c->epoch = epoch_after(is_audio(c) ? c->audio.seq : c->newest);
+    c->rtx_epoch = epoch_after(c->rtx_seq);
 }
 
 void consumer_codec(struct consumer *c, uint64_t now_us)
@@ -344,7 +358,7 @@ static size_t emit_audio(struct consumer *c, const struct sent *e, const struct 
     }
     if (w.bad)
         return 0;
-    transport_send_rtp(c->peer->transport, e->seq, wr_done(&w), red, payload);
+    transport_send_rtp(c->peer->transport, e->seq - c->epoch, wr_done(&w), red, payload);
     return datagram_bytes(w.len + red.len + payload.len);
 }
 
@@ -430,7 +444,8 @@ void consumer_silence(struct consumer *c, uint64_t now_us)
         if (!e)
             return;
         *e = (struct sent){.seq = o.seq, .src_seq = UINT64_MAX, .run = c->run};
-        transport_send_rtp(c->peer->transport, o.seq, wr_done(&w), payload, (struct slice){0});
+        transport_send_rtp(c->peer->transport, o.seq - c->epoch, wr_done(&w), payload,
+                           (struct slice){0});
         count_sent(c, datagram_bytes(w.len + payload.len), o.ts, now_us);
         counter_inc(&c->peer->owner->room->core->count.silence_pkts);
     }
@@ -471,12 +486,12 @@ static size_t emit_video(struct consumer *c, const struct media_packet *m,
     struct slice payload = media_payload(m);
     bool with_twcc = c->twcc_on && p->bwe;
     struct rtp_header h = header_of(c, rtx ? c->rtx_pt : c->pt, o->seq, o->ts, o->marker);
-    uint64_t index = o->seq;
+    uint64_t index = o->seq - c->epoch;
     uint16_t twcc = 0;
 
     if (rtx) {
         h.ssrc = c->rtx_ssrc;
-        index = ++c->rtx_seq;
+        index = ++c->rtx_seq - c->rtx_epoch;
         h.seq = (uint16_t)index;
         wr_be16(&f, (uint16_t)o->seq); /* RFC 4588 §4: the original number */
     }
@@ -506,7 +521,7 @@ static void emit_fill(struct consumer *c, const struct video_out *o, uint64_t no
     *e = (struct sent){.seq = o->seq, .src_seq = UINT64_MAX, .run = c->run};
     h.padded = true;
     rtp_put_header(&w, &h, false);
-    transport_send_rtp(c->peer->transport, o->seq, wr_done(&w), slice_of(&one, 1),
+    transport_send_rtp(c->peer->transport, o->seq - c->epoch, wr_done(&w), slice_of(&one, 1),
                        (struct slice){0});
     count_sent(c, datagram_bytes(w.len + 1), o->ts, now_us);
 }
@@ -625,6 +640,11 @@ void consumer_packet(struct consumer *c, struct media_packet *m, unsigned layer,
         audio_packet(c, m, now_us);
     else
         video_packet(c, m, layer, now_us);
+}
+
+void consumer_prefetch(const struct consumer *c)
+{
+    transport_prefetch(c->peer->transport);
 }
 
 void consumer_paced(struct consumer *c, const struct pacer_item *item, uint64_t now_us)
@@ -835,7 +855,7 @@ size_t consumer_pad(struct consumer *c, size_t bytes, unsigned cluster, uint64_t
     const struct media_packet *again = pad_with(c, bytes, &o);
     size_t sent = again ? emit_video(c, again, &o, true, cluster, now_us) : 0;
     if (!sent) {
-        uint64_t index = ++c->rtx_seq;
+        uint64_t index = ++c->rtx_seq - c->rtx_epoch;
         struct rtp_header h = header_of(c, c->rtx_pt, index, c->last_ts, false);
         struct media_packet empty = {0};
 

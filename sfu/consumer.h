@@ -61,9 +61,10 @@ struct consumer {
         struct audio_forward audio;
         struct video_forward *video; /* made with the first source */
     };
-    uint16_t run;             /* of source assignments */
-    uint64_t rtx_seq, newest; /* of RTX; the highest number of video */
-    struct sent *sent;        /* ring; NULL until something is sent */
+    uint16_t run;              /* of source assignments */
+    uint64_t rtx_seq, newest;  /* of RTX; the highest number of video */
+    uint64_t epoch, rtx_epoch; /* what a number was when these keys came, without its low 16 bits */
+    struct sent *sent;         /* ring; NULL until something is sent */
     unsigned sent_mask;
 
     /* Sender report */
@@ -102,11 +103,18 @@ bool consumer_can(const struct consumer *c, const struct producer *t);
 /* A stream of its source began anew: what comes continues the slot like another source. */
 void consumer_restart(struct consumer *c);
 
+/* The receiver has other keys than before: nothing of before can be repeated, and the rollover
+ * counter that it expects is zero. */
+void consumer_rekeyed(struct consumer *c);
+
 /* Its source has another codec now. */
 void consumer_codec(struct consumer *c, uint64_t now_us);
 
 /* Forwards one packet of its source's stream of that layer. The hot path. */
 void consumer_packet(struct consumer *c, struct media_packet *m, unsigned layer, uint64_t now_us);
+
+/* Its turn comes soon: has what it needs to send brought into the cache. */
+void consumer_prefetch(const struct consumer *c);
 
 /* Comfort silence: ends a run of audio so that the receiver hears no cut (Opus, PCMU, PCMA). */
 void consumer_silence(struct consumer *c, uint64_t now_us);

@@ -105,6 +105,8 @@ void peer_permissions(struct peer *p)
 {
     struct neg_limits l = limits_of(p->owner, p->publisher, p->subscriber);
 
+    if (!transport_can_data(p->transport))
+        l.publish[RTP_KIND_DATA] = 0; /* too late: refused, the client's channels close */
     negotiate_set_limits(p->neg, &l);
 }
 
@@ -183,6 +185,7 @@ enum ctl_err peer_offer(struct peer *p, struct slice sdp, struct wr *w, const ch
 
     if (too_long(p, sdp, why))
         return CTL_ERR_REJECTED;
+    peer_permissions(p);
     int e = negotiate_offer(p->neg, sdp, &change, &c->neg_error);
     if (e)
         return refused(p, e, why);
@@ -260,6 +263,15 @@ struct consumer *peer_slot_by_mid(struct peer *p, struct slice mid)
         if (slice_is(mid, p->slot[i]->mid))
             return p->slot[i];
     return NULL;
+}
+
+void peer_rekeyed(struct peer *p)
+{
+    for (unsigned i = 0; i < p->n_slots; i++)
+        consumer_rekeyed(p->slot[i]);
+    for (unsigned i = 0; i < p->owner->n_tracks; i++)
+        for (unsigned l = 0; p->owner->track[i]->peer == p && l < p->owner->track[i]->n_layers; l++)
+            stream_restart(&p->owner->track[i]->layer[l]);
 }
 
 /* ---- data ---- */

@@ -102,6 +102,9 @@ enum ctl_err peer_answer(struct peer *p, struct slice sdp, const char **why, uin
 /* Its owner's permissions are others now: for descriptions to come. */
 void peer_permissions(struct peer *p);
 
+/* Its transport has other keys than before: what it sends and gets begins anew. */
+void peer_rekeyed(struct peer *p);
+
 /* Packets from its transport. */
 void peer_rtp(struct peer *p, const struct transport_in *in, uint64_t now_us);
 void peer_rtcp(struct peer *p, struct slice compound, uint64_t now_us);

@@ -60,6 +60,15 @@ static void on_state(void *user, struct transport *t, enum transport_state s)
     peer_arm(p, p->owner->room->core->now_us);
 }
 
+static void on_rekeyed(void *user, struct transport *t)
+{
+    struct peer *p = user;
+
+    (void)t;
+    if (!p->closing)
+        peer_rekeyed(p);
+}
+
 static void on_path(void *user, struct transport *t, const struct media_path *path)
 {
     struct peer *p = user;
@@ -70,7 +79,7 @@ static void on_path(void *user, struct transport *t, const struct media_path *pa
         bwe_path_changed(p->bwe, p->owner->room->core->now_us);
 }
 
-static const struct transport_ops transport_ops = {on_state, on_path};
+static const struct transport_ops transport_ops = {on_state, on_rekeyed, on_path};
 
 static void make_policy(struct codec_policy *p, const struct sfu_conf *conf)
 {

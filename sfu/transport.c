@@ -178,6 +178,9 @@ static void keyed(struct transport *t)
     }
     counter_inc(&t->d->stats.handshakes);
     t->heard_us = t->d->now_us;
+    if (t->was_keyed && t->d->conf.ops->rekeyed)
+        t->d->conf.ops->rekeyed(t->user, t);
+    t->was_keyed = true;
     set_state(t, TRANSPORT_CONNECTED);
 }
 
@@ -505,6 +508,12 @@ void transport_send_rtp(struct transport *t, uint64_t index, struct slice head, 
     counter_add(&stats->rtp_out_bytes, n);
 }
 
+void transport_prefetch(const struct transport *t)
+{
+    if (t->out)
+        srtp_sess_prefetch(t->out);
+}
+
 void transport_send_rtcp(struct transport *t, struct slice compound)
 {
     struct egress *e = t->d->conf.egress;
@@ -579,6 +588,11 @@ int transport_set_remote(struct transport *t, const struct transport_remote *r, 
     dtls_proceed(t);
     demux_rearm(t);
     return t->why == TRANSPORT_WHY_MEMORY ? -ENOMEM : 0;
+}
+
+bool transport_can_data(const struct transport *t)
+{
+    return !t->dtls || dtls_srtp_can_data(t->dtls);
 }
 
 void transport_restart(struct transport *t, uint64_t now_us)

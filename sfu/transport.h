@@ -97,6 +97,11 @@ struct transport_ops {
     /* The state is another one now. Called from inside recv, tick, set_remote and close; must not
      * free the transport, nor call those. */
     void (*state)(void *user, struct transport *t, enum transport_state s);
+    /* There are other keys than before (RFC 8842 §5.1: another association): every stream's
+     * rollover counter begins at zero again, both ways, from the next packet on. Called before it,
+     * from inside recv or tick, and before state(); may send, under the same limits as that. May be
+     * NULL. */
+    void (*rekeyed)(void *user, struct transport *t);
     /* Another path is selected. May be NULL. */
     void (*path)(void *user, struct transport *t, const struct media_path *p);
 };
@@ -121,6 +126,10 @@ struct transport_remote {
  * Other fingerprints or another role than before begin a new DTLS association (RFC 8842 §5.1).
  * Returns 0, -EINVAL (no or too many fingerprints), -ENOMEM: the caller closes the transport. */
 int transport_set_remote(struct transport *t, const struct transport_remote *r, uint64_t now_us);
+
+/* Whether a data section can still come into use: not when the association's part that would carry
+ * it has been freed (net/dtls_srtp.h: it is kept for a while when no data is wanted). */
+bool transport_can_data(const struct transport *t);
 
 /* ICE restart: new local credentials, those of before stay valid until a path is nominated with the
  * new ones. For the answer to an offer that restarts, or before an offer of ours. A transport that
@@ -160,6 +169,9 @@ struct slice transport_read_data(struct transport *t);
  * TRANSPORT_SEND_MAX bytes. */
 void transport_send_rtp(struct transport *t, uint64_t index, struct slice head, struct slice a,
                         struct slice b);
+
+/* The next one, or the next but one, to send RTP is this: has its keys brought into the cache. */
+void transport_prefetch(const struct transport *t);
 void transport_send_rtcp(struct transport *t, struct slice compound);
 void transport_send_data(struct transport *t, struct slice sctp_packet);
 #define TRANSPORT_SEND_MAX (EGRESS_PACKET_MAX - SRTP_SESS_RTCP_TAIL_MAX)

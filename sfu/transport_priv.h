@@ -57,6 +57,7 @@ struct transport {
     struct dtls_fingerprint remote[DTLS_SRTP_FINGERPRINTS_MAX];
     size_t n_remote; /* 0: no description yet */
     bool dtls_client, data;
+    bool was_keyed; /* there was an association with keys */
     struct dtls_srtp *dtls;
     struct transport_early *early;
     struct bucket dtls_bucket;

@@ -582,9 +582,14 @@ int dtls_srtp_keys(struct dtls_srtp *d, struct dtls_srtp_keys *out)
     return rc == 1 ? 0 : -EPROTO;
 }
 
+bool dtls_srtp_can_data(const struct dtls_srtp *d)
+{
+    return d->ssl != NULL;
+}
+
 bool dtls_srtp_want_data(struct dtls_srtp *d)
 {
-    if (!d->ssl)
+    if (!dtls_srtp_can_data(d))
         return false;
     d->data = true;
     return true;

@@ -110,6 +110,9 @@ enum dtls_srtp_why dtls_srtp_why(const struct dtls_srtp *d);
 /* The keys, while the association is open. Returns 0 or -EPROTO. Wipe them after use. */
 int dtls_srtp_keys(struct dtls_srtp *d, struct dtls_srtp_keys *out);
 
+/* Whether dtls_srtp_want_data() would still be in time. */
+bool dtls_srtp_can_data(const struct dtls_srtp *d);
+
 /* From now on data is wanted (a later description began it). False: too late, OpenSSL's part has
  * been freed: a new association is needed. */
 bool dtls_srtp_want_data(struct dtls_srtp *d);

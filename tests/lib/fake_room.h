@@ -67,6 +67,7 @@ struct fake_offer {
     unsigned publish; /* CTL_SOURCE_BITs; 0: all */
     bool data;        /* a data section */
     bool mute, blind; /* not allowed: to send data; to subscribe */
+    bool sha512;      /* of the certificate's hash */
 };
 
 struct fake_got {
@@ -462,7 +463,7 @@ static inline void fake_section(struct wr *w, struct fake_client *c, const struc
                                 unsigned mid, bool video, bool send)
 {
     char fp[DTLS_FINGERPRINT_TEXT_MAX];
-    struct dtls_fingerprint f = dtls_srtp_fingerprint(CRYPTO_SHA256);
+    struct dtls_fingerprint f = dtls_srtp_fingerprint(o->sha512 ? CRYPTO_SHA512 : CRYPTO_SHA256);
 
     dtls_fingerprint_print(&f, fp);
     wr_fmt(w, "m=%s 9 UDP/TLS/RTP/SAVPF %s\r\nc=IN IP4 0.0.0.0\r\na=mid:%u\r\n",
@@ -635,6 +636,11 @@ static inline void fake_connect(struct fake_client *c)
     struct dtls_srtp_conf conf = {
         .client = true, .remote = &f, .n_remote = 1, .send = fake_dtls_out, .arg = c};
 
+    dtls_srtp_free(c->dtls);
+    srtp_sess_free(c->in);
+    srtp_sess_free(c->out);
+    c->in = c->out = NULL;
+    c->open = false;
     fake_check(c, true);
     c->dtls = dtls_srtp_new(c->w->ctx, &conf, c->w->now_us);
     assert_non_null(c->dtls);

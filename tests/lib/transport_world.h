@@ -95,7 +95,7 @@ static void world_path(void *user, struct transport *t, const struct media_path 
 }
 
 static const struct egress_ops world_egress = {world_udp, world_tcp, world_nothing, world_nothing};
-static const struct transport_ops world_ops = {world_state, world_path};
+static const struct transport_ops world_ops = {world_state, NULL, world_path};
 
 /* Returns false without memory. */
 static inline bool world_open(struct world *w, const struct demux_conf *conf)

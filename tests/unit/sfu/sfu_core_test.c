@@ -639,6 +639,74 @@ static void test_ice_restart_keeps_the_room_and_the_numbers(void **state)
     fake_room_free(w);
 }
 
+/* The number that a client's only filled audio slot has reached, and of its RTX stream. */
+static struct consumer *filled_slot(struct fake_room *w, const char *id)
+{
+    struct peer *p = room_member(room_find(w->core, SLICE_LIT("r")), slice_str(id))->peer[0];
+
+    for (unsigned i = 0; i < p->n_slots; i++)
+        if (p->slot[i]->source)
+            return p->slot[i];
+    fail();
+    return NULL;
+}
+
+static void test_new_keys_begin_the_rollover_counters_anew(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+    struct fake_offer again = talker;
+
+    (void)state;
+    fake_talk(a, 20, "one", 3);
+    /* Both directions of b get into their second round. */
+    for (unsigned i = 0; i < 4; i++) {
+        audio_forward_stop(&filled_slot(w, "b")->audio);
+        filled_slot(w, "b")->audio.seq += 0x7000;
+        fake_talk(a, 20, "two", 3);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        b->seq += 0x7000;
+        fake_talk(b, 20, "leap", 4);
+    }
+    assert_true(b->got[4].index > 0x10000);
+    unsigned heard = a->n_got;
+
+    again.sha512 = true; /* another fingerprint: another association (RFC 8842) */
+    assert_true(fake_offer_it(b, &again, false));
+    fake_connect(b);
+    b->seq &= 0xffff;
+    b->n_got = 0;
+    fake_talk(a, 20, "three", 5);
+    fake_talk(b, 20, "four", 4);
+    assert_int_equal(b->n_got, 1);
+    assert_memory_equal(b->got[0].payload, "three", 5);
+    assert_true(b->got[0].index < 0x10000);
+    assert_int_equal(a->n_got, heard + 1);
+    assert_memory_equal(a->got[heard].payload, "four", 4);
+    /* What went out under the old keys is not sent again under these. */
+    fake_nack(b, b->got[0].ssrc, (uint16_t)(b->got[0].seq - 1));
+    fake_wait(w, 20 * MS);
+    assert_int_equal(b->n_got, 1);
+    fake_room_free(w);
+}
+
+static void test_a_data_channel_that_comes_too_late_is_refused_alone(void **state)
+{
+    struct fake_room *w = fake_room_new("");
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_join(w, "r", "b", &talker);
+    struct fake_offer late = talker;
+
+    (void)state;
+    fake_wait(w, 12 * US_PER_S); /* OpenSSL's part of the handshake is gone */
+    fake_talk(a, 20, "one", 3);
+    late.data = true;
+    assert_true(fake_offer_it(b, &late, false));
+    fake_talk(a, 20, "two", 3);
+    assert_memory_equal(b->got[b->n_got - 1].payload, "two", 3);
+    fake_room_free(w);
+}
+
 static void test_a_bad_offer_is_refused_with_a_word_and_changes_nothing(void **state)
 {
     struct fake_room *w = fake_room_new("");
@@ -817,6 +885,8 @@ int main(void)
         cmocka_unit_test(test_silence_of_a_client_ends_in_disconnect_and_goodbye),
         cmocka_unit_test(test_the_room_ends_with_its_last),
         cmocka_unit_test(test_ice_restart_keeps_the_room_and_the_numbers),
+        cmocka_unit_test(test_new_keys_begin_the_rollover_counters_anew),
+        cmocka_unit_test(test_a_data_channel_that_comes_too_late_is_refused_alone),
         cmocka_unit_test(test_a_bad_offer_is_refused_with_a_word_and_changes_nothing),
         cmocka_unit_test(test_a_description_longer_than_allowed_is_refused),
         cmocka_unit_test(test_a_room_that_is_refused_is_gone_for_who_placed_it),
