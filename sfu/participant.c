@@ -330,7 +330,6 @@ static struct participant *make(struct room *room, const struct ctl_msg *req, ui
         mem_free(p);
         return NULL;
     }
-    room->core->n_participants++;
     counter_inc(&room->core->count.participants);
     counter_inc(&room->core->count.joins);
     return p;
@@ -345,12 +344,13 @@ void participant_join(struct room *room, const struct ctl_msg *req, struct ctl_m
     if (p)
         participant_free(p, NULL, now_us);
     if (room->n_members >= c->conf->limits.participants ||
-        c->n_participants >= c->conf->limits.participants_total) {
+        !core_census_take(&c->census->participants, c->conf->limits.participants_total)) {
         refuse(reply, CTL_ERR_FULL, "too many participants");
         return;
     }
     p = make(room, req, now_us);
     if (!p) {
+        core_census_leave(&c->census->participants);
         refuse(reply, CTL_ERR_INTERNAL, "out of memory");
         return;
     }
@@ -382,7 +382,7 @@ void participant_free(struct participant *p, const char *reason, uint64_t now_us
         core_emit(c);
     }
     room_remove(room, p);
-    c->n_participants--;
+    core_census_leave(&c->census->participants);
     counter_sub(&c->count.participants, 1);
     counter_inc(&c->count.leaves);
     mem_free(p->track);

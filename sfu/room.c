@@ -43,7 +43,6 @@ struct room *room_new(struct sfu_core *c, struct slice id)
     r->quality_us = c->now_us + QUALITY_INTERVAL_US;
     htable_add(&c->rooms, &r->node, hash_bytes(id));
     counter_inc(&c->count.rooms);
-    c->n_rooms++;
     room_arm(r, r->quality_us);
     return r;
 }
@@ -57,7 +56,7 @@ void room_free(struct room *r, uint64_t now_us)
     timer_cancel(c->room_wheel, &r->timer);
     htable_del(&c->rooms, &r->node);
     counter_sub(&c->count.rooms, 1);
-    c->n_rooms--;
+    core_census_leave(&c->census->rooms);
     mem_free(r->member);
     mem_free(r->track);
     mem_free(r);

@@ -24,7 +24,8 @@ struct room {
     bool slots_stale;          /* who is on which slot is to be decided again */
 };
 
-/* The room of that id, made when there is none (create) and a limit allows it. NULL: none. */
+/* The room of that id; NULL: there is none. room_new() makes it, taken into the census before
+ * (core_census_take); NULL when memory is out. */
 struct room *room_find(struct sfu_core *c, struct slice id);
 struct room *room_new(struct sfu_core *c, struct slice id);
 /* Ends it with all members; nothing is told. */

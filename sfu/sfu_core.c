@@ -125,6 +125,7 @@ struct sfu_core *sfu_core_new(const struct core_params *p)
     c->ops = p->ops;
     c->arg = p->arg;
     c->egress = p->egress;
+    c->census = p->census ? p->census : &c->own_census;
     c->now_us = p->now_us;
     c->ntp_offset_us = p->unix_us - p->now_us;
     c->n_candidates = p->n_candidates < NEG_CANDIDATES_MAX ? p->n_candidates : NEG_CANDIDATES_MAX;
@@ -317,10 +318,12 @@ static struct room *room_for_join(struct sfu_core *c, const struct ctl_msg *req,
         return r;
     if (c->draining)
         refuse(c, reply, CTL_ERR_DRAINING, "this node takes no new rooms");
-    else if (c->n_rooms >= c->conf->limits.rooms)
+    else if (!core_census_take(&c->census->rooms, c->conf->limits.rooms))
         refuse(c, reply, CTL_ERR_FULL, "too many rooms");
-    else if (!(r = room_new(c, req->room)))
+    else if (!(r = room_new(c, req->room))) {
+        core_census_leave(&c->census->rooms);
         refuse(c, reply, CTL_ERR_INTERNAL, "out of memory");
+    }
     if (!r)
         c->ops->room_gone(c->arg, req->room);
     return r;

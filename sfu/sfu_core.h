@@ -9,6 +9,8 @@
 #ifndef SORI_SFU_CORE_H
 #define SORI_SFU_CORE_H
 
+#include <stdatomic.h>
+
 #include "base/htable.h"
 #include "base/metrics.h"
 #include "base/timerwheel.h"
@@ -86,6 +88,25 @@ struct core_news {
     uint8_t next; /* of the same producer; CORE_NEWS_MAX: the last */
 };
 
+/* What all workers of a node have together, for the node's limits. Any thread. */
+struct core_census {
+    atomic_uint rooms, participants;
+};
+
+/* Counts one more of them, unless there are that many. */
+static inline bool core_census_take(atomic_uint *n, uint64_t most)
+{
+    if (atomic_fetch_add_explicit(n, 1, memory_order_relaxed) < most)
+        return true;
+    atomic_fetch_sub_explicit(n, 1, memory_order_relaxed);
+    return false;
+}
+
+static inline void core_census_leave(atomic_uint *n)
+{
+    atomic_fetch_sub_explicit(n, 1, memory_order_relaxed);
+}
+
 struct sfu_core {
     const struct sfu_conf *conf;
     const struct core_ops *ops;
@@ -98,8 +119,9 @@ struct sfu_core {
     struct htable rooms;
     struct codec_policy policy;
     struct neg_candidate candidate[NEG_CANDIDATES_MAX];
-    unsigned n_candidates, n_participants, n_rooms;
-    uint8_t fingerprint[32]; /* sha-256 of our certificate */
+    unsigned n_candidates;
+    struct core_census *census, own_census; /* the node's; that of a core by itself */
+    uint8_t fingerprint[32];                /* sha-256 of our certificate */
     bool draining;
 
     struct core_news news[CORE_NEWS_MAX];
@@ -125,6 +147,7 @@ struct core_params {
     unsigned n_candidates;
     uint8_t fingerprint[32];
     uint64_t now_us, unix_us;
+    struct core_census *census; /* shared by the node's cores; NULL: this is the only one */
 };
 
 /* Everything is borrowed for the core's life. NULL when memory is out. */

@@ -25,6 +25,7 @@ struct sfu_node {
     struct ctl_listener *listener;
     struct data_link *data;
     struct sfu_worker *worker[SFU_WORKERS_MAX];
+    struct core_census census;
     unsigned n;
     bool running;
     uint64_t pkts[SFU_WORKERS_MAX], measured_us;
@@ -67,8 +68,8 @@ struct sfu_node *sfu_node_new(const struct sfu_conf *conf, struct metrics *m,
     if (!n->listener)
         goto fail;
     for (; n->n < threads; n->n++) {
-        n->worker[n->n] =
-            sfu_worker_new(n->n, conf, n->data, n->control, ctl_listener_said, n->listener, err);
+        n->worker[n->n] = sfu_worker_new(n->n, conf, &n->census, n->data, n->control,
+                                         ctl_listener_said, n->listener, err);
         if (!n->worker[n->n])
             goto fail;
         sfu_metrics_worker(m, n->worker[n->n]);

@@ -317,7 +317,7 @@ static unsigned candidates(const struct sfu_worker *w, struct neg_candidate *v)
     return n;
 }
 
-static struct sfu_core *make_core(struct sfu_worker *w)
+static struct sfu_core *make_core(struct sfu_worker *w, struct core_census *census)
 {
     struct neg_candidate v[NEG_CANDIDATES_MAX];
     struct core_params p = {.conf = w->conf,
@@ -327,7 +327,8 @@ static struct sfu_core *make_core(struct sfu_worker *w)
                             .candidate = v,
                             .n_candidates = candidates(w, v),
                             .now_us = worker_now(w->loop),
-                            .unix_us = clock_wall_us()};
+                            .unix_us = clock_wall_us(),
+                            .census = census};
     struct dtls_fingerprint f = dtls_srtp_fingerprint(CRYPTO_SHA256);
 
     memcpy(p.fingerprint, f.digest, sizeof(p.fingerprint));
@@ -335,7 +336,8 @@ static struct sfu_core *make_core(struct sfu_worker *w)
 }
 
 struct sfu_worker *sfu_worker_new(unsigned index, const struct sfu_conf *conf,
-                                  struct data_link *data, struct worker *control,
+                                  struct core_census *census, struct data_link *data,
+                                  struct worker *control,
                                   void (*said)(void *arg, struct list *sayings), void *arg,
                                   char err[CONF_ERR_MAX])
 {
@@ -354,7 +356,7 @@ struct sfu_worker *sfu_worker_new(unsigned index, const struct sfu_conf *conf,
     w->loop = worker_new(index);
     if (!w->loop || open_sockets(w, index, err) != 0)
         goto fail;
-    w->core = make_core(w);
+    w->core = make_core(w, census);
     if (!w->core)
         goto fail;
     if (data) {

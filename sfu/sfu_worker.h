@@ -44,9 +44,11 @@ struct sfu_worker {
 };
 
 /* Makes a worker with its sockets open, not running yet. control's thread gets what it says by
- * said(arg, sayings), and owns those. conf is borrowed. NULL with err (CONF_ERR_MAX). */
+ * said(arg, sayings), and owns those. conf and census are borrowed. NULL with err (CONF_ERR_MAX).
+ */
 struct sfu_worker *sfu_worker_new(unsigned index, const struct sfu_conf *conf,
-                                  struct data_link *data, struct worker *control,
+                                  struct core_census *census, struct data_link *data,
+                                  struct worker *control,
                                   void (*said)(void *arg, struct list *sayings), void *arg,
                                   char err[CONF_ERR_MAX]);
 /* Ends its rooms; its thread must have been joined, the data link be there still. */

@@ -145,7 +145,7 @@ static void check_rooms(void)
         members += r->n_members;
         tracks += r->n_tracks;
     }
-    if (rooms != w->core->n_rooms || members != w->core->n_participants ||
+    if (rooms != w->core->census->rooms || members != w->core->census->participants ||
         counter_get(&n->rooms) != rooms || counter_get(&n->participants) != members ||
         counter_get(&n->tracks) != tracks)
         abort();

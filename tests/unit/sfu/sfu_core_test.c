@@ -760,6 +760,30 @@ static void test_a_room_that_is_refused_is_gone_for_who_placed_it(void **state)
     fake_room_free(w);
 }
 
+static void test_the_node_s_limits_count_what_its_other_workers_have(void **state)
+{
+    struct fake_room *w = fake_room_new("[limits]\nrooms = 4\nparticipants = 4\n");
+    struct core_census node = {3, 2}; /* on other workers */
+
+    (void)state;
+    w->core->census = &node;
+    struct fake_client *a = fake_join(w, "r", "a", &talker), *b = fake_client_new(w, "s", "b");
+    struct fake_client *c = fake_client_new(w, "r", "c"), *d = fake_client_new(w, "r", "d");
+    assert_false(fake_offer_it(b, &talker, true));
+    assert_int_equal(b->refused, CTL_ERR_FULL);
+    assert_true(fake_offer_it(c, &talker, true));
+    assert_false(fake_offer_it(d, &talker, true));
+    assert_int_equal(d->refused, CTL_ERR_FULL);
+    fake_request(w, a, CTL_LEAVE);
+    d->refused = CTL_OK;
+    assert_true(fake_offer_it(d, &talker, true));
+    sfu_core_free(w->core);
+    w->core = NULL;
+    assert_int_equal(node.rooms, 3);
+    assert_int_equal(node.participants, 2);
+    fake_room_free(w);
+}
+
 /* Talks for so long; every lose-th packet does not arrive, 0: all do. What is lost comes later,
  * when repair. b reports this loss every second. */
 static void talk(struct fake_client *a, struct fake_client *b, unsigned s, unsigned lose,
@@ -890,6 +914,7 @@ int main(void)
         cmocka_unit_test(test_a_bad_offer_is_refused_with_a_word_and_changes_nothing),
         cmocka_unit_test(test_a_description_longer_than_allowed_is_refused),
         cmocka_unit_test(test_a_room_that_is_refused_is_gone_for_who_placed_it),
+        cmocka_unit_test(test_the_node_s_limits_count_what_its_other_workers_have),
         cmocka_unit_test(test_quality_is_told_of_both_directions),
         cmocka_unit_test(test_redundancy_repairs_quality),
         cmocka_unit_test(test_a_lost_participant_has_the_worst_quality),
