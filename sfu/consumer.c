@@ -23,7 +23,6 @@
 #define RED_COPIES_MAX 2
 #define SILENCE_PKTS   2 /* so that one may be lost */
 #define AUDIO_STEP_MS  20
-#define OPUS_STEP_MAX  5760 /* 120 ms at 48 kHz: no two neighbours are further apart */
 #define OVERTAKEN_MAX  32
 
 /* ---- numbers ---- */

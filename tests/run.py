@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs Sori's tests and ends with the line "N passed, N failed".
 
-    tests/run.py [unit|fuzz|sim|web|e2e|browser|oom]... [-k WORD]
+    tests/run.py [unit|fuzz|sim|web|relay|e2e|browser|oom]... [-k WORD]
 
 BUILD names the folder of the binaries (build/gcc). Everything runs on loopback; end-to-end tests
 run in a network namespace of their own. Those named *_root_test.py need privileges that a user
@@ -19,8 +19,11 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build/gcc")
 TTY = sys.stdout.isatty()
-PARTS = ["unit", "fuzz", "sim", "web", "e2e", "browser"]
-LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "e2e": 900, "browser": 900, "oom": 900}
+PARTS = ["unit", "fuzz", "sim", "web", "relay", "e2e", "browser"]
+# What measures media, and what starts browsers, has the machine to itself; the relay's tests wait for
+# timers most of their time and share the cores like all the rest.
+ALONE = ["e2e", "browser"]
+LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "relay": 900, "e2e": 900, "browser": 900, "oom": 900}
 SEEDS = os.environ.get("SEEDS", "10000")
 # Public seeds that a fuzz target replays beside its own corpus where they are present.
 STUN_SEEDS = ["fuzz-seeds/webrtc/stun-corpus", "fuzz-seeds/coturn/FuzzStun", "fuzz-seeds/coturn/FuzzStunClient"]
@@ -160,24 +163,29 @@ def jobs(part, word):
     elif part == "web":
         for f in found("tests/unit/web/*.test.mjs"):
             yield lambda f=f: tap(rel(f)[6:], ["node", "--test", "--test-reporter=tap", rel(f)], limit)
-    elif part == "e2e":
+    elif part in ("relay", "e2e"):
         for f in found("tests/e2e/*_test.py"):
+            if (part == "relay") != os.path.basename(f).startswith("turn_"):
+                continue
             yield lambda f=f: pytest(rel(f)[6:-3], rel(f), limit)
     elif part == "browser":
         for f in found("tests/e2e/*_web_test.mjs"):
             yield lambda f=f: tap(rel(f)[6:], ["node", "tests/e2e/run_browser.mjs", rel(f)], limit)
 
 
+def together(work, width):
+    with concurrent.futures.ThreadPoolExecutor(width) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(j) for j in work]):
+            report(*done.result())
+
+
 def main():
     args = sys.argv[1:]
     word = args[args.index("-k") + 1] if "-k" in args else ""
     parts = [a for a in args if a in PARTS + ["oom"]] or PARTS
+    cores = max(2, os.cpu_count() or 1)
     for part in parts:
-        # End-to-end tests start daemons and browsers: one at a time. The rest shares the cores.
-        width = 1 if part in ("e2e", "browser") else max(2, os.cpu_count() or 1)
-        with concurrent.futures.ThreadPoolExecutor(width) as pool:
-            for done in concurrent.futures.as_completed([pool.submit(j) for j in jobs(part, word)]):
-                report(*done.result())
+        together(jobs(part, word), 1 if part in ALONE else cores)
     tail = f", {Totals.skipped} skipped" if Totals.skipped else ""
     print(f"{Totals.passed} passed, {Totals.failed} failed{tail}")
     sys.exit(1 if Totals.failed or Totals.passed == 0 else 0)
