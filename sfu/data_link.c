@@ -26,6 +26,7 @@ enum {
     INDEX_BITS = 20,      /* of an id; the rest counts the uses of the slot */
     SLOTS_FIRST = 16,
     NOTICE_MAX = 96,
+    EARLY_BYTES_MAX = 65536, /* of reliable messages for a client that has no channel yet */
 };
 _Static_assert((unsigned)DATA_MESSAGE_MAX == (unsigned)SCTP_MESSAGE_MAX, "one limit");
 _Static_assert(DATA_PORT_ASSOCS_MAX < 1 << INDEX_BITS, "an index fits an id");
@@ -66,6 +67,7 @@ struct conn {
     struct data_conf conf;
     struct queued *head, **tail;
     size_t queued_bytes;
+    bool had_channel; /* the reliable one was opened, be it closed by now */
     uint64_t lost[DATA_CLASSES];
     uint32_t id;
     unsigned notes;
@@ -231,7 +233,10 @@ static void enqueue(struct conn *c, bool text, struct slice msg)
 {
     struct queued *q = NULL;
 
-    if (msg.len <= c->conf.queue_bytes && c->queued_bytes <= c->conf.queue_bytes - msg.len)
+    size_t most = c->had_channel || c->conf.queue_bytes < EARLY_BYTES_MAX ? c->conf.queue_bytes
+                                                                          : EARLY_BYTES_MAX;
+
+    if (msg.len <= most && c->queued_bytes <= most - msg.len)
         q = mem_zalloc(sizeof(*q) + msg.len);
     if (!q) {
         lose(c, DATA_RELIABLE);
@@ -251,7 +256,7 @@ static void send_one(struct conn *c, enum data_class class, bool text, struct sl
     const struct data_channel *ch = data_channels_by_class(&c->channels, class);
     bool behind = c->head || c->lost[DATA_RELIABLE] > 0;
 
-    if (!ch) {
+    if (!ch && (class != DATA_RELIABLE || c->had_channel)) {
         drop(c, DATA_DROP_NO_CHANNEL);
         return;
     }
@@ -259,7 +264,7 @@ static void send_one(struct conn *c, enum data_class class, bool text, struct sl
         drop(c, DATA_DROP_TOO_LARGE);
         return;
     }
-    int err = behind ? -EAGAIN : send_now(c, ch, text, msg);
+    int err = behind || !ch ? -EAGAIN : send_now(c, ch, text, msg);
     if (err == -EAGAIN && class == DATA_RELIABLE)
         enqueue(c, text, msg);
     else if (err == -EAGAIN)
@@ -302,7 +307,8 @@ static void on_sctp_down(void *owner)
     note(c, NOTE_DOWN);
 }
 
-/* The queue goes out; when it is empty, the client is told what it lost. */
+/* The queue goes out, once there is a channel; when it is empty, the client is told what it lost.
+ */
 static void on_sctp_writable(void *owner)
 {
     struct conn *c = owner;
@@ -319,6 +325,8 @@ static void on_sctp_writable(void *owner)
         c->queued_bytes -= q->len;
         mem_free(q);
     }
+    if (!ch && !c->had_channel)
+        return; /* it is being opened */
     if (!ch) {
         queue_drop(c);
         c->lost[DATA_RELIABLE] = c->lost[DATA_LOSSY] = 0;
@@ -350,7 +358,12 @@ static void on_dcep(struct conn *c, uint16_t stream, struct slice msg)
     dcep_ack_encode(&ack);
     (void)sctp_send(c->assoc, &as,
                     wr_done(&ack)); /* without room for a byte nothing else matters */
-    note(c, (unsigned)NOTE_CHANNEL << data_channels_by_stream(&c->channels, stream)->class);
+    unsigned class = data_channels_by_stream(&c->channels, stream)->class;
+    note(c, (unsigned)NOTE_CHANNEL << class);
+    if (class == DATA_RELIABLE) {
+        c->had_channel = true;
+        on_sctp_writable(c); /* what came before it */
+    }
 }
 
 static void on_sctp_message(void *owner, uint16_t stream, uint32_t ppid, struct slice msg)

@@ -6,7 +6,8 @@
  *
  * One port per worker. Packets and messages that find a ring full are dropped and counted (SCTP
  * sends packets again); what opens, closes and tells of channels is not. A client that is too slow
- * loses lossy messages first, then reliable ones beyond its queue, and is told in its reliable
+ * loses lossy messages first, then reliable ones beyond its queue (and beyond 64 kB while it has
+ * not opened its reliable channel yet: until then they wait for it), and is told in its reliable
  * channel as soon as there is room: {"event":"lost","reliable":2,"lossy":7}.
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SFU_DATA_LINK_H

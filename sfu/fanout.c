@@ -10,12 +10,18 @@
 #include "sfu/consumer.h"
 
 #define NEWS_PER_PRODUCER_MAX 16 /* stays below what the smallest packet_store holds */
+#define AHEAD                 2  /* receivers whose keys are fetched before their turn */
 
 static void flush_one(struct sfu_core *c, struct producer *t)
 {
     for (unsigned i = 0; i < t->n_consumers; i++) {
         struct consumer *to = t->consumer[i];
 
+        /* With thousands of receivers each is cold when its turn comes. */
+        if (i + 2 * AHEAD < t->n_consumers)
+            __builtin_prefetch(t->consumer[i + 2 * AHEAD]);
+        if (i + AHEAD < t->n_consumers)
+            consumer_prefetch(t->consumer[i + AHEAD]);
         for (unsigned k = t->first_news; k != CORE_NEWS_MAX; k = c->news[k].next)
             consumer_packet(to, c->news[k].m, c->news[k].layer, c->now_us);
     }

@@ -21,7 +21,7 @@
 #define CLOCK_JUMP_US  (5 * (int64_t)US_PER_S)
 #define BURST_PERIODS  2
 #define RED_ONE_LOSS   0.005f /* from this loss on one copy, … */
-#define RED_TWO_LOSS   0.06f  /* … two; half of it to go back */
+#define RED_TWO_LOSS   0.03f  /* … two; half of it to go back */
 
 static int64_t ntp_unix_us(uint64_t ntp)
 {

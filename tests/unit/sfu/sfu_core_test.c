@@ -116,7 +116,7 @@ static void test_loss_brings_red_and_peace_takes_it_away(void **state)
     fake_talk(a, 20, "p0", 2);
     fake_wait(w, 20 * MS);
     assert_int_equal(b->got[0].pt, FAKE_PT_OPUS);
-    fake_loss(b, b->got[0].ssrc, 10);
+    fake_loss(b, b->got[0].ssrc, 4);
     for (int i = 1; i < 4; i++) {
         char text[16];
         snprintf(text, sizeof(text), "p%d", i);
