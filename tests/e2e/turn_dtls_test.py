@@ -148,12 +148,19 @@ def cookie_of(answer):
     return answer[28:28 + answer[27]]
 
 
+HANDSHAKE = 22  # RFC 5246, ContentType
+
+
 def begin(s, **more):
-    """Gets a cookie and comes again with it; gives the server's first datagram."""
+    """Gets a cookie and comes again with it; gives the server's first datagram. The port may have been an
+    earlier client's, whose association ends then with an encrypted goodbye."""
     s.send(hello(**more))
     answer = s.recv(4096)
     s.send(hello(cookie_of(answer), record=1, message=1, **more))
-    return s.recv(4096)
+    while True:
+        answer = s.recv(4096)
+        if answer[0] == HANDSHAKE:
+            return answer
 
 
 # ---- foreign clients ----
