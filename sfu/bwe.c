@@ -427,11 +427,14 @@ uint64_t bwe_steady_bps(const struct bwe *b)
     return (uint64_t)b->steady_bps;
 }
 
+bool bwe_drains(const struct bwe *b)
+{
+    return b->by_twcc && b->aimd.state != BWE_INCREASE;
+}
+
 uint64_t bwe_pacing_bps(const struct bwe *b)
 {
-    bool draining = b->by_twcc && b->aimd.state != BWE_INCREASE;
-
-    return (uint64_t)(b->target_bps * (draining ? PACING_DRAIN : PACING));
+    return (uint64_t)(b->target_bps * (bwe_drains(b) ? PACING_DRAIN : PACING));
 }
 
 uint64_t bwe_rtt_us(const struct bwe *b)

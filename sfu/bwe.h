@@ -109,6 +109,9 @@ uint64_t bwe_steady_bps(const struct bwe *b);
  * passes it there. */
 uint64_t bwe_pacing_bps(const struct bwe *b);
 
+/* A queue that we made drains: nothing beyond the target is to be sent. */
+bool bwe_drains(const struct bwe *b);
+
 /* Smoothed round trip, 0: not known yet. */
 uint64_t bwe_rtt_us(const struct bwe *b);
 

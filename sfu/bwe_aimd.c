@@ -127,6 +127,8 @@ static void increase(struct bwe_aimd *a, const struct aimd_in *in, double elapse
     else if (a->cap_bps > 0 && a->bps >= NEAR_HIGH * a->cap_bps)
         a->cap_bps = 0; /* it takes more than it took then */
     double to = a->bps * (1 + growth * elapsed_s);
+    if (to < BETA * in->acked_bps) /* it does come through */
+        to = BETA * in->acked_bps;
     double limit = ACKED_MAX * in->acked_bps + ACKED_SLACK;
     if (in->acked_bps > 0 && to > limit)
         to = limit;

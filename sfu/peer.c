@@ -24,8 +24,9 @@
 #define TRY_AGAIN_US     (5 * US_PER_S) /* after the estimator had to give way */
 #define TRY_MOST         3              /* times the estimate */
 #define TRY_NEAR         170 /* percent of it, when it had to give way: a pause of seconds is worse */
-#define ALLOC_STEP_SHARE 20 /* a twentieth: the target has moved by that much */
-#define PAD_LEFT_MAX     64 /* bytes of padding that are not worth a packet */
+#define PACE_TRIED       150 /* percent of what is sent beyond the estimate */
+#define ALLOC_STEP_SHARE 20  /* a twentieth: the target has moved by that much */
+#define PAD_LEFT_MAX     64  /* bytes of padding that are not worth a packet */
 
 /* ---- life ---- */
 
@@ -410,8 +411,10 @@ void peer_allocate(struct peer *p, uint64_t now_us)
     struct layer_out *out = &p->chosen;
     if (p->bwe)
         in.target_bps = worth_a_try(p, v, n, in.target_bps, now_us);
+    bool tries = p->bwe && in.target_bps > bwe_steady_bps(p->bwe);
     layer_alloc_run(v, n, &in, out, now_us);
     p->red_room = out->red;
+    p->tried_bps = tries ? out->used_bps * PACE_TRIED / 100 : 0;
     if (steer)
         bwe_want(p->bwe, out->wanted_bps);
     for (unsigned i = 0; i < n; i++) {
@@ -482,7 +485,11 @@ void peer_target(struct peer *p, uint64_t now_us)
 {
     uint64_t bps = bwe_steady_bps(p->bwe), was = p->told_bps;
 
-    pacer_rate(p->pacer, bwe_pacing_bps(p->bwe), now_us);
+    uint64_t pacing = bwe_pacing_bps(p->bwe);
+    /* What is sent beyond the estimate to see whether it gets through must not wait here. */
+    if (pacing < p->tried_bps && !bwe_drains(p->bwe))
+        pacing = p->tried_bps;
+    pacer_rate(p->pacer, pacing, now_us);
     if (bps > was + was / ALLOC_STEP_SHARE || bps + was / ALLOC_STEP_SHARE < was) {
         p->told_bps = bps;
         peer_realloc(p, now_us);

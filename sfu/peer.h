@@ -66,6 +66,7 @@ struct peer {
     unsigned n_video;  /* slots with a source */
     uint64_t alloc_us; /* when layers are chosen again */
     struct layer_out chosen;
+    uint64_t tried_bps;        /* to pace by: layers beyond the estimate are being tried; 0: none */
     uint64_t overuses, cut_us; /* of the estimator, as seen last; when they grew */
     uint64_t audio_bytes, extra_bytes, measured_us, audio_bps, extra_bps;
     bool red_room; /* RED copies fit */

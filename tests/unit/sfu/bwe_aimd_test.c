@@ -46,6 +46,21 @@ static void test_growth_is_multiplicative_and_tested(void **state)
     assert_in_range((uint64_t)a.bps, 999999, 1000001);
 }
 
+static void test_what_comes_through_is_no_less_than_the_estimate(void **state)
+{
+    struct bwe_aimd a;
+
+    (void)state;
+    bwe_aimd_init(&a, 6e5, 0);
+    struct aimd_in in = calm(1e6); /* media that was tried beyond it */
+    bwe_aimd_update(&a, &in, 50 * MS);
+    assert_in_range((uint64_t)a.bps, 949999, 950001);
+    in.max_bps = 8e5; /* loss allows no more */
+    bwe_aimd_init(&a, 6e5, 0);
+    bwe_aimd_update(&a, &in, 50 * MS);
+    assert_in_range((uint64_t)a.bps, 799999, 800001);
+}
+
 static void test_growth_ends_at_the_most(void **state)
 {
     struct bwe_aimd a;
@@ -207,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_growth_is_multiplicative_and_tested),
+        cmocka_unit_test(test_what_comes_through_is_no_less_than_the_estimate),
         cmocka_unit_test(test_growth_ends_at_the_most),
         cmocka_unit_test(test_a_queue_that_grows_cuts_to_what_comes_through),
         cmocka_unit_test(test_a_drained_queue_resumes_under_what_came_through),
