@@ -994,9 +994,13 @@ static bool turn(void)
     due = en.next_tick_us < due ? en.next_tick_us : due;
     now_us = clock_now_us();
     uint64_t wait_us = due > now_us ? due - now_us : 0;
-    if (wait_us < en.quantum_us)
-        wait_us = en.quantum_us;
-    const struct timespec wait = {(time_t)(wait_us / US_PER_S), (long)(wait_us % US_PER_S * 1000)};
+    struct timespec wait = {(time_t)(wait_us / US_PER_S), (long)(wait_us % US_PER_S * 1000)};
+    if (en.quantum_us) {
+        /* By the clock, never on a socket: whoever sends is billed for waking up who waits. */
+        wait = (struct timespec){0, (long)en.quantum_us * 1000};
+        nanosleep(&wait, NULL);
+        wait = (struct timespec){0};
+    }
     int n = epoll_pwait2(en.epoll, ev, ARRAY_LEN(ev), &wait, NULL);
     bool commands = false;
     for (int i = 0; i < n; i++) {
