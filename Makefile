@@ -102,7 +102,8 @@ $(BUILD)/sori-sfuctl: $(BUILD)/sfu/sfuctl_main.o $(LIB_sfu) $(LIB_common)
 
 # Data channels (usrsctp) and the second SRTP back end (libsrtp2) are the SFU's only.
 SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null)
-$(BUILD)/sori-sfu: PKG_L += $(SFU_L)
+# Sanitizers bring an allocator of their own.
+$(BUILD)/sori-sfu: PKG_L += $(SFU_L) $(if $(SAN),,-ljemalloc)
 # HTTP/2 to push services (nghttp2) and the ledger (SQLite) are the server's only.
 SERVER_L := $(shell pkg-config --libs libnghttp2 sqlite3 2>/dev/null)
 $(BUILD)/sori-server: PKG_L += $(SERVER_L)

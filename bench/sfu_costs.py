@@ -33,12 +33,12 @@ def careful(name, measure, quick):
 class Setup:
     """A wire, an engine and a server, all closed at the end."""
 
-    def __init__(self, **sori):
-        self.sori = sori
+    def __init__(self, urgent=False, **sori):
+        self.sori, self.urgent = sori, urgent
 
     def __enter__(self):
         self.wire = Wire()
-        self.engine = Engine(self.wire)
+        self.engine = Engine(self.wire, urgent=self.urgent)
         self.server = None
         try:
             self.server = Sori(self.wire, self.engine, **self.sori)
@@ -88,7 +88,9 @@ def hotpath(quick):
     """Allocations and locks per forwarded packet, counted by bench/preload/hot_count.so."""
     with tempfile.NamedTemporaryFile() as f:
         f.truncate(24)
-        env = {"HOT_COUNT": f.name, "LD_PRELOAD": os.path.join(BUILD, "bench/preload/hot_count.so")}
+        counter = os.path.join(BUILD, "bench/preload/hot_count.so")
+        assert os.path.exists(counter), f"{counter} is not built: nothing would be counted"
+        env = {"HOT_COUNT": f.name, "LD_PRELOAD": counter}
 
         def counts():
             with open(f.name, "rb") as g:
@@ -102,6 +104,7 @@ def hotpath(quick):
             before = counts()
             time.sleep(seconds)
             idle = [b - a for a, b in zip(before, counts())]
+            assert before[0] > 1000, "joins were not counted"
             engine("pub", 0, 1000, AUDIO["pt"], 1000, 160, 1, *TALK)
             size = datagram_bytes(engine, wire, range(1, 21))
             time.sleep(1)
@@ -239,8 +242,8 @@ def calls(quick):
     get lost, or the added delay's p99 is over 3 ms. A few calls are heard by a second engine."""
     most, step = (200, 100) if quick else (2400, 300)
     witnesses = 5
-    with Setup() as (wire, engine, server):
-        ear = Engine(wire)
+    with Setup(urgent=True) as (wire, engine, server):
+        ear = Engine(wire, urgent=True)
         ear("bind", WITNESS_IP)
         try:
             heard = Sori.__new__(Sori)

@@ -198,7 +198,6 @@ static void on_tick(void *arg, uint64_t now_us)
     struct ctl_listener *l = arg;
 
     ctl_hub_tick(l->hub, now_us);
-    sfu_node_trim(l->node, now_us);
     LIST_EACH(it, tmp, &l->conns)
     end_if_empty(CONTAINER_OF(it, struct conn, link));
     worker_timer(l->control, &l->tick, now_us + CTL_HUB_TICK_US);

@@ -23,6 +23,12 @@
 
 #define POLL_US (100 * US_PER_MS)
 
+/* For jemalloc, which reads it before main(): what handshakes have freed goes back to the kernel
+ * within a second, in a thread of jemalloc's own. The worker that forwards is never held up for
+ * it, as glibc's malloc_trim() did, for 90 ms at a time. */
+extern const char *malloc_conf;
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
 struct options {
     const char *config;
     bool check, print;

@@ -13,8 +13,6 @@
 #include "sfu/sfu_metrics.h"
 #include "sfu/sfu_worker.h"
 
-#define TRIM_AFTER_US    (2 * DTLS_SRTP_LINGER_US) /* a handshake's memory is free by then */
-#define TRIM_EVERY_US    (5 * US_PER_S)
 #define LOAD_FULL        1000
 #define WORKER_PKTS_FULL 250000 /* forwarded a second by one worker: a core of today */
 #define LOAD_MEASURE_US  US_PER_S
@@ -30,7 +28,6 @@ struct sfu_node {
     bool running;
     uint64_t pkts[SFU_WORKERS_MAX], measured_us;
     unsigned load;
-    uint64_t handshakes, trim_until_us, trimmed_us;
 };
 
 static unsigned threads_of(const struct sfu_conf *c)
@@ -160,22 +157,6 @@ unsigned sfu_node_threads(const struct sfu_node *n)
 struct sfu_worker *sfu_node_worker(const struct sfu_node *n, unsigned i)
 {
     return n->worker[i];
-}
-
-void sfu_node_trim(struct sfu_node *n, uint64_t now_us)
-{
-    uint64_t handshakes = 0;
-
-    for (unsigned i = 0; i < n->n; i++)
-        handshakes += counter_get(&demux_stats(n->worker[i]->core->demux)->handshakes);
-    if (handshakes != n->handshakes) {
-        n->handshakes = handshakes;
-        n->trim_until_us = now_us + TRIM_AFTER_US;
-    }
-    if (now_us >= n->trim_until_us || now_us - n->trimmed_us < TRIM_EVERY_US)
-        return;
-    n->trimmed_us = now_us;
-    mem_trim();
 }
 
 unsigned sfu_node_load(struct sfu_node *n, uint64_t now_us)

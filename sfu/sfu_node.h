@@ -35,7 +35,4 @@ struct sfu_worker *sfu_node_worker(const struct sfu_node *n, unsigned i);
  */
 unsigned sfu_node_load(struct sfu_node *n, uint64_t now_us);
 
-/* Gives back what handshakes have left, now and then while there are some. Control thread. */
-void sfu_node_trim(struct sfu_node *n, uint64_t now_us);
-
 #endif

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 
 #include <stdatomic.h>
-#include <malloc.h>
 #include <stdlib.h>
 
 static atomic_uint_fast64_t mem_live_count;
@@ -63,11 +62,6 @@ char *mem_strndup(struct slice s)
     if (copy && s.len > 0)
         memcpy(copy, s.p, s.len);
     return copy;
-}
-
-void mem_trim(void)
-{
-    malloc_trim(0);
 }
 
 void mem_free(void *p)

@@ -22,10 +22,6 @@ char *mem_strndup(struct slice s);
 /* Frees; NULL is allowed. */
 void mem_free(void *p);
 
-/* Gives freed memory back to the system: what many short-lived objects held between longer-lived
- * ones stays with the process otherwise. Takes milliseconds for large heaps: not in a worker. */
-void mem_trim(void);
-
 /* Tests only. mem_fail_after(n): the n-th allocation from now (0 = the next) fails, once;
  * mem_fail_never() turns it off. mem_live() counts allocations not yet freed. */
 void mem_fail_after(uint64_t n);
