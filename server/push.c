@@ -341,7 +341,7 @@ static void wake(struct push *p, struct ring *r, struct ring_dev *d)
                                    .video = r->call.video,
                                    .ring_until_s = wall_s_at(p, r->call.until_us),
                                    .ws = p->conf.ws,
-                                   .ring_token = k.bad ? (struct slice){0} : wr_done(&k)};
+                                   .ring_token = slice_of(token, k.bad ? 0 : k.len)};
     d->out = send_to(p, dir, t->token, &r->call.id, &content, r->call.until_us);
     if (!d->out)
         return;

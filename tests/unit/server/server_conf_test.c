@@ -77,6 +77,7 @@ static void test_what_is_wrong_is_said(void **state)
         {"[call]\nring_timeout = 0\n", "ring_timeout"},
         {"[call]\nring_timeout = soon\n", ":2"},
         {"[call]\nbusy_policy = maybe\n", "reject"},
+        {"[push]\nack = 10\n", "ack"},
     };
 
     (void)state;
@@ -104,6 +105,16 @@ static void test_secrets_are_checked(void **state)
              "[server]\nlisten_tls =\nlisten_clear = [::1]:0\n[auth]\nhs256_secret_file = %s\n",
              open_secret);
     assert_non_null(strstr(load(text), "open"));
+    snprintf(text, sizeof(text),
+             "[server]\nlisten_tls =\nlisten_clear = [::1]:0\n[auth]\nhs256_secret_file = "
+             "%s\n[push]\nring_secret_file = %s\n",
+             secret, short_secret);
+    assert_non_null(strstr(load(text), "[push] ring_secret_file"));
+    snprintf(text, sizeof(text),
+             "[server]\nlisten_tls =\nlisten_clear = [::1]:0\n[auth]\nhs256_secret_file = "
+             "%s\n[push]\naddress = https://a/ws\n",
+             secret);
+    assert_non_null(strstr(load(text), "[push] address"));
     snprintf(text, sizeof(text),
              "[server]\nlisten_tls =\nlisten_clear = [::1]:0\n[auth]\nhs256_secret_file = "
              "%s\n[turn]\nurls = turn:a:1\n",
