@@ -48,7 +48,8 @@
 #define NEAR_HIGH        1.10  /* ... up to here; above, it takes more now */
 #define ACKED_MAX        1.5   /* §5.5: no further above what is received */
 #define ACKED_SLACK      10000.0
-#define CAP_WEIGHT       0.4               /* of a new measurement */
+#define MORE_COMES       1.2 /* times the estimate comes through: it was tried beyond it */
+#define CAP_WEIGHT       0.4 /* of a new measurement */
 #define RESPONSE_US      (100 * US_PER_MS) /* §5.5: response time is the RTT and 100 ms */
 #define UPDATE_MAX_S     0.25              /* a longer silence grows no more than this */
 
@@ -127,7 +128,7 @@ static void increase(struct bwe_aimd *a, const struct aimd_in *in, double elapse
     else if (a->cap_bps > 0 && a->bps >= NEAR_HIGH * a->cap_bps)
         a->cap_bps = 0; /* it takes more than it took then */
     double to = a->bps * (1 + growth * elapsed_s);
-    if (to < BETA * in->acked_bps) /* it does come through */
+    if (to < in->acked_bps / MORE_COMES) /* a measurement is not as exact as a little more */
         to = BETA * in->acked_bps;
     double limit = ACKED_MAX * in->acked_bps + ACKED_SLACK;
     if (in->acked_bps > 0 && to > limit)
