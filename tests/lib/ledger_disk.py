@@ -94,7 +94,7 @@ def full():
 
 
 def read_only():
-    mount("size=8m")
+    mount("size=64m")
     subprocess.run([DRIVER, "open", FILE], check=True, stdout=subprocess.DEVNULL)
     remount("ro")
     d = Driver()
