@@ -166,7 +166,8 @@ export class RoomPerson extends Person {
         if (!video?.videoWidth) return false;
         window.frames ??= {};
         const now = video.getVideoPlaybackQuality().totalVideoFrames;
-        window.frames[id] ??= now;
+        // Another stream counts from 0 again, and the element may still have told of the one before.
+        if (!(now >= window.frames[id])) window.frames[id] = now;
         return now > window.frames[id] + 5 && (!want || video.videoWidth === want);
       }, [testid, width ?? 0], { polling: 100 });
     } catch (error) {
