@@ -186,6 +186,7 @@ export class RoomPage {
   #main = null;
   #mainSince = 0;
   #unread = 0;
+  #busy = new Set(); // buttons whose step is still under way
   #off = new AbortController();
 
   /** over(words): called once when the room is no more. */
@@ -354,10 +355,10 @@ export class RoomPage {
     press('room-screen', room?.localTrack('screen'), 'Stop', 'Share', 'screen', 'screen');
     const publish = room?.permissions.publish ?? true;
     const may = (source) => publish === true || (Array.isArray(publish) && publish.includes(source));
-    $('room-mute').disabled = !room || !may('microphone');
-    $('room-camera').disabled = !room || !may('camera');
+    $('room-mute').disabled = !room || !may('microphone') || this.#busy.has('room-mute');
+    $('room-camera').disabled = !room || !may('camera') || this.#busy.has('room-camera');
     $('room-screen').hidden = !navigator.mediaDevices?.getDisplayMedia;
-    $('room-screen').disabled = !room || !may('screen');
+    $('room-screen').disabled = !room || !may('screen') || this.#busy.has('room-screen');
   }
 
   /** What there is to show: everybody's picture, and screens. Ourselves last. */
@@ -583,12 +584,14 @@ export class RoomPage {
   /* -- our own -- */
 
   async #toggle(id, step) {
+    this.#busy.add(id);
     $(id).disabled = true;
     try {
       await step();
     } catch (error) {
       if (error.name !== 'NotAllowedError' || id !== 'room-screen') this.#toast(roomErrorWords(error));
     }
+    this.#busy.delete(id);
     $(id).disabled = false;
     if (this.room) save(sessionStorage, 'sori.page.room', {
       muted: this.room.muted, camera: Boolean(this.room.localTrack('camera')),
