@@ -232,15 +232,15 @@ def test_delay_there_and_back():
                          stdout=subprocess.PIPE, timeout=20).stdout.decode()
         echoes.join(10)
         rtt = [float(v) for v in out.split()]
-        assert len(rtt) == 10 and 79.9 <= min(rtt) < 100 and statistics.median(rtt) < 130
+        assert len(rtt) == 10 and 79.9 <= min(rtt) < 83 and statistics.median(rtt) < 86
 
 
 def test_delay_and_jitter_of_probes():
     got, stats = through("up delay 40ms jitter 40ms reorder on", 400, 0.002)
     delays = [d for _, d, _, _ in got]
     assert len(got) == 400 == stats["out_pkts"]
-    assert min(delays) > 0.0399 and 0.055 < statistics.mean(delays) < 0.11
-    assert sorted(delays)[396] < 0.3
+    assert min(delays) > 0.0399 and 0.055 < statistics.mean(delays) < 0.07
+    assert sorted(delays)[396] < 0.1
     numbers = [n for n, _, _, _ in got]
     assert numbers != sorted(numbers)
 
@@ -273,9 +273,9 @@ def test_rate_limits_and_queue():
         got, stats = probe.finish(), client.path.stats()["up"]
     took = got[-1][3] - got[0][3]
     rate = (len(got) - 1) * (912 + 28) * 8 / took
-    assert abs(rate - 1e6) < 0.1e6
+    assert abs(rate - 1e6) < 0.03e6
     assert stats["queue_full"] == 1000 - len(got) > 300
-    assert 0.15 < max(d for _, d, _, _ in got) < 0.6
+    assert 0.15 < max(d for _, d, _, _ in got) < 0.19
 
 
 def test_20_mbit_cost_little():
@@ -290,7 +290,7 @@ def test_20_mbit_cost_little():
         cpu = cpu_s(pid) - before
         got = probe.finish()
     assert 3850 < len(got) < 4000
-    assert took < 10 and cpu / took < 0.4, (cpu, took)
+    assert took < 3.5 and cpu / took < 0.25, (cpu, took)
 
 
 def cpu_s(pid):
@@ -309,7 +309,7 @@ def test_steps_while_it_runs():
         got = probe.finish()
     early = [d for _, d, _, t in got if t - begin < 1.0]
     late = [(d, t - begin) for _, d, _, t in got if t - begin > 1.3]
-    assert 80 <= len(early) <= 101 and statistics.median(early) < 0.05
+    assert 80 <= len(early) <= 101 and statistics.median(early) < 0.005
     assert all(d >= 0.0599 and 2.0 < t for d, t in late) and len(late) >= 70
 
 
@@ -357,7 +357,7 @@ def test_switch_changes_the_address():
         lte = client.add_path("both delay 50ms")
         probe = Probe()
         threading.Timer(0.5, client.switch, [lte]).start()
-        send(client, probe, 600, 0.005)
+        send(client, probe, 200, 0.005)
         got = probe.finish()
         sources = [source for _, _, source, _ in got]
         assert sources[0] == client.paths[0].address and sources[-1] == lte.address
@@ -373,7 +373,7 @@ def test_series_tell_bytes_over_time():
         probe.finish()
         rows = client.path.series()["up"]
     assert sum(r[1] for r in rows) == 100000 == sum(r[2] for r in rows)
-    assert max(r[1] for r in rows) <= 60000 and len(rows) >= 2
+    assert max(r[1] for r in rows) <= 14000
 
 
 def test_two_clients_are_independent():

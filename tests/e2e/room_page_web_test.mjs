@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { openBrowser } from '../lib/browser.mjs';
 import { ScriptedRoom, serveWeb } from '../lib/scripted_room.mjs';
 
-const DEADLINE = { timeout: 90_000 };
+const DEADLINE = { timeout: 60_000 };
 
 describe('the room page', () => {
   let browser;
@@ -31,7 +31,7 @@ describe('the room page', () => {
     const page = await context.newPage();
     const complaints = [];
     page.on('pageerror', (error) => complaints.push(error.stack));
-    page.setDefaultTimeout(30_000);
+    page.setDefaultTimeout(15_000);
     t.after(async () => {
       await context.close();
       assert.deepEqual(complaints, []);

@@ -16,7 +16,7 @@ def heard_for(client, seconds):
     before = client.heard()
     time.sleep(seconds)
     samples, hidden, pkts, lost = (b - a for a, b in zip(before, client.heard()))
-    assert samples > 0.5 * 48000 * seconds, f"only {samples} samples"
+    assert samples > 0.8 * 48000 * seconds, f"only {samples} samples"
     return hidden / samples, lost / max(pkts + lost, 1), pkts
 
 

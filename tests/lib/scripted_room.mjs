@@ -36,9 +36,11 @@ export async function serveWeb() {
 /** Runs in the page: answers offers, sends a painted picture or a tone on every slot. */
 function loopback() {
   const size = { width: 640, height: 360 };
+  const scale = 0.5; // of what is encoded: a dozen pictures share the page with who looks at them
   const paint = (mid) => {
-    const canvas = Object.assign(document.createElement('canvas'), size);
+    const canvas = Object.assign(document.createElement('canvas'), { width: size.width * scale, height: size.height * scale });
     const g = canvas.getContext('2d');
+    g.scale(scale, scale);
     let frame = 0;
     const hue = (Number(mid) * 67) % 360;
     const draw = () => {
