@@ -1,9 +1,8 @@
 /* The guard against mass rejection.
  *
- * Called by apns.c with each token that is called bad and each push that is accepted. As long as
- * nothing was ever accepted there is no window: a server that sends one push a minute under a wrong
- * topic must not lose its tokens one by one.
- * SPDX-License-Identifier: BSD-3-Clause */
+ * Called by apns_judge.c with each token that is called bad and each push that is accepted. As long
+ * as nothing was ever accepted there is no window: a server that sends one push a minute under a
+ * wrong topic must not lose its tokens one by one. SPDX-License-Identifier: BSD-3-Clause */
 #include "server/apns_guard.h"
 
 /* Drops rejections that are older than the window. */

@@ -1,7 +1,7 @@
 /* The table of APNs' reasons, and reading its answers.
  *
- * Called by apns.c for each answer. Apple's answers are foreign bytes like any other: a body that
- * is no JSON object, is too long or names nothing known only means that the status decides.
+ * Called by apns_judge.c for each answer. Apple's answers are foreign bytes like any other: a body
+ * that is no JSON object, is too long or names nothing known only means that the status decides.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/apns_reason.h"
 

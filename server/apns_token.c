@@ -1,9 +1,8 @@
 /* Provider tokens: when one is made, when the old one goes on.
  *
- * Called by apns.c for each request. A token is sent while it is at most APNS_TOKEN_OLD_US old by
- * both clocks: the monotonic one (which tells true ages) and the wall clock (which Apple's is
- * compared with).
- * SPDX-License-Identifier: BSD-3-Clause */
+ * Called by apns_flight.c for each request. A token is sent while it is at most APNS_TOKEN_OLD_US
+ * old by both clocks: the monotonic one (which tells true ages) and the wall clock (which Apple's
+ * is compared with). SPDX-License-Identifier: BSD-3-Clause */
 #include "server/apns_token.h"
 
 #include "base/crypto.h"

@@ -1,8 +1,8 @@
 /* Payloads and headers of pushes to APNs.
  *
- * Called by apns.c for each push (and once more, briefer, when it was too large). A VoIP push is
- * for a call that rings and for nothing else: iOS kills an app that gets one and shows no call.
- * SPDX-License-Identifier: BSD-3-Clause */
+ * Called by apns_flight.c for each push (and once more, briefer, when it was too large). A VoIP
+ * push is for a call that rings and for nothing else: iOS kills an app that gets one and shows no
+ * call. SPDX-License-Identifier: BSD-3-Clause */
 #include "server/push_payload.h"
 
 #include "base/crypto.h"
