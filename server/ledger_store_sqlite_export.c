@@ -3,7 +3,7 @@
  *
  *     export_dir/REQUEST.part  ──complete, synced──► REQUEST.json | REQUEST.ndjson
  *
- * Called by ledger_store_sqlite_privacy.c. What a crash leaves is a .part, which the next attempt
+ * Called by ledger_store_sqlite_sweep.c. What a crash leaves is a .part, which the next attempt
  * begins anew. SPDX-License-Identifier: BSD-3-Clause */
 #include "server/ledger_store_sqlite_priv.h"
 

@@ -132,7 +132,7 @@ static inline struct sqlite_store *sq_of(struct ledger_store *s)
     return (struct sqlite_store *)(void *)s;
 }
 
-/* ---- statements (ledger_store_sqlite.c) ---- */
+/* ---- statements (…_stmt.c) ---- */
 
 /* The statement, ready to be bound: parameters count from 1. NULL: health says why. */
 sqlite3_stmt *sq_get(struct sqlite_store *s, enum sq_id id);
@@ -156,7 +156,8 @@ int sq_do(struct sqlite_store *s, enum sq_id id);
  */
 int sq_save(struct sqlite_store *s);
 int sq_settle(struct sqlite_store *s, int rc);
-/* Notes what SQLite (or a file of ours) says is wrong. Returns -EAGAIN or -EIO. */
+/* Notes what SQLite (or a file of ours) says is wrong (ledger_store_sqlite.c). Returns -EAGAIN or
+ * -EIO. */
 int sq_fault(struct sqlite_store *s, int sqlite_rc);
 
 /* ---- the layer under SQLite (…_vfs.c) ---- */
@@ -198,7 +199,7 @@ int sq_devices(struct ledger_store *s, const struct ledger_device_key *after, si
 int sq_devices_del_user(struct sqlite_store *s, struct slice user, uint64_t until_ms);
 int sq_devices_of(struct sqlite_store *s, struct slice user, ledger_device_fn *row, void *ctx);
 
-/* ---- privacy (…_privacy.c) ---- */
+/* ---- privacy requests (…_privacy.c) ---- */
 int sq_erase(struct ledger_store *s, struct slice user, struct slice actor, uint64_t now_ms,
              struct ledger_privacy *out);
 int sq_keep(struct ledger_store *s, struct slice user, struct slice actor, uint64_t now_ms,
@@ -207,15 +208,44 @@ int sq_ask_export(struct ledger_store *s, struct slice user, struct slice actor,
                   struct ledger_privacy *out);
 int sq_privacy(struct ledger_store *s, struct slice user, enum ledger_privacy_kind kind,
                struct ledger_privacy *out);
-int sq_sweep(struct ledger_store *s, uint64_t now_ms, bool *more);
-int sq_audit(struct sqlite_store *s, uint64_t now_ms, struct slice actor, const char *action,
-             const uint8_t *subject);
 /* The user's records made at or before at_ms are not to be kept. */
 int sq_is_erased(struct sqlite_store *s, struct slice user, uint64_t at_ms, bool *is);
 /* The deletion of this user is pending or running. */
 int sq_is_leaving(struct sqlite_store *s, struct slice user, bool *is);
+
+/* A row of privacy_request. */
+struct sq_request {
+    struct ledger_privacy is;
+    char user[SIG_USER_MAX + 1]; /* "" when it is over */
+    uint8_t subject[PRIVACY_SUBJECT_BYTES];
+    uint64_t done_ms;
+};
+static inline bool sq_request_open(const struct sq_request *r)
+{
+    return r->is.state == LEDGER_PRIVACY_PENDING || r->is.state == LEDGER_PRIVACY_RUNNING;
+}
+/* The first row of a bound statement. 1, 0 or negative. */
+int sq_request_one(struct sqlite_store *s, sqlite3_stmt *q, struct sq_request *r);
+/* The latest request of a kind; its state is NONE when there is none. */
+int sq_request_last(struct sqlite_store *s, const uint8_t subject[PRIVACY_SUBJECT_BYTES],
+                    enum ledger_privacy_kind kind, struct sq_request *r);
+int sq_request_state(struct sqlite_store *s, struct sq_request *r, enum ledger_privacy_state state);
+/* The request is over: it names nobody any more. */
+int sq_request_over(struct sqlite_store *s, struct sq_request *r, enum ledger_privacy_state state,
+                    uint64_t now_ms);
+
+/* ---- the audit log (…_audit.c) ---- */
+/* Adds a record; subject (PRIVACY_SUBJECT_BYTES) may be NULL. */
+int sq_audit(struct sqlite_store *s, uint64_t now_ms, struct slice actor, const char *action,
+             const uint8_t *subject);
+
+/* ---- purges (…_erase.c), and what time brings (…_sweep.c) ---- */
+enum { SQ_STEP_ROWS = 1000 }; /* most rows of a kind that one step deletes */
+/* One step of a purge that is due. */
+int sq_purge_step(struct sqlite_store *s, struct sq_request *r, uint64_t now_ms);
 /* At open: erases who is on the list and was brought back, and ends purges that had begun. */
 int sq_erase_again(struct sqlite_store *s, uint64_t now_ms);
+int sq_sweep(struct ledger_store *s, uint64_t now_ms, bool *more);
 
 /* ---- the export's file (…_export.c) ---- */
 /* One page of the export id of user. *done: the file is complete, *out says what it is. Returns 0;
