@@ -110,9 +110,8 @@ void export_open(struct export_json *e, struct wr *w, bool ndjson, struct slice 
 void export_part(struct export_json *e, struct wr *w, enum export_part part)
 {
     static const char *const NAME[] = {
-        [EXPORT_DEVICES] = "devices",
-        [EXPORT_CALLS] = "calls",
-        [EXPORT_PUSHES] = "pushes",
+        [EXPORT_DEVICES] = "devices",         [EXPORT_CALLS] = "calls",
+        [EXPORT_SAMPLES] = "quality_samples", [EXPORT_PUSHES] = "pushes",
         [EXPORT_LOG] = "privacy_log",
     };
 
@@ -177,12 +176,19 @@ static void put_quality(struct wr *w, const struct ledger_entry *c)
         return;
     }
     wr_u8(w, '{');
+    put_text(w, "leg", c->leg);
     put_text(w, "model", c->model);
+    put_text(w, "codec", c->codec);
+    put_word(w, "path", ledger_path_name(c->quality_path));
     put_number(w, "samples", c->samples);
     put_milli(w, "mos_avg", c->mos_avg_milli);
+    put_milli(w, "mos_p10", c->mos_p10_milli);
     put_milli(w, "mos_min", c->mos_min_milli);
     put_milli(w, "loss", c->loss_permille);
     put_number(w, "rtt_ms", c->rtt_ms);
+    put_number(w, "jitter_ms", c->jitter_ms);
+    put_number(w, "silence_ms", c->silence_ms);
+    put_text(w, "worst", c->worst);
     wr_u8(w, '}');
 }
 
@@ -215,6 +221,27 @@ void export_call(struct export_json *e, struct wr *w, const struct ledger_entry 
     put_word(w, "path", ledger_path_name(c->path));
     put_number(w, "bytes_relayed", c->relayed_bytes);
     put_quality(w, c);
+    end(e, w);
+}
+
+void export_sample(struct export_json *e, struct wr *w, const struct ledger_sample *v)
+{
+    begin(e, w, "sample");
+    put_call_id(w, "call_id", &v->call_id);
+    put_text(w, "leg", v->leg);
+    put_time(w, "at", v->at_ms);
+    put_number(w, "interval_ms", v->interval_ms);
+    put_number(w, "rtt_ms", v->rtt_ms);
+    put_number(w, "jitter_ms", v->jitter_ms);
+    put_number(w, "buffer_ms", v->buffer_ms);
+    put_number(w, "silence_ms", v->silence_ms);
+    put_milli(w, "loss", v->loss_permille);
+    put_milli(w, "burst_ratio", v->burst_centi * 10);
+    put_number(w, "bps", v->bps);
+    put_text(w, "codec", v->codec);
+    put_word(w, "path", ledger_path_name(v->path));
+    put_milli(w, "r", v->r_milli);
+    put_milli(w, "mos", v->mos_milli);
     end(e, w);
 }
 

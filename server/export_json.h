@@ -17,6 +17,7 @@ enum export_part {
     EXPORT_HEAD,
     EXPORT_DEVICES,
     EXPORT_CALLS,
+    EXPORT_SAMPLES,
     EXPORT_PUSHES,
     EXPORT_LOG,
     EXPORT_END
@@ -42,6 +43,7 @@ void export_part(struct export_json *e, struct wr *w, enum export_part part);
 /* One record each, within its part. Tokens are shown by the SHA-256 of what the client gave. */
 void export_device(struct export_json *e, struct wr *w, const struct ledger_device *d);
 void export_call(struct export_json *e, struct wr *w, const struct ledger_entry *c);
+void export_sample(struct export_json *e, struct wr *w, const struct ledger_sample *v);
 void export_push(struct export_json *e, struct wr *w, const struct ledger_push *p);
 void export_log(struct export_json *e, struct wr *w, const struct export_log *l);
 /* Ends the document. */

@@ -158,6 +158,19 @@ struct ledger_quality {
     unsigned samples;
     unsigned mos_avg_milli, mos_p10_milli, mos_min_milli; /* MOS × 1000 */
     unsigned loss_permille, rtt_ms, jitter_ms;
+    unsigned silence_ms; /* nothing came though the other side was not muted */
+    struct slice worst;  /* what was to blame for the lowest: "loss", "delay", "codec" */
+};
+
+/* One moment of a leg, as it was reported and judged; the key is (call, user, leg, at). */
+struct ledger_sample {
+    struct sig_call_id call_id;
+    struct slice user, leg, codec;
+    enum ledger_path path;
+    uint64_t at_ms;
+    unsigned interval_ms, rtt_ms, jitter_ms, buffer_ms, silence_ms;
+    unsigned loss_permille, burst_centi, bps; /* burst ratio × 100 */
+    unsigned r_milli, mos_milli;              /* 0: nothing came that could be judged */
 };
 
 /* ---- what is read ---- */
@@ -175,8 +188,11 @@ struct ledger_entry {
     enum ledger_by ended_by;
     enum ledger_path path;
     uint64_t relayed_bytes;
-    unsigned samples, mos_avg_milli, mos_min_milli, loss_permille, rtt_ms; /* samples 0: unknown */
-    struct slice model;
+    /* Of the leg that is known best; samples 0: none is. */
+    unsigned samples, mos_avg_milli, mos_p10_milli, mos_min_milli;
+    unsigned loss_permille, rtt_ms, jitter_ms, silence_ms;
+    enum ledger_path quality_path;
+    struct slice leg, model, codec, worst;
 };
 
 /* Where a page goes on (history.h makes text of it): entries older than this one. */
@@ -291,6 +307,8 @@ int ledger_put_call(struct ledger *l, const struct ledger_call *c, ledger_done_f
 int ledger_put_push(struct ledger *l, const struct ledger_push *p, ledger_done_fn *done, void *ctx);
 int ledger_put_quality(struct ledger *l, const struct ledger_quality *q, ledger_done_fn *done,
                        void *ctx);
+int ledger_put_sample(struct ledger *l, const struct ledger_sample *v, ledger_done_fn *done,
+                      void *ctx);
 /* The token is not good any more (410, BadDeviceToken): forgets it unless it was registered again
  * since since_ms (0: whenever). Only this very token, whosever it is by now. */
 int ledger_bad_token(struct ledger *l, struct slice token, uint64_t since_ms, ledger_done_fn *done,

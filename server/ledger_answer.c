@@ -84,7 +84,10 @@ static void on_entry(void *ctx, const struct ledger_entry *e)
     *c = *e;
     c->peer = answer_text(a, e->peer);
     c->device = answer_text(a, e->device);
+    c->leg = answer_text(a, e->leg);
     c->model = answer_text(a, e->model);
+    c->codec = answer_text(a, e->codec);
+    c->worst = answer_text(a, e->worst);
 }
 
 static void on_device(void *ctx, const struct ledger_device *d)
@@ -202,6 +205,8 @@ int ledger_job_perform(struct ledger *l, struct ledger_job *j)
         return l->conf.history ? ops->put_push(s, &j->push) : 0;
     case JOB_PUT_QUALITY:
         return l->conf.history ? ops->put_quality(s, &j->quality) : 0;
+    case JOB_PUT_SAMPLE:
+        return l->conf.history ? ops->put_sample(s, &j->sample) : 0;
     case JOB_PUT_DEVICE:
         return ops->put_device(s, &j->device);
     case JOB_DEL_DEVICE:

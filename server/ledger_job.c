@@ -161,15 +161,15 @@ int ledger_put_push(struct ledger *l, const struct ledger_push *p, ledger_done_f
 int ledger_put_quality(struct ledger *l, const struct ledger_quality *q, ledger_done_fn *done,
                        void *ctx)
 {
+    size_t bytes = q->user.len + q->leg.len + q->model.len + q->codec.len + q->worst.len;
     void *array;
     struct wr w;
 
     if (!key_ok(q->user, SIG_USER_MAX) || q->leg.len > LEDGER_NAME_MAX ||
         q->model.len > LEDGER_NAME_MAX || q->codec.len > LEDGER_NAME_MAX ||
-        q->path >= LEDGER_PATH_COUNT)
+        q->worst.len > LEDGER_NAME_MAX || q->path >= LEDGER_PATH_COUNT)
         return -EINVAL;
-    struct ledger_job *j = job_new(
-        JOB_PUT_QUALITY, 0, 0, q->user.len + q->leg.len + q->model.len + q->codec.len, &array, &w);
+    struct ledger_job *j = job_new(JOB_PUT_QUALITY, 0, 0, bytes, &array, &w);
     if (!j)
         return -ENOMEM;
     j->quality = *q;
@@ -177,6 +177,27 @@ int ledger_put_quality(struct ledger *l, const struct ledger_quality *q, ledger_
     j->quality.leg = keep(&w, q->leg);
     j->quality.model = keep(&w, q->model);
     j->quality.codec = keep(&w, q->codec);
+    j->quality.worst = keep(&w, q->worst);
+    return enqueue(l, j, done, ctx);
+}
+
+int ledger_put_sample(struct ledger *l, const struct ledger_sample *v, ledger_done_fn *done,
+                      void *ctx)
+{
+    void *array;
+    struct wr w;
+
+    if (!key_ok(v->user, SIG_USER_MAX) || v->leg.len > LEDGER_NAME_MAX ||
+        v->codec.len > LEDGER_NAME_MAX || v->path >= LEDGER_PATH_COUNT)
+        return -EINVAL;
+    struct ledger_job *j =
+        job_new(JOB_PUT_SAMPLE, 0, 0, v->user.len + v->leg.len + v->codec.len, &array, &w);
+    if (!j)
+        return -ENOMEM;
+    j->sample = *v;
+    j->sample.user = keep(&w, v->user);
+    j->sample.leg = keep(&w, v->leg);
+    j->sample.codec = keep(&w, v->codec);
     return enqueue(l, j, done, ctx);
 }
 

@@ -178,6 +178,7 @@ static struct ledger_sqlite_conf store_conf(const struct server_conf *c)
         .export_every_days = c->privacy.export_every_days,
         .ndjson_calls = c->privacy.ndjson_calls,
         .calls_days = c->privacy.calls_days,
+        .samples_days = c->privacy.samples_days,
         .push_days = c->privacy.push_days,
         .device_days = c->privacy.device_days,
         .audit_days = c->privacy.audit_days,

@@ -13,6 +13,7 @@ enum ledger_job_kind {
     JOB_PUT_CALL,
     JOB_PUT_PUSH,
     JOB_PUT_QUALITY,
+    JOB_PUT_SAMPLE,
     JOB_BAD_TOKEN,
     JOB_SET_ENV,
     JOB_TOUCH,
@@ -54,6 +55,7 @@ struct ledger_job {
         struct ledger_call call;
         struct ledger_push push;
         struct ledger_quality quality;
+        struct ledger_sample sample;
         struct ledger_device device;
         struct {
             struct slice user, device, token, actor;

@@ -41,6 +41,7 @@ struct ledger_store_ops {
     int (*put_call)(struct ledger_store *s, const struct ledger_call *c, bool history);
     int (*put_push)(struct ledger_store *s, const struct ledger_push *p);
     int (*put_quality)(struct ledger_store *s, const struct ledger_quality *q);
+    int (*put_sample)(struct ledger_store *s, const struct ledger_sample *v);
     int (*put_device)(struct ledger_store *s, const struct ledger_device *d);
     int (*del_device)(struct ledger_store *s, struct slice user, struct slice device);
     int (*bad_token)(struct ledger_store *s, struct slice token, uint64_t since_ms);

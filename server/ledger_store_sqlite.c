@@ -404,6 +404,7 @@ static const struct ledger_store_ops OPS = {
     .put_call = sq_put_call,
     .put_push = sq_put_push,
     .put_quality = sq_put_quality,
+    .put_sample = sq_put_sample,
     .put_device = sq_put_device,
     .del_device = sq_del_device,
     .bad_token = sq_bad_token,

@@ -23,7 +23,7 @@ struct ledger_sqlite_conf {
     uint64_t export_every_days; /* one export per user in so many; 0: no limit */
     uint64_t ndjson_calls;      /* exports with more calls have one object a line */
     /* Retention; 0: for ever. */
-    uint64_t calls_days, push_days, device_days, audit_days;
+    uint64_t calls_days, samples_days, push_days, device_days, audit_days;
 };
 
 /* Opens or makes the file, brings its tables up to date, ends records of calls that a crash left

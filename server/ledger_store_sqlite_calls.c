@@ -1,4 +1,4 @@
-/* Calls in the SQLite ledger: records by party, pages of history, missed calls, pushes, quality.
+/* Calls in the SQLite ledger: records by party, pages of history, missed calls, pushes.
  *
  * Called through ledger_store_ops, and by ledger_store_sqlite_{privacy,export}.c.
  * SPDX-License-Identifier: BSD-3-Clause */
@@ -147,32 +147,6 @@ int sq_put_push(struct ledger_store *base, const struct ledger_push *p)
     return sq_run(s, q, NULL);
 }
 
-int sq_put_quality(struct ledger_store *base, const struct ledger_quality *v)
-{
-    struct sqlite_store *s = sq_of(base);
-    bool erased = false;
-    int rc = sq_is_erased(s, v->user, v->at_ms, &erased);
-
-    if (rc != 0 || erased)
-        return rc;
-    sqlite3_stmt *q = sq_get(s, SQ_QUALITY_PUT);
-    bind_id(q, 1, &v->call_id);
-    sq_text(q, 2, v->user);
-    sq_text(q, 3, v->leg);
-    sq_u64(q, 4, v->at_ms);
-    sq_text(q, 5, v->model);
-    sq_text(q, 6, v->codec);
-    bind_word(q, 7, ledger_path_name(v->path));
-    sq_u64(q, 8, v->samples);
-    sq_u64(q, 9, v->mos_avg_milli);
-    sq_u64(q, 10, v->mos_p10_milli);
-    sq_u64(q, 11, v->mos_min_milli);
-    sq_u64(q, 12, v->loss_permille);
-    sq_u64(q, 13, v->rtt_ms);
-    sq_u64(q, 14, v->jitter_ms);
-    return sq_run(s, q, NULL);
-}
-
 /* ---- history ---- */
 
 /* Words that this version does not know (the file was written by hand) read as the first one. */
@@ -195,13 +169,20 @@ static void read_entry(sqlite3_stmt *q, struct ledger_entry *e)
                                .mos_min_milli = (unsigned)sq_col_u64(q, 20),
                                .loss_permille = (unsigned)sq_col_u64(q, 21),
                                .rtt_ms = (unsigned)sq_col_u64(q, 22),
-                               .model = sq_col(q, 23)};
+                               .model = sq_col(q, 23),
+                               .mos_p10_milli = (unsigned)sq_col_u64(q, 24),
+                               .jitter_ms = (unsigned)sq_col_u64(q, 25),
+                               .silence_ms = (unsigned)sq_col_u64(q, 26),
+                               .leg = sq_col(q, 28),
+                               .codec = sq_col(q, 29),
+                               .worst = sq_col(q, 30)};
     sq_col_bytes(q, 0, e->id.b, sizeof(e->id.b));
     ledger_role_parse(sq_col(q, 1), &e->role);
     ledger_outcome_parse(sq_col(q, 12), &e->outcome);
     ledger_reason_parse(sq_col(q, 13), &e->reason);
     ledger_by_parse(sq_col(q, 14), &e->ended_by);
     ledger_path_parse(sq_col(q, 15), &e->path);
+    ledger_path_parse(sq_col(q, 27), &e->quality_path);
 }
 
 static int page(struct sqlite_store *s, sqlite3_stmt *q, const struct ledger_query *want,
@@ -314,7 +295,7 @@ int sq_call_del(struct sqlite_store *s, const struct sig_call_id *id)
     int rc = run_with_id(s, SQ_PARTIES_DEL, id);
 
     if (rc == 0)
-        rc = run_with_id(s, SQ_QUALITY_OF_CALL_DEL, id);
+        rc = sq_quality_del_call(s, id);
     return rc == 0 ? run_with_id(s, SQ_CALL_DEL, id) : rc;
 }
 

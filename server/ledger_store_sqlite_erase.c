@@ -73,7 +73,7 @@ static int purge_some(struct sqlite_store *s, struct slice user, uint64_t until_
     if (rc == 0)
         rc = del_rows(s, SQ_PUSH_DEL_USER, user, until_ms, &pushes);
     if (rc == 0)
-        rc = del_rows(s, SQ_QUALITY_DEL_USER, user, until_ms, &legs);
+        rc = sq_quality_del_user(s, user, until_ms, SQ_STEP_ROWS, &legs);
     do {
         if (rc == 0)
             rc = sq_calls_del_user(s, user, until_ms, SQ_STEP_ROWS, &calls);

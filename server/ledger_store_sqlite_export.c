@@ -161,6 +161,20 @@ static int put_calls(struct sqlite_store *s, bool *more)
     return sq_history_all(s, &q, on_call, e, more);
 }
 
+static void on_sample(void *ctx, const struct ledger_sample *v)
+{
+    struct sq_export *e = ctx;
+
+    export_sample(&e->json, e->out, v);
+}
+
+static int put_samples(struct sqlite_store *s, bool *more)
+{
+    struct sq_export *e = &s->export;
+
+    return sq_samples(s, slice_str(e->user), &e->sample, e->until_ms, PAGE, on_sample, e, more);
+}
+
 static int put_pushes(struct sqlite_store *s, struct wr *w, bool *more)
 {
     struct sq_export *e = &s->export;
@@ -232,6 +246,9 @@ static int put_page(struct sqlite_store *s, struct wr *w, uint64_t now_ms)
         break;
     case EXPORT_CALLS:
         rc = put_calls(s, &more);
+        break;
+    case EXPORT_SAMPLES:
+        rc = put_samples(s, &more);
         break;
     case EXPORT_PUSHES:
         rc = put_pushes(s, w, &more);

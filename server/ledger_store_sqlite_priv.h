@@ -8,7 +8,7 @@
 
 #include <sqlite3.h>
 
-#define SQLITE_STORE_VERSION 1
+#define SQLITE_STORE_VERSION 2
 #define SQLITE_STORE_PAGE    4096
 #define DAY_MS               UINT64_C(86400000)
 #define TIME_MAX_MS          ((uint64_t)INT64_MAX)
@@ -50,6 +50,11 @@ enum sq_id {
     SQ_QUALITY_OF_CALL_DEL,
     SQ_QUALITY_DEL_USER,
     SQ_QUALITY_OLD,
+    SQ_SAMPLE_PUT,
+    SQ_SAMPLE_LIST,
+    SQ_SAMPLES_OF_CALL_DEL,
+    SQ_SAMPLES_DEL_USER,
+    SQ_SAMPLES_OLD,
     /* devices */
     SQ_DEVICE_IS,
     SQ_DEVICE_COUNT,
@@ -95,6 +100,13 @@ enum sq_id {
 extern const char *const sqlite_store_sql[SQ_COUNT];
 extern const char *const sqlite_store_schema[SQLITE_STORE_VERSION]; /* version i to i + 1 */
 
+/* Where a page of samples goes on: behind this one; zero: from the first. */
+struct sq_sample_key {
+    uint64_t at_ms;
+    struct sig_call_id call_id;
+    char leg[LEDGER_NAME_MAX + 1];
+};
+
 /* The export that is being written (ledger_store_sqlite_export.c). */
 struct sq_export {
     int fd; /* -1: none */
@@ -106,7 +118,8 @@ struct sq_export {
     struct ledger_cursor after;
     uint64_t push_ms; /* where the pushes go on */
     char push_id[65];
-    uint64_t audit_seq; /* and the log */
+    struct sq_sample_key sample; /* the samples */
+    uint64_t audit_seq;          /* and the log */
     struct wr *out;
 };
 
@@ -170,7 +183,6 @@ bool sq_page_gap(const uint8_t *page, bool first, size_t *at, size_t *len);
 /* ---- calls (…_calls.c) ---- */
 int sq_put_call(struct ledger_store *s, const struct ledger_call *c, bool history);
 int sq_put_push(struct ledger_store *s, const struct ledger_push *p);
-int sq_put_quality(struct ledger_store *s, const struct ledger_quality *q);
 int sq_history(struct ledger_store *s, const struct ledger_query *q, ledger_entry_fn *row,
                void *ctx, bool *more);
 int sq_badge(struct ledger_store *s, struct slice user, uint64_t *count);
@@ -186,6 +198,21 @@ int sq_call_del(struct sqlite_store *s, const struct sig_call_id *id);
 int sq_calls_del_user(struct sqlite_store *s, struct slice user, uint64_t until_ms, size_t max,
                       size_t *n);
 int sq_calls_del_old(struct sqlite_store *s, uint64_t before_ms, size_t max, size_t *n);
+
+/* ---- quality (…_quality.c) ---- */
+int sq_put_quality(struct ledger_store *s, const struct ledger_quality *q);
+int sq_put_sample(struct ledger_store *s, const struct ledger_sample *v);
+/* Deletes what is kept of a call; at most max rows of a user's up to until_ms; or at most max old
+ * ones: summaries made before before_ms, samples before samples_ms. *n: how many. */
+int sq_quality_del_call(struct sqlite_store *s, const struct sig_call_id *id);
+int sq_quality_del_user(struct sqlite_store *s, struct slice user, uint64_t until_ms, size_t max,
+                        uint64_t *n);
+int sq_quality_del_old(struct sqlite_store *s, uint64_t before_ms, uint64_t samples_ms, size_t max,
+                       uint64_t *n);
+typedef void sq_sample_fn(void *ctx, const struct ledger_sample *v);
+/* At most limit samples of a user, the oldest first, those up to until_ms; moves *after on. */
+int sq_samples(struct sqlite_store *s, struct slice user, struct sq_sample_key *after,
+               uint64_t until_ms, size_t limit, sq_sample_fn *row, void *ctx, bool *more);
 
 /* ---- devices (…_devices.c) ---- */
 int sq_put_device(struct ledger_store *s, const struct ledger_device *d);

@@ -63,6 +63,17 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
     " action TEXT NOT NULL, subject BLOB NOT NULL, prev BLOB NOT NULL, hash BLOB NOT NULL);"
     "CREATE INDEX audit_subject ON audit(subject, seq);"
     "CREATE TABLE erased(subject BLOB PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;",
+
+    "ALTER TABLE quality_leg ADD COLUMN silence_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE quality_leg ADD COLUMN worst TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE quality_sample(call_id BLOB NOT NULL, user_id TEXT NOT NULL, leg TEXT NOT NULL,"
+    " at_ms INTEGER NOT NULL, interval_ms INTEGER NOT NULL, rtt_ms INTEGER NOT NULL,"
+    " jitter_ms INTEGER NOT NULL, buffer_ms INTEGER NOT NULL, silence_ms INTEGER NOT NULL,"
+    " loss INTEGER NOT NULL, burst INTEGER NOT NULL, bps INTEGER NOT NULL, codec TEXT NOT NULL,"
+    " path TEXT NOT NULL, r INTEGER NOT NULL, mos INTEGER NOT NULL,"
+    " PRIMARY KEY(call_id, user_id, leg, at_ms)) WITHOUT ROWID;"
+    "CREATE INDEX quality_sample_user ON quality_sample(user_id, at_ms, call_id, leg);"
+    "CREATE INDEX quality_sample_at ON quality_sample(at_ms);",
 };
 
 #define HISTORY_COLUMNS                                                                           \
@@ -70,7 +81,8 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
     " p.created_ms, c.ring_ms, c.answer_ms, c.end_ms, c.state, c.end_reason, c.ended_by, c.path," \
     " c.relayed_bytes, CASE WHEN c.kind='1:1' THEN (SELECT o.user_id FROM cdr_party o"            \
     "  WHERE o.call_id=p.call_id AND o.user_id<>p.user_id LIMIT 1) END,"                          \
-    " q.samples, q.mos_avg, q.mos_min, q.loss, q.rtt_ms, q.model"
+    " q.samples, q.mos_avg, q.mos_min, q.loss, q.rtt_ms, q.model, q.mos_p10, q.jitter_ms,"        \
+    " q.silence_ms, q.path, q.leg, q.codec, q.worst"
 #define HISTORY_JOINS                                                                    \
     " JOIN cdr c ON c.call_id=p.call_id"                                                 \
     " LEFT JOIN quality_leg q ON q.call_id=p.call_id AND q.user_id=p.user_id AND"        \
@@ -153,8 +165,8 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
                     " WHERE sent_ms<?1 LIMIT ?2)",
     [SQ_QUALITY_PUT] =
         "INSERT OR REPLACE INTO quality_leg(call_id, user_id, leg, at_ms, model, codec, path,"
-        " samples, mos_avg, mos_p10, mos_min, loss, rtt_ms, jitter_ms)"
-        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+        " samples, mos_avg, mos_p10, mos_min, loss, rtt_ms, jitter_ms, silence_ms, worst)"
+        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
     [SQ_QUALITY_OF_CALL_DEL] = "DELETE FROM quality_leg WHERE call_id=?1",
     [SQ_QUALITY_DEL_USER] =
         "DELETE FROM quality_leg WHERE (call_id, user_id, leg) IN (SELECT call_id, user_id, leg"
@@ -162,6 +174,21 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
     [SQ_QUALITY_OLD] =
         "DELETE FROM quality_leg WHERE (call_id, user_id, leg) IN (SELECT call_id, user_id, leg"
         " FROM quality_leg WHERE at_ms<?1 LIMIT ?2)",
+    [SQ_SAMPLE_PUT] =
+        "INSERT OR REPLACE INTO quality_sample(call_id, user_id, leg, at_ms, interval_ms, rtt_ms,"
+        " jitter_ms, buffer_ms, silence_ms, loss, burst, bps, codec, path, r, mos)"
+        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+    [SQ_SAMPLE_LIST] =
+        "SELECT call_id, leg, at_ms, interval_ms, rtt_ms, jitter_ms, buffer_ms, silence_ms, loss,"
+        " burst, bps, codec, path, r, mos FROM quality_sample WHERE user_id=?1 AND"
+        " (at_ms, call_id, leg)>(?2, ?3, ?4) AND at_ms<=?5 ORDER BY at_ms, call_id, leg LIMIT ?6",
+    [SQ_SAMPLES_OF_CALL_DEL] = "DELETE FROM quality_sample WHERE call_id=?1",
+    [SQ_SAMPLES_DEL_USER] =
+        "DELETE FROM quality_sample WHERE (call_id, user_id, leg, at_ms) IN (SELECT call_id,"
+        " user_id, leg, at_ms FROM quality_sample WHERE user_id=?1 AND at_ms<=?2 LIMIT ?3)",
+    [SQ_SAMPLES_OLD] =
+        "DELETE FROM quality_sample WHERE (call_id, user_id, leg, at_ms) IN (SELECT call_id,"
+        " user_id, leg, at_ms FROM quality_sample WHERE at_ms<?1 LIMIT ?2)",
 
     [SQ_DEVICE_IS] = "SELECT 1 FROM device WHERE user_id=?1 AND device_id=?2",
     [SQ_DEVICE_COUNT] = "SELECT COUNT(*) FROM device WHERE user_id=?1",
@@ -232,7 +259,8 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
     [SQ_ERASED_PUT] = "INSERT INTO erased(subject, at_ms) VALUES(?1,?2) ON CONFLICT(subject) DO"
                       " UPDATE SET at_ms=max(at_ms, excluded.at_ms)",
     [SQ_USERS] = "SELECT user_id FROM cdr_party UNION SELECT user_id FROM push_log UNION"
-                 " SELECT user_id FROM quality_leg UNION SELECT user_id FROM device UNION"
+                 " SELECT user_id FROM quality_leg UNION SELECT user_id FROM quality_sample UNION"
+                 " SELECT user_id FROM device UNION"
                  " SELECT user_id FROM push_token UNION"
                  " SELECT user_id FROM privacy_request WHERE user_id IS NOT NULL",
 };

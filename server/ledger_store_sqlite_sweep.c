@@ -94,7 +94,7 @@ static int retain(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
             *n = got;
             break;
         case 1:
-            rc = del_old(s, SQ_QUALITY_OLD, calls, n);
+            rc = sq_quality_del_old(s, calls, days_ago(c->samples_days, now_ms), SQ_STEP_ROWS, n);
             break;
         case 2:
             rc = del_old(s, SQ_PUSH_OLD, days_ago(c->push_days, now_ms), n);

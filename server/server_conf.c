@@ -207,6 +207,8 @@ const struct conf_opt server_conf_opts[] = {
          "without names are kept; devices are kept all the same."),
     UINT(privacy, calls_days, "calls_days", "180", 0, 36500, "days",
          "How long call records and quality are kept. 0: for ever, as for all that follow."),
+    UINT(privacy, samples_days, "samples_days", "14", 0, 36500, "days",
+         "How long the single reports of a call's quality are kept; its summary stays with it."),
     UINT(privacy, push_days, "push_days", "30", 0, 36500, "days", "How long the push log is kept."),
     UINT(privacy, device_days, "device_days", "90", 0, 36500, "days",
          "A device that was not seen for so long is forgotten with its tokens."),

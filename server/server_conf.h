@@ -65,7 +65,7 @@ struct server_conf {
     } ledger;
     struct { /* [privacy] */
         bool history;
-        uint64_t calls_days, push_days, device_days, audit_days, grace_days;
+        uint64_t calls_days, samples_days, push_days, device_days, audit_days, grace_days;
         char *export_dir;
         uint64_t export_keep_days, export_every_days, ndjson_calls;
     } privacy;

@@ -300,6 +300,38 @@ static void child_purges(const char *file)
     worker_run(worker);
 }
 
+/* How the first party of a call heard it: a sample, and the summary. */
+static int put_heard(struct ledger_store *s, const struct ledger_call *c)
+{
+    const struct ledger_sample v = {.call_id = c->id,
+                                    .user = c->parties[0].user,
+                                    .leg = SLICE_LIT("heard"),
+                                    .codec = SLICE_LIT("opus"),
+                                    .path = LEDGER_P2P,
+                                    .at_ms = c->end_ms,
+                                    .interval_ms = 8000,
+                                    .rtt_ms = 40,
+                                    .loss_permille = 3,
+                                    .burst_centi = 100,
+                                    .r_milli = 85123,
+                                    .mos_milli = 4196};
+    const struct ledger_quality q = {.call_id = c->id,
+                                     .user = v.user,
+                                     .leg = v.leg,
+                                     .model = SLICE_LIT("g107"),
+                                     .codec = v.codec,
+                                     .path = v.path,
+                                     .at_ms = c->end_ms,
+                                     .samples = 1,
+                                     .mos_avg_milli = v.mos_milli,
+                                     .mos_p10_milli = v.mos_milli,
+                                     .mos_min_milli = v.mos_milli,
+                                     .worst = SLICE_LIT("delay")};
+    int rc = s->ops->put_sample(s, &v);
+
+    return rc == 0 ? s->ops->put_quality(s, &q) : rc;
+}
+
 /* Calls of one user, synchronously, many in a transaction. */
 static void make_calls(const char *file, const char *user, unsigned calls, bool pushes)
 {
@@ -337,7 +369,8 @@ static void make_calls(const char *file, const char *user, unsigned calls, bool 
                                          .sent_ms = c.created_ms};
         if (i % 1000 == 0 && s->ops->begin(s, true) != 0)
             die("begin");
-        if (s->ops->put_call(s, &c, true) != 0 || (pushes && s->ops->put_push(s, &push) != 0))
+        if (s->ops->put_call(s, &c, true) != 0 ||
+            (pushes && (s->ops->put_push(s, &push) != 0 || put_heard(s, &c) != 0)))
             die("put");
         if ((i % 1000 == 999 || i + 1 == calls) && s->ops->commit(s) != 0)
             die("commit");

@@ -128,7 +128,9 @@ def test_an_export_is_what_its_schema_says(place, validator):
     document = json.loads(text)
     assert not ndjson
     validator.validate(document)
-    assert len(document["calls"]) == len(document["pushes"]) == 300
+    assert len(document["calls"]) == len(document["pushes"]) == len(document["quality_samples"]) == 300
+    assert {c["quality"]["mos_p10"] for c in document["calls"]} == {4.196}
+    assert {s["call_id"] for s in document["quality_samples"]} == {c["call_id"] for c in document["calls"]}
     assert len({c["call_id"] for c in document["calls"]}) == 300
     assert [c["created"] for c in document["calls"]] == sorted((c["created"] for c in document["calls"]), reverse=True)
     assert len(document["devices"]) == 1
@@ -143,7 +145,7 @@ def test_a_hundred_thousand_calls_need_little_memory(place, validator):
     lines = [json.loads(line) for line in text.splitlines()]
     assert ndjson
     kinds = [line["record"] for line in lines]
-    assert kinds.count("call") == kinds.count("push") == CALLS
+    assert kinds.count("call") == kinds.count("push") == kinds.count("sample") == CALLS
     assert kinds[0] == "head" and kinds[-1] == "end"
     assert len({line["call_id"] for line in lines if line["record"] == "call"}) == CALLS
     for line in lines[:50] + lines[50:-50:200] + lines[-50:]:

@@ -47,6 +47,7 @@ static inline void scene_make(void)
                                              .export_every_days = 1,
                                              .ndjson_calls = 10,
                                              .calls_days = 180,
+                                             .samples_days = 14,
                                              .push_days = 30,
                                              .device_days = 90,
                                              .audit_days = 1095};
@@ -139,6 +140,27 @@ static inline int scene_call(struct ledger_store *s, unsigned n, struct slice fr
         .parties_n = 2,
     };
     return DO(s, put_call(s, &c, true));
+}
+
+/* A moment of a call's quality, and a summary, of a user. */
+static inline int scene_sample(struct ledger_store *s, unsigned n, struct slice user,
+                               uint64_t at_ms)
+{
+    const struct ledger_sample v = {.call_id = scene_id(n),
+                                    .user = user,
+                                    .leg = SLICE_LIT("heard"),
+                                    .codec = SLICE_LIT("opus"),
+                                    .path = LEDGER_TURN,
+                                    .at_ms = at_ms,
+                                    .interval_ms = 10000,
+                                    .rtt_ms = 84,
+                                    .loss_permille = 12,
+                                    .burst_centi = 150,
+                                    .bps = 24000,
+                                    .r_milli = 81500,
+                                    .mos_milli = 4070};
+
+    return DO(s, put_sample(s, &v));
 }
 
 /* What a page of history holds, as text: "3< berta@… missed unseen; 2> …". */

@@ -222,6 +222,57 @@ static void test_a_truncated_file_does_not_crash(void **state)
     }
 }
 
+/* How many rows the query gives, seen by somebody else. */
+static void counts(const char *rows, unsigned n)
+{
+    scene_shell("test $(sqlite3 '%s' 'SELECT COUNT(*) FROM %s') = %u", scene_file, rows, n);
+}
+
+static void test_a_file_of_the_first_version_is_brought_up_to_date(void **state)
+{
+    (void)state;
+    scene_call(s, 1, A, B, SCENE_NOW, false);
+    close_store();
+    tamper("INSERT INTO quality_leg(call_id, user_id, leg, at_ms, model, codec, path, samples,"
+           " mos_avg, mos_p10, mos_min, loss, rtt_ms, jitter_ms)"
+           " SELECT call_id, user_id, 'up', created_ms, 'g107', 'opus', 'sfu', 3, 4000, 3500, 3000,"
+           " 7, 80, 9 FROM cdr_party; DROP TABLE quality_sample;"
+           " ALTER TABLE quality_leg DROP COLUMN silence_ms;"
+           " ALTER TABLE quality_leg DROP COLUMN worst; PRAGMA user_version=1");
+    s = scene_open();
+    struct ledger_entry e = scene_history(s, A).first;
+    assert_int_equal(e.samples, 3);
+    assert_int_equal(e.mos_p10_milli, 3500);
+    assert_int_equal(e.silence_ms, 0);
+    assert_int_equal(scene_sample(s, 1, A, SCENE_NOW), 0);
+    counts("quality_sample", 1);
+}
+
+static void test_samples_go_before_their_summary(void **state)
+{
+    const struct ledger_quality q = {.call_id = scene_id(1),
+                                     .user = A,
+                                     .leg = SLICE_LIT("heard"),
+                                     .at_ms = SCENE_NOW - 15 * SCENE_DAY,
+                                     .samples = 1};
+
+    (void)state;
+    scene_call(s, 1, A, B, SCENE_NOW - 15 * SCENE_DAY, false);
+    DO(s, put_quality(s, &q));
+    for (unsigned i = 0; i < 150; i++)
+        scene_sample(s, 1, A, SCENE_NOW - 15 * SCENE_DAY + i);
+    scene_sample(s, 1, A, SCENE_NOW - 13 * SCENE_DAY);
+    scene_sample(s, 1, A, SCENE_NOW - 13 * SCENE_DAY); /* told twice */
+    counts("quality_sample", 151);
+    scene_sweep(s, SCENE_NOW);
+    counts("quality_sample", 1);
+    assert_int_equal(scene_history(s, A).first.samples, 1);
+    DO(s, hide(s, A, NULL, 0, SCENE_NOW)); /* nobody has the call on a list any more */
+    DO(s, hide(s, B, NULL, 0, SCENE_NOW));
+    counts("quality_sample", 0);
+    counts("quality_leg", 0);
+}
+
 /* ---- secrets and bytes ---- */
 
 static void test_tokens_are_sealed_and_bound_to_their_device(void **state)
@@ -276,7 +327,13 @@ static void test_no_byte_of_an_erased_user_stays(void **state)
             assert_int_equal(s->ops->begin(s, true), 0);
         assert_int_equal(s->ops->put_call(s, &c, true), 0);
         assert_int_equal(s->ops->put_push(s, &push), 0);
+        const struct ledger_sample v = {.call_id = call,
+                                        .user = from,
+                                        .leg = SLICE_LIT("heard"),
+                                        .codec = SLICE_LIT("opus"),
+                                        .at_ms = SCENE_NOW - r.x % SCENE_DAY};
         assert_int_equal(s->ops->put_quality(s, &q), 0);
+        assert_int_equal(s->ops->put_sample(s, &v), 0);
         if (i % 100 == 99)
             assert_int_equal(s->ops->commit(s), 0);
     }
@@ -674,6 +731,8 @@ int main(void)
         T(test_missing_tables_are_damage),
         T(test_a_truncated_file_does_not_crash),
         T(test_tokens_are_sealed_and_bound_to_their_device),
+        T(test_a_file_of_the_first_version_is_brought_up_to_date),
+        T(test_samples_go_before_their_summary),
         T(test_no_byte_of_an_erased_user_stays),
         T(test_unused_parts_of_pages_are_empty),
         T(test_the_gap_of_a_page_is_found),

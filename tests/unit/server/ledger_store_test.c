@@ -155,9 +155,15 @@ static void test_quality_comes_with_the_call(void **state)
                                .at_ms = SCENE_NOW,
                                .samples = 6,
                                .mos_avg_milli = 4100,
+                               .mos_p10_milli = 3400,
                                .mos_min_milli = 3200,
                                .loss_permille = 7,
-                               .rtt_ms = 84};
+                               .rtt_ms = 84,
+                               .jitter_ms = 11,
+                               .silence_ms = 2500,
+                               .codec = SLICE_LIT("opus"),
+                               .path = LEDGER_P2P,
+                               .worst = SLICE_LIT("delay")};
 
     (void)state;
     scene_call(s, 1, A, B, SCENE_NOW, false);
@@ -169,9 +175,14 @@ static void test_quality_comes_with_the_call(void **state)
     struct ledger_entry e = scene_history(s, A).first;
     assert_int_equal(e.samples, 6); /* the leg that says most */
     assert_int_equal(e.mos_avg_milli, 4100);
+    assert_int_equal(e.mos_p10_milli, 3400);
     assert_int_equal(e.mos_min_milli, 3200);
     assert_int_equal(e.loss_permille, 7);
     assert_int_equal(e.rtt_ms, 84);
+    assert_int_equal(e.jitter_ms, 11);
+    assert_int_equal(e.silence_ms, 2500);
+    assert_int_equal(e.quality_path, LEDGER_P2P);
+    assert_int_equal(e.path, LEDGER_TURN);                  /* the call's own */
     assert_int_equal(scene_history(s, B).first.samples, 0); /* it is A's */
 }
 
@@ -345,6 +356,7 @@ static void fill(void)
     scene_call(s, 3, B, C, SCENE_NOW + 2, false);
     assert_int_equal(DO(s, put_push(s, &push)), 0);
     assert_int_equal(DO(s, put_quality(s, &q)), 0);
+    assert_int_equal(scene_sample(s, 1, A, SCENE_NOW), 0);
 }
 
 static void test_deletion_by_the_calendar(void **state)

@@ -124,6 +124,12 @@ static int s_put_quality(struct ledger_store *s, const struct ledger_quality *q)
     note(did, "quality:%.*s:%.*s", SLICE_FMT(q->leg), SLICE_FMT(q->model));
     return next_rc();
 }
+static int s_put_sample(struct ledger_store *s, const struct ledger_sample *v)
+{
+    (void)s;
+    note(did, "sample:%.*s:%.*s", SLICE_FMT(v->leg), SLICE_FMT(v->codec));
+    return next_rc();
+}
 static int s_put_device(struct ledger_store *s, const struct ledger_device *d)
 {
     (void)s;
@@ -229,10 +235,10 @@ static void s_free(struct ledger_store *s)
     disk.freed = true;
 }
 static const struct ledger_store_ops OPS = {
-    s_health,   s_detail,      s_recover,    s_begin,      s_commit,    s_rollback, s_put_call,
-    s_put_push, s_put_quality, s_put_device, s_del_device, s_bad_token, s_set_env,  s_touch,
-    s_history,  s_devices,     s_badge,      s_mark,       s_mark,      s_ask,      s_ask,
-    s_ask,      s_privacy,     s_sweep,      s_free,
+    s_health,   s_detail,      s_recover,    s_begin,      s_commit,     s_rollback,  s_put_call,
+    s_put_push, s_put_quality, s_put_sample, s_put_device, s_del_device, s_bad_token, s_set_env,
+    s_touch,    s_history,     s_devices,    s_badge,      s_mark,       s_mark,      s_ask,
+    s_ask,      s_ask,         s_privacy,    s_sweep,      s_free,
 };
 
 static void on_wake(void *arg)
@@ -336,6 +342,8 @@ static void test_everything_reaches_the_store(void **state)
                                      .kind = SLICE_LIT("voip"),
                                      .reason = SLICE_LIT("Gone")};
     const struct ledger_quality q = {.user = A, .leg = SLICE_LIT("up"), .model = SLICE_LIT("g107")};
+    const struct ledger_sample v = {
+        .user = A, .leg = SLICE_LIT("heard"), .codec = SLICE_LIT("opus")};
     const struct ledger_token t = {.token = SLICE_LIT("tok")};
     const struct ledger_device d = {.user = A, .device = P, .tokens = &t, .tokens_n = 1};
     const struct ledger_cursor cursor = {0};
@@ -345,6 +353,7 @@ static void test_everything_reaches_the_store(void **state)
     (void)state;
     assert_int_equal(ledger_put_push(l, &push, NULL, NULL), 0);
     assert_int_equal(ledger_put_quality(l, &q, NULL, NULL), 0);
+    assert_int_equal(ledger_put_sample(l, &v, NULL, NULL), 0);
     assert_int_equal(ledger_put_device(l, &d, on_done, "dev"), 0);
     assert_int_equal(ledger_del_device(l, A, P, on_done, "del"), 0);
     assert_int_equal(ledger_bad_token(l, SLICE_LIT("tok"), 77, NULL, NULL), 0);
@@ -360,10 +369,10 @@ static void test_everything_reaches_the_store(void **state)
     while (turn() > 0)
         ;
     assert_string_equal(
-        did, "begin push:id:voip:Gone quality:up:g107 device:phone:tok commit begin "
-             "del:anna/phone bad:tok@77 env:anna/phone=sandbox commit begin touch:anna/phone@9 "
-             "history:4+! badge mark:2:2:0 badge commit begin mark:0:0:5 badge ask:anna:user:6 "
-             "privacy:export commit begin devices:anna/phone:2 sweep8 commit");
+        did, "begin push:id:voip:Gone quality:up:g107 sample:heard:opus commit begin "
+             "device:phone:tok del:anna/phone bad:tok@77 commit begin env:anna/phone=sandbox "
+             "touch:anna/phone@9 history:4+! badge commit begin mark:2:2:0 badge mark:0:0:5 badge "
+             "ask:anna:user:6 commit begin privacy:export devices:anna/phone:2 sweep8 commit");
     assert_string_equal(heard, "dev=0 del=0 his=0 entries:4:peer-0:m more:1 count:3 seen=0 count:3 "
                                "hide=0 count:3 erase=0 pending priv=0 done devs=0 "
                                "devices:2:pad:tok sweep=0");
