@@ -24,6 +24,7 @@
 #include "turn/turn_conf.h"
 #include "turn/turn_node.h"
 #include "turn/turn_redis_link.h"
+#include "turn/usage_writer.h"
 
 #define POLL_US   (100 * US_PER_MS)
 #define SETTLE_US (500 * US_PER_MS) /* certificate and key are written one after the other */
@@ -38,6 +39,7 @@ struct daemon {
     struct turn_conf conf;
     struct metrics *metrics;
     struct turn_redis_link *redis; /* NULL: none */
+    struct usage_writer *writer;   /* NULL: none */
     struct turn_node *node;
     struct admin_http *admin;
     struct control_listener *control;
@@ -203,6 +205,19 @@ static int start_redis(struct daemon *d)
     return 0;
 }
 
+static int start_writer(struct daemon *d, char err[CONF_ERR_MAX])
+{
+    if (d->conf.usage_directory[0] == '\0')
+        return 0;
+    d->writer = usage_writer_start(&d->conf, d->metrics, err);
+    if (!d->writer)
+        return -EIO;
+    if (d->conf.usage_interval_s == 0)
+        log_warn("turn", "what living allocations have relayed is lost at a crash: set [log] "
+                         "usage_interval, to 60 for example");
+    return 0;
+}
+
 static int start(struct daemon *d)
 {
     char err[CONF_ERR_MAX];
@@ -212,7 +227,8 @@ static int start(struct daemon *d)
         return EX_OSERR;
     if (start_redis(d) != 0)
         return EX_OSERR;
-    d->node = turn_node_new(&d->conf, d->metrics, d->redis, err);
+    if (start_writer(d, err) == 0)
+        d->node = turn_node_new(&d->conf, d->metrics, d->redis, d->writer, err);
     if (d->node && d->conf.admin.family != ADDR_NONE) {
         char why[256];
         d->admin = admin_http_start(&d->conf.admin, d->metrics, is_ready, d, why);
@@ -266,6 +282,7 @@ static void stop(struct daemon *d)
     admin_http_stop(d->admin);
     turn_node_free(d->node);
     turn_redis_link_stop(d->redis);
+    usage_writer_stop(d->writer);
     metrics_free(d->metrics);
     turn_conf_free(&d->conf);
 }

@@ -14,6 +14,9 @@
 /* Where records of use go in Redis: nowhere, to a channel, to a stream. */
 enum turn_redis_usage { TURN_REDIS_USAGE_OFF, TURN_REDIS_USAGE_PUBLISH, TURN_REDIS_USAGE_STREAM };
 
+/* Which records of use are lines of the log. */
+enum turn_log_usage { TURN_LOG_USAGE_ALL, TURN_LOG_USAGE_ENDED, TURN_LOG_USAGE_OFF };
+
 enum turn_offload { TURN_OFFLOAD_OFF, TURN_OFFLOAD_TC };
 enum turn_ip_headers { TURN_IP_HEADERS_DEFAULT, TURN_IP_HEADERS_COPY };
 enum turn_channel_range { TURN_CHANNELS_LENIENT, TURN_CHANNELS_STRICT };
@@ -76,6 +79,9 @@ struct turn_conf {
     char *control;
     unsigned log_level, log_format, log_users;
     uint64_t usage_interval_s;
+    unsigned log_usage;
+    char *usage_directory, *usage_node, *usage_region;
+    uint64_t usage_file_bytes, usage_keep_days, usage_buffer;
     struct conf_named realms; /* struct turn_realm_conf */
     struct addr redis;
     char *redis_socket, *redis_username, *redis_prefix;

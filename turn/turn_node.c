@@ -28,6 +28,7 @@ struct turn_node {
     unsigned n_workers, n_started;
     struct counter draining; /* 0 or 1; main thread */
     struct turn_redis_link *redis;
+    struct usage_writer *writer;
     struct offload *offload; /* NULL: off */
 };
 
@@ -353,7 +354,7 @@ static int make_worker(struct turn_node *n, const struct turn_conf *c, struct me
 
     if (!creds)
         return -EINVAL;
-    w = turn_worker_new(n->n_workers, c, &n->shared, creds, n->redis, n->offload, err);
+    w = turn_worker_new(n->n_workers, c, &n->shared, creds, n->redis, n->writer, n->offload, err);
     if (!w)
         return -EINVAL;
     w->all = n->workers;
@@ -368,7 +369,8 @@ static int make_worker(struct turn_node *n, const struct turn_conf *c, struct me
 }
 
 struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m,
-                                struct turn_redis_link *redis, char err[CONF_ERR_MAX])
+                                struct turn_redis_link *redis, struct usage_writer *writer,
+                                char err[CONF_ERR_MAX])
 {
     struct turn_node *n = mem_zalloc(sizeof(*n));
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -380,6 +382,7 @@ struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m,
     if (!n)
         return NULL;
     n->redis = redis;
+    n->writer = writer;
     n->workers = mem_calloc(threads, sizeof(struct turn_worker *));
     if (!n->workers || make_shared(n, conf, err) != 0)
         goto fail;

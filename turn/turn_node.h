@@ -8,12 +8,15 @@
 struct turn_node;
 struct turn_redis_link;
 struct turn_worker;
+struct usage_writer;
 
 /* Makes the relay with all its sockets open; nothing runs yet. conf is changed (wildcards become
  * addresses, relay addresses are filled in) and must outlive the node. redis: lent, NULL without
- * it; gets to know the workers, until turn_node_free(). NULL with err. */
+ * it; gets to know the workers, until turn_node_free(). writer: lent, NULL without it. NULL with
+ * err. */
 struct turn_node *turn_node_new(struct turn_conf *conf, struct metrics *m,
-                                struct turn_redis_link *redis, char err[CONF_ERR_MAX]);
+                                struct turn_redis_link *redis, struct usage_writer *writer,
+                                char err[CONF_ERR_MAX]);
 
 /* Starts the workers' threads. Returns 0 or -errno. */
 int turn_node_start(struct turn_node *n);

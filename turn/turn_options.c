@@ -282,6 +282,25 @@ const struct conf_opt turn_options[] = {
     OPT("log", "usage_interval", CONF_UINT, usage_interval_s, "0", 0, 86400, "s", NULL,
         "How often the record of an allocation that lives is written, with the amounts so far; 0 "
         "= only at its end."),
+    OPT("log", "usage", CONF_ENUM, log_usage, "all", 0, 0, NULL, "all|ended|off",
+        "Which of these records are lines of the log: all of them, those of allocations that have "
+        "ended, or none, when they go to files or to Redis anyway."),
+    OPT("usage", "directory", CONF_STRING, usage_directory, "", 0, 1024, NULL, NULL,
+        "Directory that records of use are written to, one JSON object a line, for sori-report; it "
+        "must be there. Amounts of living allocations outlive a crash as far as [log] "
+        "usage_interval tells them: 60 is good. How users appear: [log] users. Empty: none."),
+    OPT("usage", "node", CONF_STRING, usage_node, "", 0, 64, NULL, NULL,
+        "Name of this relay in records."),
+    OPT("usage", "region", CONF_STRING, usage_region, "", 0, 64, NULL, NULL,
+        "Name of its region, by which the report sums up and prices."),
+    OPT("usage", "file_size", CONF_UINT, usage_file_bytes, "67108864", 65536, 4294967296, "bytes",
+        NULL, "A file that would become longer is followed by another; so is each day's last one."),
+    OPT("usage", "keep_days", CONF_UINT, usage_keep_days, "62", 0, 36500, "days", NULL,
+        "Files of days longer ago are deleted: they name calls and, unless [log] users hides them, "
+        "users. 0 = never."),
+    OPT("usage", "buffer", CONF_UINT, usage_buffer, "10000", 1, 1000000, "records", NULL,
+        "Records that wait while the disk does not take them; then the oldest are lost, and "
+        "counted."),
     OPT("redis", "address", CONF_ADDR, redis, "", 0, 0, NULL, NULL,
         "Redis (ip:port). There is no TLS: keep it on this machine or a private network. Empty, "
         "and "

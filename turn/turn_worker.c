@@ -21,6 +21,7 @@
 #include "turn/turn_redis_link.h"
 #include "turn/turn_tcp_listener.h"
 #include "turn/turn_udp_listener.h"
+#include "turn/usage_writer.h"
 
 #define IO_SLOTS      512 /* reads in flight */
 #define RELAYS_EXPECT 256 /* relay sockets; the table grows */
@@ -82,18 +83,29 @@ static int on_tell(void *arg, const struct alloc *a, struct slice msg)
     return turn_tcp_listener_tell(a->link, msg);
 }
 
-static void publish_record(struct turn_worker *w, const struct alloc *a, const char *why,
-                           uint64_t now_us)
+/* As JSON, to whoever wants it so. */
+static void hand_out_record(struct turn_worker *w, const struct alloc *a, const char *why,
+                            uint64_t now_us)
 {
+    bool publish = w->redis && w->conf->redis_usage != TURN_REDIS_USAGE_OFF;
     uint8_t text[USAGE_TEXT_MAX];
     struct wr json = wr_init(text, sizeof(text));
-    const struct usage_stamp stamp = {w->boot, ++w->records, now_us,
-                                      now_us + w->core.wall_offset_us};
+
+    if (!publish && !w->writer)
+        return;
+    const struct usage_stamp stamp = {.boot = w->boot,
+                                      .id = ++w->records,
+                                      .now_us = now_us,
+                                      .wall_us = now_us + w->core.wall_offset_us,
+                                      .node = slice_str(w->conf->usage_node),
+                                      .region = slice_str(w->conf->usage_region)};
 
     usage_json(&json, a, realm_name(&w->core.shared->realms, a->realm),
                (enum usage_user)w->conf->log_users, why, &stamp);
-    if (!json.bad)
+    if (!json.bad && publish)
         turn_redis_link_record(w->redis, wr_done(&json));
+    if (!json.bad && w->writer)
+        usage_writer_record(w->writer, wr_done(&json));
 }
 
 static void write_record(struct turn_worker *w, const struct alloc *a, const char *why,
@@ -102,9 +114,9 @@ static void write_record(struct turn_worker *w, const struct alloc *a, const cha
     uint8_t text[USAGE_TEXT_MAX];
     struct wr line = wr_init(text, sizeof(text));
 
-    if (w->redis && w->conf->redis_usage != TURN_REDIS_USAGE_OFF)
-        publish_record(w, a, why, now_us);
-    if (!log_enabled(LOG_INFO))
+    hand_out_record(w, a, why, now_us);
+    if (!log_enabled(LOG_INFO) || w->conf->log_usage == TURN_LOG_USAGE_OFF ||
+        (!why && w->conf->log_usage == TURN_LOG_USAGE_ENDED))
         return;
     usage_format(&line, a, realm_name(&w->core.shared->realms, a->realm),
                  (enum usage_user)w->conf->log_users, why, now_us);
@@ -261,8 +273,8 @@ static int open_io(struct turn_worker *w, char err[CONF_ERR_MAX])
 
 struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
                                     struct turn_shared *shared, struct credentials *creds,
-                                    struct turn_redis_link *redis, struct offload *offload,
-                                    char err[CONF_ERR_MAX])
+                                    struct turn_redis_link *redis, struct usage_writer *writer,
+                                    struct offload *offload, char err[CONF_ERR_MAX])
 {
     struct turn_worker *w = mem_zalloc(sizeof(*w));
 
@@ -275,6 +287,7 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
     }
     w->conf = conf;
     w->redis = redis;
+    w->writer = writer;
     rand_bytes(&w->boot, sizeof(w->boot));
     w->report = (struct wtimer){.fn = on_report, .arg = w};
     w->tick = (struct wtimer){.fn = on_tick, .arg = w};

@@ -13,6 +13,7 @@
 struct source_limit;
 struct tls_ctx;
 struct turn_redis_link;
+struct usage_writer;
 struct turn_dtls_listener;
 struct turn_tcp_listener;
 struct turn_udp_listener;
@@ -37,6 +38,7 @@ struct turn_worker {
     bool stopped;                   /* all threads have ended: no mail any more */
     const struct turn_conf *conf;
     struct turn_redis_link *redis; /* lent; NULL: none */
+    struct usage_writer *writer;   /* the same */
     uint64_t boot, records;        /* see struct usage_stamp; records of this worker so far */
     struct wtimer tick, report;
     struct offload_worker offload;
@@ -46,13 +48,13 @@ struct turn_worker {
     size_t n_udp, n_tcp;
 };
 
-/* Makes a worker with all its listeners open, not running yet. conf, shared and offload (NULL: off)
- * outlive it; takes creds in any case. NULL with err (CONF_ERR_MAX bytes) saying what could not be
- * opened. */
+/* Makes a worker with all its listeners open, not running yet. conf, shared, redis, writer (NULL:
+ * none) and offload (NULL: off) outlive it; takes creds in any case. NULL with err (CONF_ERR_MAX
+ * bytes) saying what could not be opened. */
 struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf,
                                     struct turn_shared *shared, struct credentials *creds,
-                                    struct turn_redis_link *redis, struct offload *offload,
-                                    char err[CONF_ERR_MAX]);
+                                    struct turn_redis_link *redis, struct usage_writer *writer,
+                                    struct offload *offload, char err[CONF_ERR_MAX]);
 
 /* Ends everything. The thread must have been joined. NULL is allowed. */
 void turn_worker_free(struct turn_worker *w);

@@ -73,9 +73,14 @@ void usage_json(struct wr *w, const struct alloc *a, struct slice realm, enum us
     turncred_parse(&cred, alloc_user(a)); /* a static name stays as it is */
     put_user(&user, cred.user, privacy);
     wr_fmt(w,
-           "{\"id\":\"%016" PRIx64 "-%" PRIu64 "\",\"time\":%" PRIu64
-           ",\"event\":\"%s\",\"realm\":",
-           stamp->boot, stamp->id, stamp->wall_us / US_PER_S, why ? "ended" : "alive");
+           "{\"v\":%d,\"id\":\"%016" PRIx64 "-%" PRIu64 "\",\"alloc\":\"%016" PRIx64 "-%" PRIu64
+           "\",\"time\":%" PRIu64 ",\"event\":\"%s\",\"node\":",
+           USAGE_VERSION, stamp->boot, stamp->id, stamp->boot, a->serial, stamp->wall_us / US_PER_S,
+           why ? "ended" : "alive");
+    json_write_text(w, stamp->node);
+    wr_str(w, ",\"region\":");
+    json_write_text(w, stamp->region);
+    wr_str(w, ",\"realm\":");
     json_write_text(w, realm);
     wr_str(w, ",\"user\":");
     json_write_text(w, wr_done(&user));

@@ -11,6 +11,7 @@ enum usage_user {
     USAGE_USER_NONE,
 };
 
+#define USAGE_VERSION  1    /* of the JSON record; a reader refuses what it does not know */
 #define USAGE_TEXT_MAX 6144 /* a name of control characters grows sixfold in JSON */
 
 /* Writes the record of an allocation as it is at now_us: realm, user, call id (of a time-limited
@@ -19,10 +20,12 @@ enum usage_user {
 void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum usage_user privacy,
                   const char *why, uint64_t now_us);
 
-/* Writes the same record as one JSON object. id: its number in this process, of which boot is a
- * random name: together they tell one record from any other. wall_us: Unix time. */
+/* Writes the same record as one JSON object. id: its number in this worker, of which boot is a
+ * random name: together they tell one record from any other. boot and the allocation's number name
+ * the allocation. wall_us: Unix time. node, region: as configured, or empty. */
 struct usage_stamp {
     uint64_t boot, id, now_us, wall_us;
+    struct slice node, region;
 };
 void usage_json(struct wr *w, const struct alloc *a, struct slice realm, enum usage_user privacy,
                 const char *why, const struct usage_stamp *stamp);

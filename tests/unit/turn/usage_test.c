@@ -71,12 +71,15 @@ static void test_json_record_has_the_same_and_more(void **state)
 {
     struct five_tuple client = {.transport = FIVE_TUPLE_TLS};
     struct alloc *a = alloc_new(&client, SLICE_LIT("17:call\x01:a\"nn"), US_PER_S);
-    const struct usage_stamp stamp = {0xabc, 7, 61 * US_PER_S + 5, UINT64_C(1700000000) * US_PER_S};
+    const struct usage_stamp stamp = {
+        0xabc,          7, 61 * US_PER_S + 5, UINT64_C(1700000000) * US_PER_S, SLICE_LIT("r1"),
+        SLICE_LIT("kr")};
     uint8_t text[USAGE_TEXT_MAX];
     struct wr w = wr_init(text, sizeof(text));
 
     (void)state;
     a->relayed.family = ADDR_V6;
+    a->serial = 9;
     a->up_pkts = 1;
     a->up_bytes = 2;
     a->down_pkts = 3;
@@ -84,7 +87,8 @@ static void test_json_record_has_the_same_and_more(void **state)
     usage_json(&w, a, SLICE_LIT("so\"ri"), USAGE_USER_PLAIN, "expired", &stamp);
     assert_true(slice_is(
         wr_done(&w),
-        "{\"id\":\"0000000000000abc-7\",\"time\":1700000000,\"event\":\"ended\",\"realm\":"
+        "{\"v\":1,\"id\":\"0000000000000abc-7\",\"alloc\":\"0000000000000abc-9\","
+        "\"time\":1700000000,\"event\":\"ended\",\"node\":\"r1\",\"region\":\"kr\",\"realm\":"
         "\"so\\\"ri\","
         "\"user\":\"a\\\"nn\",\"call\":\"call\\u0001\",\"transport\":\"tls\",\"relay\":\"udp\","
         "\"family\":\"ipv6\",\"seconds\":60,\"up_packets\":1,\"up_bytes\":2,\"down_packets\":3,"
@@ -108,7 +112,10 @@ static void test_worst_name_fits_json(void **state)
     struct alloc *a = alloc_new(&client, slice_of(name, sizeof(name)), 0);
     uint8_t text[USAGE_TEXT_MAX];
     struct wr w = wr_init(text, sizeof(text));
-    const struct usage_stamp stamp = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    static const uint8_t longest[64] = {1};
+    const struct slice name64 = slice_of(longest, sizeof(longest));
+    const struct usage_stamp stamp = {UINT64_MAX, UINT64_MAX, UINT64_MAX,
+                                      UINT64_MAX, name64,     name64};
 
     (void)state;
     a->up_pkts = a->up_bytes = a->down_pkts = a->down_bytes = UINT64_MAX;
