@@ -1,0 +1,175 @@
+/* Calls without a record: the ledger's sums, less the calls that it still has, and calls that only
+ * relays know.
+ *
+ * Called by usage_fold.c. Pure. SPDX-License-Identifier: BSD-3-Clause */
+#include "server/usage_report_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+/* Of one day and outcome. */
+struct nameless {
+    uint64_t calls, seconds;
+};
+
+static struct nameless take(struct nameless *from, uint64_t calls, uint64_t seconds)
+{
+    struct nameless t = {calls < from->calls ? calls : from->calls,
+                         seconds < from->seconds ? seconds : from->seconds};
+
+    from->calls -= t.calls;
+    from->seconds -= t.seconds;
+    return t;
+}
+
+static int add_nameless(struct usage_report *r, uint32_t day, enum usage_path path,
+                        const char *region, enum ledger_outcome outcome, struct nameless n)
+{
+    const char *codec = usage_name_of(&r->codecs, (struct slice){0});
+    struct usage_row *row =
+        codec && region ? usage_row_at(r, false, day, path, region, codec) : NULL;
+
+    if (!row || !usage_day_at(r, day))
+        return -ENOMEM;
+    row->calls[outcome] += n.calls;
+    row->seconds += n.seconds;
+    return 0;
+}
+
+static enum usage_path path_of_sum(enum ledger_path p)
+{
+    return p == LEDGER_P2P ? USAGE_P2P : p == LEDGER_SFU ? USAGE_SFU : USAGE_PATH_UNKNOWN;
+}
+
+/* Calls that relays carried and the ledger does not have, by day and id. */
+struct orphans {
+    const struct usage_call_entry **v;
+    size_t n, next;
+};
+
+static int orphan_order(const void *a, const void *b)
+{
+    const struct usage_call_entry *x = *(const struct usage_call_entry *const *)a,
+                                  *y = *(const struct usage_call_entry *const *)b;
+
+    if (x->relay_day != y->relay_day)
+        return x->relay_day < y->relay_day ? -1 : 1;
+    return memcmp(x->id.b, y->id.b, sizeof(x->id.b));
+}
+
+static int find_orphans(const struct usage_report *r, struct orphans *o)
+{
+    struct hnode *saved = NULL, *n;
+    size_t pos = 0;
+
+    o->v = mem_calloc(r->calls.count, sizeof(*o->v));
+    if (!o->v)
+        return -ENOMEM;
+    while ((n = htable_walk(&r->calls, &pos, &saved))) {
+        const struct usage_call_entry *c = CONTAINER_OF(n, struct usage_call_entry, node);
+        if (!c->known && c->relay_region &&
+            usage_was_relayed(r, c->relayed_bytes, c->alloc_seconds))
+            o->v[o->n++] = c;
+    }
+    qsort(o->v, o->n, sizeof(*o->v), orphan_order);
+    return 0;
+}
+
+static int name_one(struct usage_report *r, const struct usage_call_entry *c, struct nameless n)
+{
+    return add_nameless(r, c->relay_day, usage_path_of(c->best), c->relay_region, LEDGER_ANSWERED,
+                        n);
+}
+
+/* Those of a day are among the nameless ones of that day. */
+static int name_relayed(struct usage_report *r, struct orphans *o, uint32_t day,
+                        struct nameless *left)
+{
+    int rc = 0;
+
+    while (o->next < o->n && o->v[o->next]->relay_day < day)
+        o->next++;
+    for (; rc == 0 && left->calls > 0 && o->next < o->n && o->v[o->next]->relay_day == day;
+         o->next++)
+        rc = name_one(r, o->v[o->next], take(left, 1, o->v[o->next]->alloc_seconds));
+    return rc;
+}
+
+/* Without any ledger they are all the calls that there are. */
+static int name_all(struct usage_report *r, const struct orphans *o)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < o->n && rc == 0; i++)
+        rc = name_one(r, o->v[i], (struct nameless){1, o->v[i]->alloc_seconds});
+    return rc;
+}
+
+/* A sum, less what is known by name: the known ones are taken from the sums in their order. */
+static int fold_sum(struct usage_report *r, struct orphans *orphans,
+                    const struct usage_sum_entry *s, struct usage_day_entry *d)
+{
+    enum ledger_outcome o = s->sum.outcome;
+    struct nameless left = {s->sum.calls, s->sum.seconds};
+    struct nameless known = take(&left, d->known[o], d->known_seconds[o]);
+    int rc = 0;
+
+    d->known[o] -= known.calls;
+    d->known_seconds[o] -= known.seconds;
+    if (left.calls == 0)
+        left.seconds = 0; /* rounded otherwise: a call's sum is never more than its record's */
+    if (o == LEDGER_ANSWERED && left.calls > 0)
+        rc = name_relayed(r, orphans, s->sum.day, &left);
+    if (rc == 0 && left.calls > 0)
+        rc = add_nameless(r, s->sum.day, path_of_sum(s->sum.path), s->region, o, left);
+    return rc;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const struct usage_sum_entry *x = *(const struct usage_sum_entry *const *)a,
+                                 *y = *(const struct usage_sum_entry *const *)b;
+    int c = strcmp(x->region, y->region);
+
+    if (x->sum.day != y->sum.day)
+        return x->sum.day < y->sum.day ? -1 : 1;
+    if (c != 0)
+        return c;
+    if (x->sum.path != y->sum.path)
+        return x->sum.path < y->sum.path ? -1 : 1;
+    return (x->sum.outcome > y->sum.outcome) - (x->sum.outcome < y->sum.outcome);
+}
+
+static int fold_sums(struct usage_report *r, struct orphans *orphans)
+{
+    size_t n = 0, i = 0;
+    int rc = 0;
+
+    for (const struct usage_sum_entry *s = r->sums; s; s = s->next)
+        n++;
+    const struct usage_sum_entry **v = mem_calloc(n, sizeof(*v));
+    if (!v)
+        return -ENOMEM;
+    for (const struct usage_sum_entry *s = r->sums; s; s = s->next)
+        v[i++] = s;
+    qsort(v, n, sizeof(*v), by_key);
+    for (i = 0; i < n && rc == 0; i++) {
+        struct usage_day_entry *d = usage_day_at(r, v[i]->sum.day);
+        rc = d ? fold_sum(r, orphans, v[i], d) : -ENOMEM;
+    }
+    mem_free(v);
+    return rc;
+}
+
+int usage_fold_nameless(struct usage_report *r)
+{
+    struct orphans o = {0};
+    int rc = find_orphans(r, &o);
+
+    if (rc == 0)
+        rc = r->ledger ? fold_sums(r, &o) : name_all(r, &o);
+    mem_free(o.v);
+    return rc;
+}
