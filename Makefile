@@ -42,7 +42,7 @@ $(BUILD)/turn/offload_sock.o: $(BPF_OBJ)
 endif
 
 SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)
-SRC_server := $(filter-out server/main.c,$(wildcard server/*.c))
+SRC_server := $(filter-out server/main.c server/report_main.c,$(wildcard server/*.c))
 SRC_turn   := $(filter-out turn/main.c turn/turnctl_main.c,$(wildcard turn/*.c))
 SRC_sfu    := $(filter-out sfu/main.c sfu/sfuctl_main.c,$(wildcard sfu/*.c))
 TESTS      := $(wildcard tests/unit/*/*_test.c)
@@ -55,7 +55,7 @@ LIB_common := $(BUILD)/libcommon.a
 LIB_server := $(BUILD)/libserver.a
 LIB_turn   := $(BUILD)/libturn.a
 LIB_sfu    := $(BUILD)/libsfu.a
-DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
+DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-report $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
               $(BUILD)/sori-sfu $(BUILD)/sori-sfuctl
 WEB        := $(wildcard server/web/*)
 
@@ -106,7 +106,11 @@ SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null)
 $(BUILD)/sori-sfu: PKG_L += $(SFU_L) $(if $(SAN),,-ljemalloc)
 # HTTP/2 to push services (nghttp2) and the ledger (SQLite) are the server's only.
 SERVER_L := $(shell pkg-config --libs libnghttp2 sqlite3 2>/dev/null)
-$(BUILD)/sori-server: PKG_L += $(SERVER_L)
+$(BUILD)/sori-server $(BUILD)/sori-report: PKG_L += $(SERVER_L)
+$(BUILD)/sori-report: $(BUILD)/server/report_main.o $(LIB_server) $(LIB_common)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+
 $(BUILD)/sori-%: $(BUILD)/%/main.o $(BUILD)/lib%.a $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
@@ -210,13 +214,14 @@ bench-ledger: $(BUILD)/bench/load/ledger_driver ## durable records a second, bes
 
 install: all ## install daemons, units and (where none is) configuration: PREFIX, DESTDIR
 	install -Dm755 $(BUILD)/sori-server $(DESTDIR)$(PREFIX)/bin/sori-server
+	install -Dm755 $(BUILD)/sori-report $(DESTDIR)$(PREFIX)/bin/sori-report
 	install -Dm755 $(BUILD)/sori-turn $(DESTDIR)$(PREFIX)/bin/sori-turn
 	install -Dm755 $(BUILD)/sori-turnctl $(DESTDIR)$(PREFIX)/bin/sori-turnctl
 	install -Dm755 $(BUILD)/sori-sfu $(DESTDIR)$(PREFIX)/bin/sori-sfu
 	install -Dm755 $(BUILD)/sori-sfuctl $(DESTDIR)$(PREFIX)/bin/sori-sfuctl
-	for f in server turn sfu; do [ -e $(DESTDIR)/etc/sori/$$f.ini ] || \
+	for f in server turn sfu report; do [ -e $(DESTDIR)/etc/sori/$$f.ini ] || \
 	  install -Dm644 config/$$f.ini $(DESTDIR)/etc/sori/$$f.ini || exit 1; done
-	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/*.service
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/*.service deploy/systemd/*.timer
 
 clean: ## remove what was built
 	rm -rf build

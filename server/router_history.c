@@ -97,6 +97,7 @@ static int put_call(struct router *r, const struct call *c, ledger_done_fn *done
                                     .reason = call_ended_reason(c),
                                     .ended_by = by_of(c),
                                     .node = slice_str(r->conf->server.node_id),
+                                    .region = slice_str(r->conf->server.region),
                                     .parties = parties,
                                     .parties_n = ARRAY_LEN(parties)};
 
@@ -206,6 +207,7 @@ void router_history_refused(struct router *r, const struct push_call *call, enum
                                     .outcome = busy ? LEDGER_BUSY : LEDGER_UNREACHABLE,
                                     .reason = busy ? SIG_REASON_BUSY : SIG_REASON_UNREACHABLE,
                                     .node = slice_str(r->conf->server.node_id),
+                                    .region = slice_str(r->conf->server.region),
                                     .parties = parties,
                                     .parties_n = ARRAY_LEN(parties)};
     if (r->ledger)

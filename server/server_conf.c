@@ -72,6 +72,8 @@ const struct conf_opt server_conf_opts[] = {
          "Accept clients that send no Origin (native apps do not)."),
     BOOL(server, page, "page", "no", "Serve the demonstration page and sori.js."),
     TEXT(server, node_id, "node_id", "node-1", "Name of this node in welcome messages and logs."),
+    OPT(server, region, "region", CONF_STRING, "", 0, 64, NULL, NULL,
+        "Name of its region in call records, by which reports sum up. Empty: none."),
     UINT(server, max_connections, "max_connections", "18000", 1, 1000000, "connections",
          "Connections on each listener; above it accept pauses. Keep below the descriptor limit."),
 

@@ -11,7 +11,7 @@ struct server_conf {
     struct { /* [server] */
         struct conf_list listen_tls, listen_clear, origins;
         bool clear_anywhere, allow_no_origin, page;
-        char *node_id;
+        char *node_id, *region;
         uint64_t max_connections;
     } server;
     struct { /* [tls] */

@@ -144,7 +144,8 @@ def check_rfc_table():
 
 def options():
     build = os.environ.get("BUILD", "build/gcc")
-    for daemon, ini in (("sori-server", "config/server.ini"), ("sori-turn", "config/turn.ini"), ("sori-sfu", "config/sfu.ini")):
+    for daemon, ini in (("sori-server", "config/server.ini"), ("sori-turn", "config/turn.ini"), ("sori-sfu", "config/sfu.ini"),
+                        ("sori-report", "config/report.ini")):
         if not os.path.exists(f"{build}/{daemon}"):
             continue
         printed = subprocess.run([f"{build}/{daemon}", "--print-config"], capture_output=True, text=True).stdout
