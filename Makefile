@@ -139,8 +139,8 @@ $(BUILD)/bench/preload/%.so: bench/preload/%.c
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 
-TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(BUILD)/bench/load/sfu_engine $(BUILD)/bench/load/h2_push $(BUILD)/bench/load/apns_push \
-             $(BUILD)/bench/load/ledger_driver
+TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) \
+             $(call bin,$(BENCH))
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 
 deps: ## install Debian and npm packages that build, tests and gate need and are missing
@@ -197,7 +197,7 @@ bench-signal: $(BUILD)/sori-server $(call bin,$(filter bench/load/sig%,$(BENCH))
 bench-turn: $(BUILD)/sori-turn $(call bin,$(filter bench/load/turn%,$(BENCH))) ## relay against Debian's coturn
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/turn.py
-bench-push: $(BUILD)/bench/load/h2_push ## HTTP/2 client of pushes against nghttpd, beside npm @parse/node-apn
+bench-push: $(BUILD)/sori-server $(BUILD)/bench/load/h2_push $(BUILD)/bench/load/push_wire ## HTTP/2 client of pushes against nghttpd, beside npm @parse/node-apn
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/push.py
 

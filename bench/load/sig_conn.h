@@ -36,7 +36,7 @@
 #define SIG_UPGRADE_KEY "dGhlIHNhbXBsZSBub25jZQ==" /* RFC 6455 §1.3 */
 #define SIG_UPGRADE_SUM "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-struct sig_conn;
+struct sig_wss; /* (proto/sig.h has an enum sig_conn) */
 
 struct sig_loop {
     int ep;
@@ -51,14 +51,14 @@ struct sig_loop {
 
 /* What a connection's user hears. */
 struct sig_conn_ops {
-    void (*open)(struct sig_conn *c);                    /* the upgrade is done */
-    void (*text)(struct sig_conn *c, struct slice text); /* one message */
-    void (*closed)(struct sig_conn *c);                  /* after sig_conn_close() only */
+    void (*open)(struct sig_wss *c);                    /* the upgrade is done */
+    void (*text)(struct sig_wss *c, struct slice text); /* one message */
+    void (*closed)(struct sig_wss *c);                  /* after sig_conn_close() only */
 };
 
 enum sig_conn_state { SIG_CONNECTING, SIG_HANDSHAKE, SIG_UPGRADE, SIG_OPEN, SIG_CLOSING };
 
-struct sig_conn {
+struct sig_wss {
     struct sig_loop *loop;
     const struct sig_conn_ops *ops;
     void *user;
@@ -110,7 +110,7 @@ static inline struct sig_loop *sig_loop_new(const char *addr)
     return l;
 }
 
-static inline void sig_conn_watch(struct sig_conn *c, uint32_t events)
+static inline void sig_conn_watch(struct sig_wss *c, uint32_t events)
 {
     struct epoll_event ev = {.events = events, .data.ptr = c};
 
@@ -122,7 +122,7 @@ static inline void sig_conn_watch(struct sig_conn *c, uint32_t events)
 }
 
 /* Starts to connect; open() follows. c is the caller's, zeroed or closed before. */
-static inline void sig_conn_start(struct sig_conn *c, struct sig_loop *l,
+static inline void sig_conn_start(struct sig_wss *c, struct sig_loop *l,
                                   const struct sig_conn_ops *ops, void *user)
 {
     int fd = socket(l->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
@@ -137,7 +137,7 @@ static inline void sig_conn_start(struct sig_conn *c, struct sig_loop *l,
         sig_die_errno("bind");
     if (connect(fd, (struct sockaddr *)&l->to, l->to_len) != 0 && errno != EINPROGRESS)
         sig_die_errno("connect");
-    *c = (struct sig_conn){.loop = l, .ops = ops, .user = user, .fd = fd, .state = SIG_CONNECTING};
+    *c = (struct sig_wss){.loop = l, .ops = ops, .user = user, .fd = fd, .state = SIG_CONNECTING};
     c->ssl = SSL_new(l->tls);
     if (!c->ssl || !SSL_set_fd(c->ssl, fd))
         sig_die("out of memory", slice_str("SSL"));
@@ -145,7 +145,7 @@ static inline void sig_conn_start(struct sig_conn *c, struct sig_loop *l,
     sig_conn_watch(c, EPOLLOUT);
 }
 
-static inline void sig_conn_end(struct sig_conn *c)
+static inline void sig_conn_end(struct sig_wss *c)
 {
     SSL_free(c->ssl);
     close(c->fd);
@@ -162,7 +162,7 @@ static inline void sig_conn_end(struct sig_conn *c)
 /* ---- output ---- */
 
 /* Keeps what the socket does not take now. */
-static inline void sig_conn_keep(struct sig_conn *c, struct slice rest)
+static inline void sig_conn_keep(struct sig_wss *c, struct slice rest)
 {
     uint8_t *out = mem_realloc(c->out, c->out_len + rest.len);
 
@@ -174,7 +174,7 @@ static inline void sig_conn_keep(struct sig_conn *c, struct slice rest)
     sig_conn_watch(c, EPOLLIN | EPOLLOUT);
 }
 
-static inline void sig_conn_write(struct sig_conn *c, struct slice b)
+static inline void sig_conn_write(struct sig_wss *c, struct slice b)
 {
     while (b.len > 0 && c->out_len == 0) {
         int n = SSL_write(c->ssl, b.p, (int)b.len);
@@ -189,7 +189,7 @@ static inline void sig_conn_write(struct sig_conn *c, struct slice b)
         sig_conn_keep(c, b);
 }
 
-static inline void sig_conn_flush(struct sig_conn *c)
+static inline void sig_conn_flush(struct sig_wss *c)
 {
     uint8_t *out = c->out;
     size_t len = c->out_len;
@@ -202,7 +202,7 @@ static inline void sig_conn_flush(struct sig_conn *c)
 }
 
 /* Sends one masked frame (RFC 6455 §5.3). */
-static inline void sig_conn_frame(struct sig_conn *c, enum ws_opcode op, struct slice payload)
+static inline void sig_conn_frame(struct sig_wss *c, enum ws_opcode op, struct slice payload)
 {
     uint8_t frame[SIG_FRAME_HEAD + SIG_MESSAGE_MAX], mask[4];
     struct wr w = wr_init(frame, sizeof(frame));
@@ -226,7 +226,7 @@ static inline void sig_conn_frame(struct sig_conn *c, enum ws_opcode op, struct 
 }
 
 /* Closes in order: Close frames both ways, then the socket; closed() follows. */
-static inline void sig_conn_close(struct sig_conn *c)
+static inline void sig_conn_close(struct sig_wss *c)
 {
     static const uint8_t code[] = {WS_CLOSE_NORMAL >> 8, WS_CLOSE_NORMAL & 0xFF};
 
@@ -236,7 +236,7 @@ static inline void sig_conn_close(struct sig_conn *c)
 
 /* ---- input ---- */
 
-static inline void sig_conn_upgrade(struct sig_conn *c)
+static inline void sig_conn_upgrade(struct sig_wss *c)
 {
     char text[512];
     int n = snprintf(text, sizeof(text),
@@ -251,7 +251,7 @@ static inline void sig_conn_upgrade(struct sig_conn *c)
 }
 
 /* Consumes the answer to the upgrade. Returns bytes, 0 while it is not whole. */
-static inline size_t sig_conn_upgraded(struct sig_conn *c, struct slice in)
+static inline size_t sig_conn_upgraded(struct sig_wss *c, struct slice in)
 {
     static const char end[] = "\r\n\r\n";
     const uint8_t *at = memmem(in.p, in.len, end, sizeof(end) - 1);
@@ -267,7 +267,7 @@ static inline size_t sig_conn_upgraded(struct sig_conn *c, struct slice in)
     return len;
 }
 
-static inline void sig_conn_event(struct sig_conn *c, uint8_t opcode, struct slice payload)
+static inline void sig_conn_event(struct sig_wss *c, uint8_t opcode, struct slice payload)
 {
     if (opcode == WS_OP_PING)
         sig_conn_frame(c, WS_OP_PONG, payload);
@@ -278,7 +278,7 @@ static inline void sig_conn_event(struct sig_conn *c, uint8_t opcode, struct sli
 }
 
 /* Consumes one whole server frame. Returns bytes, 0 while it is not whole. */
-static inline size_t sig_conn_unframe(struct sig_conn *c, struct slice in)
+static inline size_t sig_conn_unframe(struct sig_wss *c, struct slice in)
 {
     struct rd r = rd_init(in);
     uint8_t head = rd_u8(&r);
@@ -299,7 +299,7 @@ static inline size_t sig_conn_unframe(struct sig_conn *c, struct slice in)
     return in.len - r.left;
 }
 
-static inline void sig_conn_consume(struct sig_conn *c, struct slice in)
+static inline void sig_conn_consume(struct sig_wss *c, struct slice in)
 {
     size_t used;
 
@@ -319,7 +319,7 @@ static inline void sig_conn_consume(struct sig_conn *c, struct slice in)
 }
 
 /* Reads until nothing is left. */
-static inline void sig_conn_read(struct sig_conn *c)
+static inline void sig_conn_read(struct sig_wss *c)
 {
     struct sig_loop *l = c->loop;
 
@@ -341,7 +341,7 @@ static inline void sig_conn_read(struct sig_conn *c)
     }
 }
 
-static inline void sig_conn_handshake(struct sig_conn *c)
+static inline void sig_conn_handshake(struct sig_wss *c)
 {
     int rc = SSL_do_handshake(c->ssl);
 
@@ -363,7 +363,7 @@ static inline void sig_conn_handshake(struct sig_conn *c)
     }
 }
 
-static inline void sig_conn_ready(struct sig_conn *c, uint32_t what)
+static inline void sig_conn_ready(struct sig_wss *c, uint32_t what)
 {
     ERR_clear_error();
     if (c->state == SIG_CONNECTING || c->state == SIG_HANDSHAKE) {

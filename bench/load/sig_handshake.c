@@ -9,28 +9,28 @@
 #define AT_ONCE_MAX 256
 
 static struct {
-    struct sig_conn conns[AT_ONCE_MAX];
+    struct sig_wss conns[AT_ONCE_MAX];
     struct sig_loop *loop;
     unsigned long to_start, to_finish;
     bool done;
 } g;
 
-static void start(struct sig_conn *c);
+static void start(struct sig_wss *c);
 
-static void on_open(struct sig_conn *c)
+static void on_open(struct sig_wss *c)
 {
     if (SSL_session_reused(c->ssl))
         sig_die("a session was resumed", (struct slice){0});
     sig_conn_close(c);
 }
 
-static void on_text(struct sig_conn *c, struct slice text)
+static void on_text(struct sig_wss *c, struct slice text)
 {
     (void)c;
     sig_die("a message before hello", text);
 }
 
-static void on_closed(struct sig_conn *c)
+static void on_closed(struct sig_wss *c)
 {
     g.to_finish--;
     g.done = g.to_finish == 0;
@@ -40,7 +40,7 @@ static void on_closed(struct sig_conn *c)
 
 static const struct sig_conn_ops OPS = {.open = on_open, .text = on_text, .closed = on_closed};
 
-static void start(struct sig_conn *c)
+static void start(struct sig_wss *c)
 {
     g.to_start--;
     sig_conn_start(c, g.loop, &OPS, NULL);

@@ -25,7 +25,7 @@ struct sig_text {
 };
 
 struct sig_user {
-    struct sig_conn conn;
+    struct sig_wss conn;
     struct sig_world *world;
     void *owner;
     uint64_t in_seq, told, out_seq, out_acked, ids;
@@ -123,7 +123,7 @@ static inline void sig_user_ack(struct sig_user *u)
     sig_user_send(u, &w);
 }
 
-static inline void sig_user_hello(struct sig_conn *c)
+static inline void sig_user_hello(struct sig_wss *c)
 {
     struct sig_user *u = c->user;
     uint64_t now_s = clock_wall_us() / US_PER_S;
@@ -147,7 +147,7 @@ static inline struct slice sig_unquote(struct slice raw)
     return raw.len >= 2 ? slice_of(raw.p + 1, raw.len - 2) : (struct slice){0};
 }
 
-static inline void sig_user_text(struct sig_conn *c, struct slice text)
+static inline void sig_user_text(struct sig_wss *c, struct slice text)
 {
     static const struct json_limits limits = {.depth = 32, .values = 1024, .bytes = SIG_BUF_BYTES};
     enum { TYPE, RE, SEQ, ACK, CALL, DATA, N };
@@ -180,7 +180,7 @@ static inline void sig_user_text(struct sig_conn *c, struct slice text)
         u->world->message(u, &m);
 }
 
-static inline void sig_user_closed(struct sig_conn *c)
+static inline void sig_user_closed(struct sig_wss *c)
 {
     (void)c;
 }
