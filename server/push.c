@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/htable.h"
 #include "base/mem.h"
+#include "server/push_suspects.h"
 
 enum { RINGS_EXPECT = 64, CALL_TEXT = SIG_CALL_ID_TEXT + 1 };
 
@@ -48,14 +49,6 @@ struct push_out {
     char id[PUSH_ID_TEXT + 1];
 };
 
-/* A token that was called bad, until it is believed. */
-struct bad {
-    struct list link;
-    uint64_t at_us;
-    enum ledger_env env;
-    struct slice token, topic;
-};
-
 /* How many pushes one user's activities of one call have had. */
 struct live {
     struct hnode node;
@@ -71,8 +64,8 @@ struct push {
     void *arg;
     uint64_t now_us, wall_us;
     struct htable rings, lives;
-    struct list waiting, changed, outs, bads;
-    size_t bads_n;
+    struct list waiting, changed, outs;
+    struct push_suspects suspects;
     struct push_counters count;
 };
 
@@ -98,18 +91,11 @@ struct push *push_new(const struct push_conf *conf, struct device_dir *dir,
     list_init(&p->waiting);
     list_init(&p->changed);
     list_init(&p->outs);
-    list_init(&p->bads);
-    if (htable_init(&p->rings, RINGS_EXPECT) == 0 && htable_init(&p->lives, RINGS_EXPECT) == 0)
+    if (push_suspects_init(&p->suspects) == 0 && htable_init(&p->rings, RINGS_EXPECT) == 0 &&
+        htable_init(&p->lives, RINGS_EXPECT) == 0)
         return p;
     push_free(p);
     return NULL;
-}
-
-static void free_bad(struct push *p, struct bad *b)
-{
-    list_del(&b->link);
-    p->bads_n--;
-    mem_free(b);
 }
 
 void push_free(struct push *p)
@@ -130,8 +116,7 @@ void push_free(struct push *p)
         list_del(&out->link);
         mem_free(out);
     }
-    while (!list_empty(&p->bads))
-        free_bad(p, CONTAINER_OF(list_first(&p->bads), struct bad, link));
+    push_suspects_fini(&p->suspects);
     htable_fini(&p->rings);
     htable_fini(&p->lives);
     mem_free(p);
@@ -156,22 +141,12 @@ static uint64_t wall_s_at(const struct push *p, uint64_t at_us)
 
 /* ---- which token ---- */
 
-static bool is_bad(const struct push *p, struct slice token)
-{
-    LIST_EACH(l, tmp, &p->bads)
-    {
-        if (slice_eq(CONTAINER_OF(l, struct bad, link)->token, token))
-            return true;
-    }
-    return false;
-}
-
 static const struct dir_token *token_of(const struct push *p, const struct dir_device *d,
                                         enum ledger_token_type type)
 {
     const struct dir_token *t = device_dir_token(d, type, NULL);
 
-    return t && !is_bad(p, t->token) ? t : NULL;
+    return t && !push_suspects_has(&p->suspects, t->token) ? t : NULL;
 }
 
 /* The token that rings the device, and how: a VoIP push only where a call may be shown; who has no
@@ -560,7 +535,7 @@ void push_live(struct push *p, const struct sig_call_id *call, struct slice user
                                        .status = slice_str(status),
                                        .started_s = started_us ? wall_s_at(p, started_us) : 0,
                                        .seconds = seconds};
-        if (!t || is_bad(p, t->token))
+        if (!t || push_suspects_has(&p->suspects, t->token))
             continue;
         if (!asked && !over)
             may = may_update(p, call, h);
@@ -583,37 +558,9 @@ static void believe(struct push *p, struct slice token)
         p->ops->bad_token(p->arg, token, 0);
 }
 
-/* Remembers a token that was called bad; it is not used meanwhile. */
-static void suspect(struct push *p, const struct push_out *out)
-{
-    if (is_bad(p, out->token))
-        return;
-    struct bad *b =
-        p->bads_n < PUSH_BAD_MAX ? mem_zalloc(sizeof(*b) + out->token.len + out->topic.len) : NULL;
-    if (!b) {
-        believe(p, out->token);
-        return;
-    }
-    struct wr w = wr_init(b + 1, out->token.len + out->topic.len);
-    wr_bytes(&w, out->token);
-    wr_bytes(&w, out->topic);
-    b->token = slice_of(w.base, out->token.len);
-    b->topic = slice_of(&w.base[out->token.len], out->topic.len);
-    b->at_us = p->now_us;
-    b->env = out->env;
-    list_append(&p->bads, &b->link);
-    p->bads_n++;
-}
-
 void push_doubt(struct push *p, struct slice topic, enum ledger_env env, uint64_t since_us)
 {
-    LIST_EACH(l, tmp, &p->bads)
-    {
-        struct bad *b = CONTAINER_OF(l, struct bad, link);
-        if (b->at_us >= since_us && slice_eq(b->topic, topic) &&
-            (b->env == env || b->env == LEDGER_ENV_UNKNOWN))
-            free_bad(p, b);
-    }
+    push_suspects_doubt(&p->suspects, topic, env, since_us);
 }
 
 static void learn(struct push_out *out, const struct push_verdict *v)
@@ -626,7 +573,8 @@ static void learn(struct push_out *out, const struct push_verdict *v)
             p->ops->bad_token(p->arg, out->token, v->gone_since_ms);
         break;
     case PUSH_BAD:
-        suspect(p, out);
+        if (push_suspects_add(&p->suspects, out->token, out->topic, out->env, p->now_us) != 0)
+            believe(p, out->token);
         break;
     case PUSH_TAKEN:
         if (v->env != LEDGER_ENV_UNKNOWN && v->env != out->env &&
@@ -688,10 +636,8 @@ uint64_t push_deadline(const struct push *p)
         return p->now_us;
     if (!list_empty(&p->waiting))
         at = CONTAINER_OF(list_first(&p->waiting), struct ring, waiting)->ack_at_us;
-    if (!list_empty(&p->bads)) {
-        uint64_t bad = CONTAINER_OF(list_first(&p->bads), struct bad, link)->at_us + PUSH_BAD_US;
-        at = bad < at ? bad : at;
-    }
+    uint64_t bad = push_suspects_deadline(&p->suspects);
+    at = bad < at ? bad : at;
     return at;
 }
 
@@ -715,11 +661,7 @@ void push_tick(struct push *p)
             break;
         ack_over(p, r);
     }
-    while (!list_empty(&p->bads)) {
-        struct bad *b = CONTAINER_OF(list_first(&p->bads), struct bad, link);
-        if (b->at_us + PUSH_BAD_US > p->now_us)
-            break;
-        believe(p, b->token);
-        free_bad(p, b);
-    }
+    uint8_t token[LEDGER_TOKEN_MAX];
+    for (struct slice t; (t = push_suspects_due(&p->suspects, p->now_us, token)).len > 0;)
+        believe(p, t);
 }

@@ -26,11 +26,7 @@ enum {
     PUSH_ID_TEXT = 36,     /* of a push's own id, a UUID */
     PUSH_DEVICES_MAX = 16, /* of one ring; more are not pushed */
     PUSH_LIVE_MAX = 4,     /* pushes to one call's Live Activity, the end included */
-    PUSH_BAD_MAX = 4096,   /* tokens that wait to be forgotten; more are forgotten at once */
 };
-/* A token that the service calls bad is only forgotten after this, unless it takes that back. */
-#define PUSH_BAD_US (90 * US_PER_S)
-
 struct push;
 struct push_out; /* one push under way */
 

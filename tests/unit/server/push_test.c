@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "server/push.h"
+#include "server/push_suspects.h"
 
 enum { SENT_MAX = 32 };
 #define WALL (UINT64_C(1767225600) * US_PER_S)
