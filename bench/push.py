@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 """make bench-push: what a push costs sori-server's HTTP/2 client, and npm @parse/node-apn beside it.
 
-    bench/push.py [--quick]
+    bench/push.py [--quick] [cpu] [counted] [calls]       parts; all of them if none is named
 
 Both clients send the same pushes (all headers of a VoIP push, about 190 bytes of payload, TLS 1.3,
 one connection, 500 under way) to the same Debian nghttpd, in turn, in a network namespace of their
 own; client on one core, server on another. Figures are CPU of the client process, medians over the
 rounds. One more run sends 100,000 over one connection to a server that counts every frame
-(tests/lib/h2server.py): answers lost, pushes that came twice, resets. BUILD names the folder of the
-binaries (build/gcc). bench/README.md has the rest. SPDX-License-Identifier: BSD-3-Clause
+(tests/lib/h2server.py): answers lost, pushes that came twice, resets. Then a real sori-server is
+called (push_calls.py). BUILD names the folder of the binaries (build/gcc). bench/README.md has the rest. SPDX-License-Identifier: BSD-3-Clause
 """
 import sys
 del sys.path[0]  # this folder: our own name is that of others' modules
@@ -25,12 +25,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build/gcc"))
 os.environ["SORI_BUILD"] = BUILD
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
-import h2server  # noqa: E402  (needs the two lines above)
+sys.path.append(os.path.join(ROOT, "bench"))
+import h2server  # noqa: E402  (needs the lines above)
+import push_calls  # noqa: E402
 
 QUICK = "--quick" in sys.argv[1:]
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT_CORE, SERVER_CORE = CORES[0], CORES[-1]
 ROUNDS, OURS_N, APN_N, COUNTED_N = (1, 3000, 500, 3000) if QUICK else (5, 20000, 4000, 100000)
+CALL_ROUNDS, CALL_S, HOLES = (1, 2, 1) if QUICK else (5, 3, 3)
 INFLIGHT, BODY, PORT = 500, 190, 18443
 TOKEN = "740f4707bebcf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61bb78ad"
 SORI, APN = "sori", "node-apn"
@@ -43,7 +46,11 @@ GOALS = {
     "doubled": (0, -1, f"of {COUNTED_N}"),
     "rst_sent": (0, -1, f"RST_STREAM frames for {COUNTED_N}"),
     "vs_node_apn": (0.1, -1, "x the CPU of @parse/node-apn"),
+    "invite_to_wire_p99_us": (5000, -1, f"us from an invite to its push, n = {CALL_ROUNDS} x {push_calls.RATE * CALL_S}"),
+    "blackhole_ms": (3000, -1, "ms for the worst call when a connection becomes a black hole"),
+    "storm_ratio": (1.2, -1, "x the calls' p99 when half of the alerts' tokens are bad"),
 }
+PARTS = sys.argv[1:] if [a for a in sys.argv[1:] if a != "--quick"] else ["cpu", "counted", "calls"]
 
 
 def output(*command):
@@ -155,6 +162,15 @@ def bench_counted(figures):
         raise RuntimeError("not as the RFC says, or more than one connection")
 
 
+def bench_calls(figures):
+    with push_calls.rig(BUILD, SERVER_CORE, CLIENT_CORE) as r:
+        print(f"\n== calls to devices that sleep, {push_calls.RATE} a second for {CALL_S} s: from the invite to its push",
+              flush=True)
+        push_calls.bench_invites(r, CALL_ROUNDS, CALL_S, figures)
+        print("\n== 50 calls a second; a connection becomes a black hole", flush=True)
+        push_calls.bench_hole(r, HOLES, figures)
+
+
 def verdict(name, value):
     goal, direction, unit = GOALS[name]
     if value is None:
@@ -170,8 +186,10 @@ def main():
                               sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
     figures, failed = {}, False
     print_machine()
+    parts = {"cpu": [lambda: bench_cpu(figures), bench_large], "counted": [lambda: bench_counted(figures)],
+             "calls": [lambda: bench_calls(figures)]}
     with tempfile.TemporaryDirectory(prefix="sori-bench-push-") as folder, Nghttpd(folder):
-        for part in (lambda: bench_cpu(figures), bench_large, lambda: bench_counted(figures)):
+        for part in (f for name in parts if name in PARTS for f in parts[name]):
             try:
                 part()
             except (RuntimeError, OSError, subprocess.SubprocessError, ValueError) as e:
