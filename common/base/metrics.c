@@ -15,12 +15,12 @@
 
 enum { METRICS_GROWTH = 64, METRIC_LINE_FRAME = 80 }; /* frame: le="...", number, punctuation */
 
-enum { METRIC_HISTOGRAM = METRIC_GAUGE + 1 };
+enum { METRIC_HISTOGRAM = METRIC_GAUGE + 1, METRIC_TALLY };
 
 struct metric {
     const char *name, *labels, *help;
     int type;
-    const void *cell; /* struct counter or struct histogram */
+    const void *cell; /* struct counter, histogram or tally */
 };
 
 struct metrics {
@@ -52,6 +52,22 @@ uint64_t histogram_quantile(const struct histogram *h, double q)
             return UINT64_C(1) << i;
     }
     return UINT64_MAX;
+}
+
+void tally_init(struct tally *t, const uint32_t *bounds, size_t n)
+{
+    assert(n > 0 && n <= TALLY_BOUNDS_MAX);
+    *t = (struct tally){._bounds = bounds, ._n = n};
+}
+
+void tally_add(struct tally *t, uint32_t milli)
+{
+    size_t i = 0;
+
+    while (i < t->_n && milli > t->_bounds[i])
+        i++;
+    counter_inc(&t->bucket[i]);
+    counter_add(&t->sum_milli, milli);
 }
 
 struct metrics *metrics_new(void)
@@ -120,6 +136,12 @@ int metrics_add_histogram(struct metrics *m, const char *name, const char *label
     return metrics_insert_locked(m, &(struct metric){name, labels, help, METRIC_HISTOGRAM, h});
 }
 
+int metrics_add_tally(struct metrics *m, const char *name, const char *labels, const char *help,
+                      const struct tally *t)
+{
+    return metrics_insert_locked(m, &(struct metric){name, labels, help, METRIC_TALLY, t});
+}
+
 /* Bytes that rendering everything takes at most; cells of equal name and labels share a line. */
 static size_t metrics_bound(const struct metrics *m)
 {
@@ -128,7 +150,7 @@ static size_t metrics_bound(const struct metrics *m)
     for (size_t i = 0; i < m->n; i++) {
         const struct metric *e = &m->v[i];
         size_t name = strlen(e->name), line = name + strlen(e->labels) + METRIC_LINE_FRAME;
-        size_t lines = e->type == METRIC_HISTOGRAM ? HISTOGRAM_BUCKETS + 3 : 1;
+        size_t lines = e->type >= METRIC_HISTOGRAM ? HISTOGRAM_BUCKETS + 3 : 1;
         sum += lines * line + 2 * (name + METRIC_LINE_FRAME) + 2 * strlen(e->help);
     }
     return sum;
@@ -136,7 +158,7 @@ static size_t metrics_bound(const struct metrics *m)
 
 static void put_head(struct wr *w, const struct metric *e)
 {
-    static const char *const types[] = {"counter", "gauge", "histogram"};
+    static const char *const types[] = {"counter", "gauge", "histogram", "histogram"};
 
     wr_fmt(w, "# HELP %s ", e->name);
     for (const char *c = e->help; *c; c++) {
@@ -184,28 +206,46 @@ static void put_value(struct wr *w, const struct metric *e, size_t n)
     wr_u8(w, '\n');
 }
 
-static void put_histogram(struct wr *w, const struct metric *e, size_t n)
+static void put_milli(struct wr *w, uint64_t milli)
 {
-    uint64_t count = 0, sum_us = 0;
+    wr_fmt(w, "%llu.%03u", (unsigned long long)(milli / 1000), (unsigned)(milli % 1000));
+}
 
-    for (size_t b = 0; b <= HISTOGRAM_BUCKETS; b++) {
+/* One counter of all n cells; at: where it is in each. */
+static uint64_t sum_at(const struct metric *e, size_t n, size_t at)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += counter_get((const struct counter *)(const void *)((const char *)e[i].cell + at));
+    return sum;
+}
+
+/* A struct histogram or a struct tally. */
+static void put_distribution(struct wr *w, const struct metric *e, size_t n)
+{
+    const struct tally *t = e->type == METRIC_TALLY ? e->cell : NULL;
+    void (*put)(struct wr * w, uint64_t v) = t ? put_milli : put_seconds;
+    size_t buckets = t ? t->_n : HISTOGRAM_BUCKETS;
+    size_t at = t ? offsetof(struct tally, bucket) : offsetof(struct histogram, bucket);
+    uint64_t count = 0;
+
+    for (size_t b = 0; b <= buckets; b++, at += sizeof(struct counter)) {
         uint8_t text[32];
         struct wr le = wr_init(text, sizeof(text));
-        if (b < HISTOGRAM_BUCKETS)
-            put_seconds(&le, UINT64_C(1) << b);
+        if (b < buckets)
+            put(&le, t ? t->_bounds[b] : UINT64_C(1) << b);
         else
             wr_str(&le, "+Inf");
         wr_u8(&le, '\0');
-        for (size_t i = 0; i < n; i++)
-            count += counter_get(&((const struct histogram *)e[i].cell)->bucket[b]);
+        count += sum_at(e, n, at);
         put_series(w, e, "_bucket", (const char *)text);
         wr_u64(w, count);
         wr_u8(w, '\n');
     }
-    for (size_t i = 0; i < n; i++)
-        sum_us += counter_get(&((const struct histogram *)e[i].cell)->sum_us);
     put_series(w, e, "_sum", NULL);
-    put_seconds(w, sum_us);
+    put(w,
+        sum_at(e, n, t ? offsetof(struct tally, sum_milli) : offsetof(struct histogram, sum_us)));
     wr_u8(w, '\n');
     put_series(w, e, "_count", NULL);
     wr_u64(w, count);
@@ -221,8 +261,8 @@ static void metrics_put_all(const struct metrics *m, struct wr *w)
             ;
         if (i == 0 || strcmp(e[-1].name, e->name) != 0)
             put_head(w, e);
-        if (e->type == METRIC_HISTOGRAM)
-            put_histogram(w, e, n);
+        if (e->type >= METRIC_HISTOGRAM)
+            put_distribution(w, e, n);
         else
             put_value(w, e, n);
     }

@@ -44,6 +44,17 @@ void histogram_add(struct histogram *h, uint64_t us); /* owner thread only */
  * above the largest bucket. */
 uint64_t histogram_quantile(const struct histogram *h, double q);
 
+/* A histogram of something that is no time, with bounds of its own; everything in thousandths. */
+#define TALLY_BOUNDS_MAX 12
+struct tally {
+    const uint32_t *_bounds; /* rising */
+    size_t _n;
+    struct counter bucket[TALLY_BOUNDS_MAX + 1], sum_milli;
+};
+/* Empty. bounds: 1 to TALLY_BOUNDS_MAX of them, which outlive it. */
+void tally_init(struct tally *t, const uint32_t *bounds, size_t n);
+void tally_add(struct tally *t, uint32_t milli); /* owner thread only */
+
 struct metrics;
 
 /* An empty registry, or NULL. metrics_free(NULL) is allowed; the cells stay their owners'. */
@@ -57,6 +68,8 @@ int metrics_add(struct metrics *m, const char *name, const char *labels, const c
                 enum metric_type type, const struct counter *cell);
 int metrics_add_histogram(struct metrics *m, const char *name, const char *labels, const char *help,
                           const struct histogram *h);
+int metrics_add_tally(struct metrics *m, const char *name, const char *labels, const char *help,
+                      const struct tally *t);
 
 /* Renders everything in Prometheus text format 0.0.4 into heap memory (mem_free), *len bytes.
  * Returns NULL when memory is out. Thread safe. */

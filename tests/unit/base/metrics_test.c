@@ -106,6 +106,34 @@ static void test_histogram_renders_cumulative_seconds(void **state)
     metrics_free(m);
 }
 
+static void test_a_tally_has_bounds_of_its_own(void **state)
+{
+    static const uint32_t bounds[] = {1500, 3500, 4500};
+    static const char text[] = "# HELP mos M.\n# TYPE mos histogram\n"
+                               "mos_bucket{p=\"x\",le=\"1.500\"} 2\n"
+                               "mos_bucket{p=\"x\",le=\"3.500\"} 3\n"
+                               "mos_bucket{p=\"x\",le=\"4.500\"} 3\n"
+                               "mos_bucket{p=\"x\",le=\"+Inf\"} 4\n"
+                               "mos_sum{p=\"x\"} 10.902\nmos_count{p=\"x\"} 4\n";
+    struct metrics *m = metrics_new();
+    struct tally t[2];
+    size_t len;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        tally_init(&t[i], bounds, ARRAY_LEN(bounds));
+        assert_int_equal(metrics_add_tally(m, "mos", "p=\"x\"", "M.", &t[i]), 0);
+    }
+    tally_add(&t[0], 1500);
+    tally_add(&t[1], 1400);
+    tally_add(&t[0], 3500);
+    tally_add(&t[1], 4502);
+    char *got = metrics_render(m, &len);
+    assert_string_equal(got, text);
+    mem_free(got);
+    metrics_free(m);
+}
+
 static void test_bound_holds_for_the_longest_values(void **state)
 {
     (void)state;
@@ -160,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_cells_of_one_name_are_summed_under_one_head),
         cmocka_unit_test(test_histogram_buckets_are_powers_of_two),
         cmocka_unit_test(test_histogram_renders_cumulative_seconds),
+        cmocka_unit_test(test_a_tally_has_bounds_of_its_own),
         cmocka_unit_test(test_bound_holds_for_the_longest_values),
         cmocka_unit_test(test_oom_leaves_a_usable_registry),
     };
