@@ -165,6 +165,8 @@ static const char *ended_by(const struct ledger_entry *c)
 {
     if (c->ended_by == LEDGER_BY_SYSTEM)
         return "system";
+    if (c->ended_by == LEDGER_BY_MEMBER)
+        return "me";
     return (c->ended_by == LEDGER_BY_CALLER) == (c->role == LEDGER_CALLER) ? "me" : "peer";
 }
 

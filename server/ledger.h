@@ -70,7 +70,13 @@ enum ledger_outcome {
 };
 enum ledger_path { LEDGER_PATH_UNKNOWN, LEDGER_P2P, LEDGER_TURN, LEDGER_SFU, LEDGER_PATH_COUNT };
 enum ledger_role { LEDGER_CALLER, LEDGER_CALLEE, LEDGER_MEMBER, LEDGER_ROLE_COUNT };
-enum ledger_by { LEDGER_BY_SYSTEM, LEDGER_BY_CALLER, LEDGER_BY_CALLEE, LEDGER_BY_COUNT };
+enum ledger_by {
+    LEDGER_BY_SYSTEM,
+    LEDGER_BY_CALLER,
+    LEDGER_BY_CALLEE,
+    LEDGER_BY_MEMBER, /* of a room: the one whose record it is */
+    LEDGER_BY_COUNT
+};
 
 /* "ios", "sandbox", "callkit", "voip", "answered", "p2p", "caller", "system" … Never NULL. */
 const char *ledger_platform_name(enum ledger_platform v);

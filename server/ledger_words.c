@@ -17,7 +17,7 @@ static const char *const OUTCOME[LEDGER_OUTCOME_COUNT] = {
     "answered", "missed", "declined", "busy", "cancelled", "failed", "unreachable"};
 static const char *const PATH[LEDGER_PATH_COUNT] = {"unknown", "p2p", "turn", "sfu"};
 static const char *const ROLE[LEDGER_ROLE_COUNT] = {"caller", "callee", "member"};
-static const char *const BY[LEDGER_BY_COUNT] = {"system", "caller", "callee"};
+static const char *const BY[LEDGER_BY_COUNT] = {"system", "caller", "callee", "member"};
 static const char *const PRIVACY_KIND[LEDGER_PRIVACY_KIND_COUNT] = {"deletion", "export"};
 static const char *const PRIVACY_STATE[LEDGER_PRIVACY_STATE_COUNT] = {
     "none", "pending", "running", "done", "cancelled", "failed"};

@@ -53,6 +53,7 @@ void seat_joined(struct room_table *t, struct seat *s, const struct ctl_msg *rep
     take_tracks(t, s, reply->u.joined.tracks, reply->u.joined.tracks_n);
     s->in = true;
     if (first) {
+        s->in_us = now_us;
         s->told = seat_state(s);
         room_say_person(t, s, ROOM_JOINED, ROOM_REASON_NONE);
     } else {

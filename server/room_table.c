@@ -402,6 +402,8 @@ static void part(struct room_table *t, struct seat *s, enum room_reason reason, 
     if (reason != ROOM_REASON_LEFT && reason != ROOM_REASON_REPLACED)
         room_say(t, s->room, s,
                  &(struct room_note){.kind = ROOM_NOTE_CLOSED, .about = s, .reason = reason});
+    if (s->in && t->ops->left)
+        t->ops->left(t->arg, s, reason);
     drop_seat(t, s, now_us);
 }
 

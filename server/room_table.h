@@ -71,8 +71,9 @@ struct seat {
     bool in_sync; /* the sync under way names it */
     enum ctl_media media;
     enum sig_room_state told; /* to the others */
-    uint64_t gone_us, lost_us;
-    struct list tracks; /* struct seat_track */
+    uint64_t in_us, gone_us, lost_us;
+    struct seat_quality *quality; /* the router's; freed with the seat */
+    struct list tracks;           /* struct seat_track */
     size_t tracks_n, slots_n, wishes_n;
     struct seat_slot *slots;
     struct seat_wish *wishes;
@@ -147,6 +148,8 @@ struct room_ops {
     /* A command for the room's SFU node whose answer nobody waits for (leave, close_room, mute,
      * permissions). Only for rooms that have a node. */
     void (*sfu)(void *arg, struct room *r, const struct ctl_msg *m);
+    /* A seat that was in ends, and is freed after this. NULL: nobody wants to know. */
+    void (*left)(void *arg, struct seat *s, enum room_reason reason);
 };
 
 struct room_table;

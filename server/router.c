@@ -70,6 +70,7 @@ static void set_rules(struct router *r)
 
     r->messages = rule(c->limits.messages_per_s, 1, c->limits.messages_burst);
     r->candidates = rule(c->limits.candidates_per_10s, 10, c->limits.candidates_per_10s);
+    r->quality = rule(c->limits.quality_per_min, 60, c->limits.quality_per_min);
     r->records = rule(c->limits.records_per_min, 60, c->limits.records_per_min);
     r->subscribes = rule(c->limits.subscribes_per_min, 60, c->limits.subscribes_per_min);
     if (c->limits.messages_per_s > 0 && c->limits.candidates_per_10s > 0)
@@ -126,8 +127,8 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
     r->store = presence_store_mem_new();
     r->presence =
         r->store ? presence_new(r->store, (unsigned)conf->limits.subscriptions, now_us) : NULL;
-    if (router_push_init(r) && router_sfu_init(r) && r->client_wheel && r->session_wheel &&
-        r->sessions && r->calls && r->rooms && r->presence && make_limits(r))
+    if (router_quality_init(r) && router_push_init(r) && router_sfu_init(r) && r->client_wheel &&
+        r->session_wheel && r->sessions && r->calls && r->rooms && r->presence && make_limits(r))
         return r;
     router_free(r);
     return NULL;
@@ -143,6 +144,7 @@ void router_free(struct router *r)
     if (r->sessions && r->presence)
         for (struct session *s; (s = session_walk(r->sessions, &pos, &saved));)
             presence_unwatch_all(r->presence, &s->watcher);
+    router_quality_fini(r);
     router_record_fini(r);
     router_history_fini(r);
     router_push_fini(r);
@@ -365,6 +367,9 @@ static void perform(const struct request *q)
     case SIG_TURN_CREDENTIALS:
         router_turn_request(q);
         break;
+    case SIG_CALL_QUALITY:
+        router_quality_request(q);
+        break;
     default:
         if (sig_type_is_record(t))
             router_record_request(q);
@@ -505,12 +510,14 @@ uint64_t router_deadline(const struct router *r)
 {
     uint64_t at = timerwheel_next(r->client_wheel), sessions = timerwheel_next(r->session_wheel),
              calls = call_table_deadline(r->calls), presence = presence_deadline(r->presence),
-             rooms = router_room_deadline(r), push = router_push_deadline(r);
+             rooms = router_room_deadline(r), push = router_push_deadline(r),
+             quality = router_quality_deadline(r);
 
     at = sessions < at ? sessions : at;
     at = calls < at ? calls : at;
     at = rooms < at ? rooms : at;
     at = push < at ? push : at;
+    at = quality < at ? quality : at;
     return presence < at ? presence : at;
 }
 
@@ -525,6 +532,7 @@ void router_tick(struct router *r)
     router_push_tick(r);
     router_call_tick(r);
     router_room_tick(r);
+    router_quality_tick(r);
     while (router_presence_tick(r))
         ;
     counter_add(&r->count.calls, call_table_count(r->calls) - counter_get(&r->count.calls));

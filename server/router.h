@@ -15,7 +15,7 @@
 #include "base/metrics.h"
 #include "base/timerwheel.h"
 #include "base/tokenbucket.h"
-#include "proto/sig.h"
+#include "proto/sig_quality.h"
 #include "server/server_conf.h"
 
 struct client;
@@ -29,6 +29,10 @@ struct router;
 struct session;
 struct token_keys;
 
+/* Classes of codecs and kinds of bad samples in the metrics of quality. */
+enum { ROUTER_VOICE_OPUS, ROUTER_VOICE_G711, ROUTER_VOICE_OTHER, ROUTER_VOICES };
+enum { ROUTER_BAD_MOS, ROUTER_BAD_LOSS, ROUTER_BAD_RTT, ROUTER_BAD_JITTER, ROUTER_BADS };
+
 /* What the operator sees; one writer. */
 struct router_counters {
     struct counter connections, sessions, calls; /* gauges */
@@ -39,6 +43,9 @@ struct router_counters {
     struct counter rate_limited, duplicates, ended[SIG_REASON_COUNT];
     struct counter rooms, participants; /* gauges */
     struct counter joins_ok, joins_failed, room_restarts;
+    struct counter quality_accepted, quality_clamped, quality_refused; /* reports */
+    struct counter quality_bad[ROUTER_BADS], quality_silence_ms;
+    struct tally mos[SIG_ROUTE_COUNT][ROUTER_VOICES]; /* by path and codec */
 };
 
 /* keys: where the present token keys are found (they may be replaced between two turns); borrowed,

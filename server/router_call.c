@@ -244,7 +244,7 @@ static void invite(const struct request *q)
 }
 
 /* A random call id (RFC 9562 §5.4). */
-static void new_call_id(struct sig_call_id *id)
+void router_new_call_id(struct sig_call_id *id)
 {
     rand_bytes(id->b, sizeof(id->b));
     id->b[6] = (uint8_t)((id->b[6] & 0x0F) | 0x40);
@@ -263,7 +263,7 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
         counter_inc(&r->count.rate_limited);
         return SIG_ERR_RATE_LIMITED;
     }
-    new_call_id(call);
+    router_new_call_id(call);
     unsigned pushed = router_push_count(r, user);
     size_t n = devices_of(r, user, room->id, devices);
     call_table_invite(r->calls,
@@ -315,7 +315,7 @@ static struct slice upgrade_room(const struct call *c, char text[SIG_CALL_ID_TEX
 
     if (call_room(c).len > 0)
         return call_room(c);
-    new_call_id(&id);
+    router_new_call_id(&id);
     return slice_str(sig_call_id_text(&id, text));
 }
 

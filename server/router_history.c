@@ -1,4 +1,5 @@
-/* Calls into records: who called whom, when, how it ended, and what the callee has missed.
+/* Calls and stays in rooms into records: who called whom, when, how it ended, and what the callee
+ * has missed.
  *
  * Called by router_call.c after each step of a call. A record is put when a call is answered, so
  * that a crash leaves one, and when it ends. A missed call is counted before it is told: record,
@@ -96,6 +97,7 @@ static int put_call(struct router *r, const struct call *c, ledger_done_fn *done
                                     .outcome = outcome_of(c),
                                     .reason = call_ended_reason(c),
                                     .ended_by = by_of(c),
+                                    .path = router_quality_path(r, call_id(c)),
                                     .node = slice_str(r->conf->server.node_id),
                                     .region = slice_str(r->conf->server.region),
                                     .parties = parties,
@@ -171,6 +173,8 @@ static void put_missed(struct router *r, const struct push_call *call, struct mi
 void router_history_changed(struct router *r, const struct call *c, enum sig_call_state before)
 {
     enum sig_call_state now = call_state(c);
+    if (now == SIG_CALL_OVER)
+        router_quality_ended(r, c);
     bool answered = before <= SIG_CALL_RINGS && now > SIG_CALL_RINGS && now < SIG_CALL_OVER;
 
     if (call_missed(c)) {
@@ -214,4 +218,65 @@ void router_history_refused(struct router *r, const struct push_call *call, enum
         rc = ledger_put_call(r->ledger, &rec, m ? on_put : NULL, m);
     if (missed)
         put_missed(r, call, m, rc);
+}
+
+void router_history_again(struct router *r, const struct call *c)
+{
+    if (r->ledger)
+        (void)put_call(r, c, NULL, NULL);
+}
+
+/* ---- rooms ---- */
+
+static enum sig_reason stay_reason(enum room_reason why)
+{
+    switch (why) {
+    case ROOM_REASON_LEFT:
+        return SIG_REASON_HANGUP;
+    case ROOM_REASON_REPLACED:
+        return SIG_REASON_SUPERSEDED;
+    case ROOM_REASON_EXPIRED:
+        return SIG_REASON_CONNECTION_LOST;
+    case ROOM_REASON_KICKED:
+    case ROOM_REASON_BANNED:
+    case ROOM_REASON_CLOSED:
+        return SIG_REASON_ADMIN;
+    default:
+        return SIG_REASON_MEDIA_FAILED;
+    }
+}
+
+/* Each stay is a record of its own, which names nobody else: a room may be large and go on for
+ * days. */
+void router_history_stay(struct router *r, const struct seat *s, enum room_reason why)
+{
+    bool video = false;
+    struct sig_call_id id;
+
+    if (!r->ledger || !s->connected_once)
+        return;
+    LIST_EACH(l, tmp, &s->tracks)
+    video = video || CONTAINER_OF(l, struct seat_track, of_seat)->t.kind == RTP_KIND_VIDEO;
+    router_new_call_id(&id);
+    const struct ledger_party party = {.user = s->user,
+                                       .device = s->device,
+                                       .role = LEDGER_MEMBER,
+                                       .joined_ms = wall_ms(r, s->in_us),
+                                       .left_ms = r->wall_us / US_PER_MS};
+    const struct ledger_call rec = {.id = id,
+                                    .group = true,
+                                    .video = video,
+                                    .created_ms = party.joined_ms,
+                                    .answer_ms = party.joined_ms,
+                                    .end_ms = party.left_ms,
+                                    .outcome = LEDGER_ANSWERED,
+                                    .reason = stay_reason(why),
+                                    .ended_by = why == ROOM_REASON_LEFT ? LEDGER_BY_MEMBER
+                                                                        : LEDGER_BY_SYSTEM,
+                                    .path = LEDGER_SFU,
+                                    .node = slice_str(r->conf->server.node_id),
+                                    .parties = &party,
+                                    .parties_n = 1};
+    (void)ledger_put_call(r->ledger, &rec, NULL, NULL);
+    router_quality_left(r, s, &id);
 }

@@ -5,6 +5,7 @@
 #ifndef SORI_SERVER_ROUTER_PRIV_H
 #define SORI_SERVER_ROUTER_PRIV_H
 
+#include "server/call_quality.h"
 #include "server/call_table.h"
 #include "server/client.h"
 #include "server/ice_servers.h"
@@ -34,7 +35,7 @@ struct router {
     struct presence *presence;
     struct limit_table *login_failures;
     struct limit_table *invites_short, *invites_long, *pairs; /* by user; by user and callee */
-    struct bucket_rule messages, candidates, frames, subscribes, records, strikes;
+    struct bucket_rule messages, candidates, frames, subscribes, records, quality, strikes;
     struct limit_table *joins; /* by user */
     struct reliable_limits reliable;
     struct room_table *rooms;
@@ -48,6 +49,8 @@ struct router {
     void (*enter)(void *arg), (*sweep)(void *arg);
     void *enter_arg;
     struct list record_waits, missed;          /* what waits for the ledger: record_wait, missed */
+    struct htable watches_by_id;               /* struct quality_watch: how calls sound */
+    struct list watches, watches_over;         /* the same: of live calls, of ended ones */
     struct device_dir *devices;                /* NULL: devices can't register */
     struct push *push;                         /* NULL: nobody is pushed */
     const struct router_push_service *service; /* its way out */
@@ -140,6 +143,8 @@ bool router_has_room(const struct router *r, const struct session *s, size_t byt
 enum sig_err router_ring_into(const struct request *q, const struct room *room, struct slice user,
                               const struct sig_room_invite *in, struct slice room_raw,
                               struct sig_call_id *call);
+/* Draws a random call id. */
+void router_new_call_id(struct sig_call_id *id);
 /* Ends a call that went on in its room. */
 void router_call_migrated(struct router *r, const struct sig_call_id *id);
 
@@ -187,6 +192,28 @@ void router_history_fini(struct router *r);
 void router_history_changed(struct router *r, const struct call *c, enum sig_call_state before);
 /* An invite was refused: the callee is busy, or can't be reached. */
 void router_history_refused(struct router *r, const struct push_call *call, enum sig_err why);
+/* The record of a call that has ended is to be written again: more is known of it. */
+void router_history_again(struct router *r, const struct call *c);
+/* Somebody leaves a room: the stay becomes a record. */
+void router_history_stay(struct router *r, const struct seat *s, enum room_reason why);
+
+/* ---- router_quality.c ---- */
+
+/* False: memory is out. */
+bool router_quality_init(struct router *r);
+void router_quality_fini(struct router *r);
+/* Performs call.quality. */
+void router_quality_request(const struct request *q);
+/* A call has ended: its summaries are written. */
+void router_quality_ended(struct router *r, const struct call *c);
+/* How the call's media goes, as far as its ends have told. */
+enum ledger_path router_quality_path(const struct router *r, const struct sig_call_id *id);
+/* The SFU has judged members of the room. */
+void router_quality_room(struct router *r, const struct room *room, const struct ctl_msg *m);
+/* s leaves: the summary of its stay, which has this id in the records. */
+void router_quality_left(struct router *r, const struct seat *s, const struct sig_call_id *stay);
+uint64_t router_quality_deadline(const struct router *r);
+void router_quality_tick(struct router *r);
 
 /* ---- router_room.c ---- */
 

@@ -200,9 +200,16 @@ static void write_page(struct wr *w, const struct record_wait *wait,
                                         .end_ms = e->end_ms,
                                         .samples = e->samples,
                                         .mos_avg_milli = e->mos_avg_milli,
+                                        .mos_p10_milli = e->mos_p10_milli,
                                         .mos_min_milli = e->mos_min_milli,
                                         .loss_permille = e->loss_permille,
-                                        .rtt_ms = e->rtt_ms});
+                                        .rtt_ms = e->rtt_ms,
+                                        .jitter_ms = e->jitter_ms,
+                                        .silence_ms = e->silence_ms,
+                                        .quality_path = ledger_path_name(e->quality_path),
+                                        .leg = e->leg,
+                                        .codec = e->codec,
+                                        .worst = e->worst});
     }
     if (res->more && res->entries_n > 0)
         history_cursor_write(&cursor, &res->entries[res->entries_n - 1]);

@@ -229,7 +229,12 @@ static void on_sfu(void *arg, struct room *room, const struct ctl_msg *m)
     router_sfu_tell(r, room);
 }
 
-const struct room_ops router_room_ops = {on_tell, on_sfu};
+static void on_left(void *arg, struct seat *s, enum room_reason reason)
+{
+    router_history_stay(arg, s, reason);
+}
+
+const struct room_ops router_room_ops = {on_tell, on_sfu, on_left};
 
 /* ---- what is passed on ---- */
 

@@ -445,6 +445,8 @@ static void on_event(void *arg, struct node *n, const struct ctl_msg *m)
     case CTL_NEGOTIATE:
     case CTL_SPEAKERS:
     case CTL_QUALITY:
+        if (m->type == CTL_QUALITY)
+            router_quality_room(r, room, m);
         router_room_pass(r, room, m);
         break;
     default:

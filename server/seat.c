@@ -73,6 +73,7 @@ void seat_free(struct seat *s)
     seat_text_put(&s->metadata, (struct slice){0});
     mem_free(s->slots);
     mem_free(s->wishes);
+    mem_free(s->quality);
     mem_free(s);
 }
 

@@ -121,6 +121,9 @@ const struct conf_opt server_conf_opts[] = {
     UINT(call, max_duration_s, "max_duration", "14400", 60, 604800, "s", "Longest call."),
     UINT(call, ended_keep_s, "ended_keep", "180", 1, 3600, "s",
          "How long late messages still get a call's true end."),
+    UINT(call, device_ms, "device_delay", "20", 0, 500, "ms",
+         "What microphone and speaker are taken to add to the delay of a voice when its quality is "
+         "estimated."),
     OPT(call, busy_policy, "busy_policy", CONF_ENUM, "reject", 0, 0, NULL, "reject|waiting",
         "A callee in another call: busy, or call waiting on devices that can."),
     BOOL(call, busy_is_missed, "busy_is_missed", "yes", "A busy call counts as missed."),
@@ -271,6 +274,8 @@ const struct conf_opt server_conf_opts[] = {
     UINT(limits, records_per_min, "records_per_min", "60", 0, 100000, "1/min",
          "device., history. and privacy. requests of one session, after a burst of as many. 0: no "
          "limit."),
+    UINT(limits, quality_per_min, "quality_per_min", "30", 0, 100000, "1/min",
+         "call.quality reports of one session, after a burst of as many. 0: no limit."),
     UINT(limits, calls_per_user, "calls_per_user", "4", 1, 64, "calls",
          "Calls of one user at once."),
     UINT(limits, calls, "calls", "100000", 1, 10000000, "calls",

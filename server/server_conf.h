@@ -29,7 +29,7 @@ struct server_conf {
     } session;
     struct { /* [call] */
         uint64_t ring_timeout_s, caller_grace_s, connect_timeout_s, reconnect_timeout_s;
-        uint64_t max_duration_s, ended_keep_s;
+        uint64_t max_duration_s, ended_keep_s, device_ms;
         unsigned busy_policy;
         bool busy_is_missed;
     } call;
@@ -82,7 +82,7 @@ struct server_conf {
         uint64_t candidates_per_10s;
         uint64_t invites_per_10s, invites_per_hour, invites_per_pair_per_min;
         uint64_t subscribes_per_min, subscriptions;
-        uint64_t records_per_min;
+        uint64_t records_per_min, quality_per_min;
         uint64_t calls_per_user, calls, devices_per_user;
     } limits;
     struct { /* [admin] */

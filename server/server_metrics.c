@@ -10,7 +10,7 @@
 static const char *label(const char *key, const char *value)
 {
     static char texts[SIG_TYPE_COUNT + SIG_ERR_COUNT + SIG_REASON_COUNT + PUSH_KIND_COUNT +
-                      PUSH_RESULT_COUNT][64];
+                      PUSH_RESULT_COUNT + SIG_ROUTE_COUNT * ROUTER_VOICES][64];
     static size_t n;
 
     if (n == ARRAY_LEN(texts))
@@ -34,6 +34,48 @@ static void add_tables(struct metrics *m, const struct router_counters *r)
         metrics_add(m, "sori_calls_ended_total",
                     label("reason", sig_reason_name((enum sig_reason)e)), "Calls ended by reason.",
                     METRIC_COUNTER, &r->ended[e]);
+}
+
+static const char *path_and_codec(enum sig_route route, size_t voice)
+{
+    static const char *const voices[ROUTER_VOICES] = {"opus", "g711", "other"};
+    char pair[48];
+
+    snprintf(pair, sizeof(pair), "%s\",codec=\"%s", sig_route_name(route), voices[voice]);
+    return label("path", pair);
+}
+
+static void add_quality(struct metrics *m, const struct router_counters *r)
+{
+    const struct {
+        const char *name, *labels, *help;
+        const struct counter *cell;
+    } list[] = {
+        {"sori_quality_reports_total", "result=\"accepted\"", "Clients' reports of quality.",
+         &r->quality_accepted},
+        {"sori_quality_reports_total", "result=\"clamped\"", "Clients' reports of quality.",
+         &r->quality_clamped},
+        {"sori_quality_reports_total", "result=\"refused\"", "Clients' reports of quality.",
+         &r->quality_refused},
+        {"sori_quality_bad_total", "what=\"mos\"", "Judged reports beyond what is good.",
+         &r->quality_bad[ROUTER_BAD_MOS]},
+        {"sori_quality_bad_total", "what=\"loss\"", "Judged reports beyond what is good.",
+         &r->quality_bad[ROUTER_BAD_LOSS]},
+        {"sori_quality_bad_total", "what=\"rtt\"", "Judged reports beyond what is good.",
+         &r->quality_bad[ROUTER_BAD_RTT]},
+        {"sori_quality_bad_total", "what=\"jitter\"", "Judged reports beyond what is good.",
+         &r->quality_bad[ROUTER_BAD_JITTER]},
+        {"sori_quality_silence_milliseconds_total", "",
+         "Time in which nobody was heard though nobody was muted.", &r->quality_silence_ms},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        metrics_add(m, list[i].name, list[i].labels, list[i].help, METRIC_COUNTER, list[i].cell);
+    for (int p = 0; p < SIG_ROUTE_COUNT; p++)
+        for (size_t v = 0; v < ROUTER_VOICES; v++)
+            metrics_add_tally(m, "sori_quality_mos", path_and_codec((enum sig_route)p, v),
+                              "Estimated MOS of judged reports, and of what media servers say.",
+                              &r->mos[p][v]);
 }
 
 void server_metrics_register(struct metrics *m, const struct router_counters *r,
@@ -96,6 +138,7 @@ void server_metrics_register(struct metrics *m, const struct router_counters *r,
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         metrics_add(m, list[i].name, list[i].labels, list[i].help, list[i].type, list[i].cell);
     add_tables(m, r);
+    add_quality(m, r);
 }
 
 void server_metrics_push(struct metrics *m, struct push *p)

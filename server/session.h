@@ -41,7 +41,7 @@ struct session {
     uint64_t incoming_seq; /* number of the last call.incoming not acknowledged yet; 0: none */
     uint64_t generation;   /* grows with each socket: compare-and-delete in the stores */
     struct presence_watcher watcher;
-    struct bucket messages, candidates, subscribes, records, strikes;
+    struct bucket messages, candidates, subscribes, records, quality, strikes;
     uint8_t id[SESSION_ID_BYTES];
     uint8_t _token[SESSION_ID_BYTES], _token_before[SESSION_ID_BYTES];
     bool _token_before_ok;

@@ -62,6 +62,7 @@ static const struct {
     [SIG_CALL_STATE] = {"call.state", NOTICE},
     [SIG_CALL_SYNC] = {"call.sync", ON_CALL},
     [SIG_CALL_UPGRADE] = {"call.upgrade", ON_CALL},
+    [SIG_CALL_QUALITY] = {"call.quality", ON_CALL},
     [SIG_TURN_CREDENTIALS] = {"turn.credentials", REQUEST},
     [SIG_DEVICE_REGISTER] = {"device.register", REQUEST},
     [SIG_DEVICE_UNREGISTER] = {"device.unregister", REQUEST},
@@ -117,7 +118,7 @@ enum sig_type sig_type_parse(struct slice name)
         return SIG_UNKNOWN;
     if (slice_starts(name, SLICE_LIT("call."))) {
         from = SIG_CALL_INVITE;
-        to = SIG_CALL_UPGRADE;
+        to = SIG_CALL_QUALITY;
     } else if (slice_starts(name, SLICE_LIT("room."))) {
         from = SIG_ROOM_JOIN;
         to = SIG_ROOM_CLOSED;

@@ -83,7 +83,12 @@ struct sig_history_entry {
     enum sig_reason reason;
     struct slice peer, device; /* may be empty */
     uint64_t created_ms, ring_ms, answer_ms, end_ms;
-    unsigned samples, mos_avg_milli, mos_min_milli, loss_permille, rtt_ms; /* samples 0: unknown */
+    /* Of the leg that is known best; samples 0: none could be judged, with silence_ms 0: none is.
+     */
+    unsigned samples, mos_avg_milli, mos_p10_milli, mos_min_milli;
+    unsigned loss_permille, rtt_ms, jitter_ms, silence_ms;
+    const char *quality_path;
+    struct slice leg, codec, worst; /* worst may be empty */
 };
 void sig_record_history_begin(struct wr *w, struct slice re);
 void sig_record_history_entry(struct wr *w, bool first, const struct sig_history_entry *e);

@@ -91,21 +91,34 @@ void sig_record_history_begin(struct wr *w, struct slice re)
     raw(w, "calls", SLICE_LIT("["));
 }
 
-static void quality(struct wr *w, const struct sig_history_entry *e)
+static void mos(struct wr *w, const char *name, unsigned milli)
 {
     enum { MILLI = 1000, CENTI = 10 };
 
-    if (e->samples == 0)
+    key(w, name);
+    wr_fmt(w, "%u.%02u", milli / MILLI, milli % MILLI / CENTI);
+}
+
+static void quality(struct wr *w, const struct sig_history_entry *e)
+{
+    if (e->samples == 0 && e->silence_ms == 0)
         return;
     key(w, "quality");
     wr_u8(w, '{');
+    text_if(w, "leg", e->leg);
+    text_if(w, "codec", e->codec);
+    word(w, "path", e->quality_path);
     number(w, "samples", e->samples);
-    key(w, "mosAvg");
-    wr_fmt(w, "%u.%02u", e->mos_avg_milli / MILLI, e->mos_avg_milli % MILLI / CENTI);
-    key(w, "mosMin");
-    wr_fmt(w, "%u.%02u", e->mos_min_milli / MILLI, e->mos_min_milli % MILLI / CENTI);
-    number(w, "lossPermille", e->loss_permille);
-    number(w, "rttMs", e->rtt_ms);
+    if (e->samples > 0) {
+        mos(w, "mosAvg", e->mos_avg_milli);
+        mos(w, "mosP10", e->mos_p10_milli);
+        mos(w, "mosMin", e->mos_min_milli);
+        number(w, "lossPermille", e->loss_permille);
+        number(w, "rttMs", e->rtt_ms);
+        number(w, "jitterMs", e->jitter_ms);
+        text_if(w, "worst", e->worst);
+    }
+    number(w, "silenceMs", e->silence_ms);
     wr_u8(w, '}');
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "proto/json.h"
+#include "proto/sig_quality.h"
 #include "proto/sig_record.h"
 #include "proto/sig_room.h"
 
@@ -44,6 +45,27 @@ static int read_session(const struct sig_msg *m, struct wr *scratch, struct sig_
     }
 }
 
+/* What was taken is in range, and one figure fits the other. */
+static int read_quality(const struct sig_msg *m, struct sig_fault *fault)
+{
+    struct sig_quality q;
+    int rc = sig_quality_decode(&q, m, fault);
+
+    if (rc != 0)
+        return rc;
+    must(q.interval_ms > 0 && q.interval_ms <= SIG_QUALITY_INTERVAL_MAX_MS);
+    must(q.rtt_ms <= SIG_QUALITY_DELAY_MAX_MS && q.jitter_ms <= SIG_QUALITY_DELAY_MAX_MS &&
+         q.buffer_ms <= SIG_QUALITY_DELAY_MAX_MS && q.frame_ms <= SIG_QUALITY_FRAME_MAX_MS);
+    must(q.received <= SIG_QUALITY_PACKETS_MAX && q.lost <= SIG_QUALITY_PACKETS_MAX &&
+         q.sent <= SIG_QUALITY_PACKETS_MAX && q.in_bps <= SIG_QUALITY_BPS_MAX &&
+         q.out_bps <= SIG_QUALITY_BPS_MAX && q.max_bps <= SIG_QUALITY_BPS_MAX);
+    must(q.samples <= SIG_QUALITY_SAMPLES_MAX && q.concealed <= q.samples &&
+         q.concealments <= q.concealed && q.silence_ms <= q.interval_ms);
+    must(q.samples > 0 || !(q.has & (SIG_QUALITY_CONCEALED | SIG_QUALITY_CONCEALMENTS)));
+    must(q.voice < SIG_VOICE_COUNT && q.route < SIG_ROUTE_COUNT && q.network < SIG_NETWORK_COUNT);
+    return 0;
+}
+
 static int read_call(const struct sig_msg *m, struct wr *scratch, struct sig_fault *fault)
 {
     struct sig_negotiate negotiate;
@@ -78,6 +100,8 @@ static int read_call(const struct sig_msg *m, struct wr *scratch, struct sig_fau
         return sig_client_info(m, fault);
     case SIG_CALL_STATE:
         return sig_client_state(&conn, m, fault);
+    case SIG_CALL_QUALITY:
+        return read_quality(m, fault);
     default:
         return 0;
     }

@@ -206,7 +206,12 @@ static void test_replies(void **state)
                                                          .answer_ms = 2,
                                                          .samples = 3,
                                                          .mos_avg_milli = 4105,
-                                                         .mos_min_milli = 3000});
+                                                         .mos_p10_milli = 3450,
+                                                         .mos_min_milli = 3000,
+                                                         .quality_path = "turn",
+                                                         .leg = SLICE_LIT("heard"),
+                                                         .codec = SLICE_LIT("opus"),
+                                                         .worst = SLICE_LIT("loss")});
     sig_record_history_end(&w, 4, SLICE_LIT("next"));
     is(&w, "{\"type\":\"history.list\",\"re\":\"7\",\"data\":{\"calls\":[{\"callId\":\"01020300-"
            "0000-0000-0000-000000000000\",\"role\":\"callee\",\"peer\":\"al\\\"ice\",\"isVideo\":"
@@ -214,8 +219,10 @@ static void test_replies(void **state)
            "\"endedBy\":\"system\",\"path\":\"unknown\",\"missed\":true,\"seen\":false},{"
            "\"callId\":\"01020300-0000-0000-0000-000000000000\",\"role\":\"caller\",\"isVideo\":"
            "false,\"created\":1,\"answered\":2,\"outcome\":\"answered\",\"path\":\"p2p\","
-           "\"missed\":false,\"quality\":{\"samples\":3,\"mosAvg\":4.10,\"mosMin\":3.00,"
-           "\"lossPermille\":0,\"rttMs\":0}}],\"missed\":4,\"cursor\":\"next\"}}");
+           "\"missed\":false,\"quality\":{\"leg\":\"heard\",\"codec\":\"opus\",\"path\":"
+           "\"turn\",\"samples\":3,\"mosAvg\":4.10,\"mosP10\":3.45,\"mosMin\":3.00,"
+           "\"lossPermille\":0,\"rttMs\":0,\"jitterMs\":0,\"worst\":\"loss\",\"silenceMs\":0}}],"
+           "\"missed\":4,\"cursor\":\"next\"}}");
 
     w = open_body();
     sig_record_privacy(&w, SIG_PRIVACY_STATUS, SLICE_LIT("7"),
@@ -253,7 +260,14 @@ static void test_a_page_of_the_longest_entries_fits(void **state)
                                   .end_ms = UINT64_MAX,
                                   .samples = UINT32_MAX,
                                   .mos_avg_milli = UINT32_MAX,
+                                  .mos_p10_milli = UINT32_MAX,
                                   .mos_min_milli = UINT32_MAX,
+                                  .jitter_ms = UINT32_MAX,
+                                  .silence_ms = UINT32_MAX,
+                                  .quality_path = "unknown",
+                                  .leg = SLICE_LIT("heard"),
+                                  .codec = SLICE_LIT("other"),
+                                  .worst = SLICE_LIT("delay"),
                                   .loss_permille = UINT32_MAX,
                                   .rtt_ms = UINT32_MAX};
 

@@ -69,7 +69,7 @@ static void on_sfu(void *arg, struct room *r, const struct ctl_msg *m)
     add(sfu_text, sizeof(sfu_text), "%s(%.*s)", ctl_type_name(m->type),
         s ? (int)s->user.len : (int)r->id.len, (const char *)(s ? s->user.p : r->id.p));
 }
-static const struct room_ops OPS = {on_tell, on_sfu};
+static const struct room_ops OPS = {.tell = on_tell, .sfu = on_sfu};
 
 #define TOLD(text)                             \
     do {                                       \
