@@ -19,15 +19,17 @@ EMBED(web_room_css, "room.css");
 EMBED(web_sori_js, "sori.js");
 EMBED(web_sori_base_js, "sori_base.js");
 EMBED(web_sori_quality_js, "sori_quality.js");
+EMBED(web_sori_report_js, "sori_report.js");
 EMBED(web_sori_room_js, "sori_room.js");
 EMBED(web_app_js, "app.js");
 EMBED(web_page_parts_js, "page_parts.js");
+EMBED(web_quality_page_js, "quality_page.js");
 EMBED(web_room_page_js, "room_page.js");
 
 const struct web_file *web_file_find(struct slice path)
 {
     static const char js[] = "text/javascript; charset=utf-8", css[] = "text/css; charset=utf-8";
-    static struct web_file found[10];
+    static struct web_file found[12];
     const struct {
         const char *path, *type;
         const uint8_t *begin, *end;
@@ -38,9 +40,11 @@ const struct web_file *web_file_find(struct slice path)
         {"/sori.js", js, web_sori_js_begin, web_sori_js_end},
         {"/sori_base.js", js, web_sori_base_js_begin, web_sori_base_js_end},
         {"/sori_quality.js", js, web_sori_quality_js_begin, web_sori_quality_js_end},
+        {"/sori_report.js", js, web_sori_report_js_begin, web_sori_report_js_end},
         {"/sori_room.js", js, web_sori_room_js_begin, web_sori_room_js_end},
         {"/app.js", js, web_app_js_begin, web_app_js_end},
         {"/page_parts.js", js, web_page_parts_js_begin, web_page_parts_js_end},
+        {"/quality_page.js", js, web_quality_page_js_begin, web_quality_page_js_end},
         {"/room_page.js", js, web_room_page_js_begin, web_room_page_js_end},
     };
 

@@ -8,12 +8,12 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 import { $, clock, icon, load, make, paintAvatar, save } from './page_parts.js';
+import { QualityPage } from './quality_page.js';
 import { RoomPage, roomErrorWords } from './room_page.js';
 import { Sori, tabDeviceId } from './sori.js';
 
 const NAMES = ['alice', 'bob', 'carol', 'dave'];
 const HISTORY_MAX = 50;
-const SPARK_SECONDS = 60;
 const WOKEN_MS = 3000; // a page that a push has opened rings by then, or its call is over
 
 const page = {
@@ -29,7 +29,7 @@ const page = {
   presence: 'online',
   people: [],
   history: [],
-  mos: [],
+  last: null, // the call that was over last
   tick: 0,
 };
 
@@ -439,13 +439,14 @@ async function upgrade() {
 function show(call) {
   if (page.call && page.call !== call && !page.call.placeholder) page.call.hangup();
   page.call = call;
-  page.mos = [];
+  quality.clear();
   call.addEventListener('state', showCall);
   call.addEventListener('state', showBusy);
   call.addEventListener('media', showMedia);
   call.addEventListener('info', showCall);
   call.addEventListener('upgrade', upgrade);
   call.addEventListener('stats', showStats);
+  call.addEventListener('quality', ({ judged }) => { if (call === page.call) quality.judged(judged); });
   call.addEventListener('ended', () => ended(call));
   clearInterval(page.tick);
   page.tick = setInterval(showTimer, 500);
@@ -467,6 +468,7 @@ function showBusy() {
 function ended(call) {
   if (page.call === call) {
     page.call = null;
+    quality.end();
     clearInterval(page.tick);
   }
   showBusy();
@@ -475,6 +477,7 @@ function ended(call) {
     return;
   }
   remember(call);
+  showSummary(call);
   say(endWords(call), call.end.missed ? 'warn' : '');
   showMedia();
   showCall();
@@ -536,70 +539,30 @@ function showMedia() {
 
 /* ---- quality ---------------------------------------------------------------------------------------- */
 
-const number = (x, digits, unit) => (x === null || x === undefined ? '–' : `${x.toFixed(digits)} ${unit}`);
+const RECORD_TRIES = [0, 300, 1000, 2500]; // ms: the record is written when the disk can
+const quality = new QualityPage();
 
 function showStats({ stats, call }) {
-  if (call !== page.call) return;
-  $('q-path').textContent = stats.path?.type ?? '–';
-  $('q-path').dataset.type = stats.path?.type ?? '';
-  $('q-path-more').textContent = stats.path
-    ? `${stats.path.local} ↔ ${stats.path.remote}, ${stats.path.protocol}` : '';
-  $('q-rtt').textContent = number(stats.rttMs, stats.rttMs < 10 ? 1 : 0, 'ms');
-  $('q-loss').textContent = number(stats.lossPct, 1, '%');
-  $('q-loss-total').textContent = stats.lossTotalPct === null ? '' : `${stats.lossTotalPct.toFixed(2)} % in all`;
-  $('q-jitter').textContent = number(stats.jitterMs, 1, 'ms');
-  $('q-rate').textContent = `${Math.round(stats.in.kbps)} / ${Math.round(stats.out.kbps)}`;
-  const word = stats.mos === null ? '' : stats.mos >= 4 ? 'good' : stats.mos >= 3.1 ? 'fair' : 'poor';
-  $('q-mos').textContent = stats.mos === null ? '–' : stats.mos.toFixed(2);
-  $('q-word').textContent = word;
-  $('q-word').dataset.word = word;
-  $('level-in').value = Math.sqrt(stats.in.level ?? 0);
-  $('level-out').value = call.muted ? 0 : Math.sqrt(stats.out.level ?? 0);
-  page.mos.push(stats.mos);
-  page.mos.splice(0, page.mos.length - SPARK_SECONDS);
-  drawSpark(page.mos);
+  if (call === page.call) quality.show(stats, call.muted);
 }
 
-/** MOS 1 to 4.5 over the last minute, newest at the right; a gap where nothing arrived. */
-function drawSpark(values) {
-  const canvas = $('spark');
-  const ratio = devicePixelRatio || 1;
-  const w = canvas.clientWidth;
-  const h = canvas.clientHeight;
-  const css = getComputedStyle(canvas);
-  const g = canvas.getContext('2d');
-  const x = (i) => w - 3 - (values.length - 1 - i) * ((w - 6) / (SPARK_SECONDS - 1));
-  const y = (mos) => h - 4 - ((mos - 1) / 3.5) * (h - 8);
+/** How the call was, by the server's record; a server that keeps none has answered the last report. */
+async function showSummary(call) {
+  const mine = () => page.call === null && page.last === call;
 
-  canvas.width = w * ratio;
-  canvas.height = h * ratio;
-  g.scale(ratio, ratio);
-  g.strokeStyle = css.getPropertyValue('--line');
-  g.setLineDash([2, 4]);
-  for (const mark of [2, 3, 4]) {
-    g.beginPath();
-    g.moveTo(0, y(mark));
-    g.lineTo(w, y(mark));
-    g.stroke();
+  page.last = call;
+  if (!call.startedAt) return;
+  for (const ms of RECORD_TRIES) {
+    await new Promise((done) => { setTimeout(done, ms); });
+    const calls = await page.sori?.history({ limit: 5 }).catch(() => []) ?? [];
+    const kept = calls.find((entry) => entry.callId === call.id)?.quality ?? null;
+    if (!mine()) return;
+    if (kept) {
+      quality.summary(call.peerName ?? call.peer, kept);
+      return;
+    }
   }
-  g.setLineDash([]);
-  g.strokeStyle = g.fillStyle = css.getPropertyValue('--accent');
-  g.lineWidth = 2;
-  g.lineJoin = 'round';
-  g.beginPath();
-  values.forEach((mos, i) => {
-    if (mos === null) return;
-    if (i === 0 || values[i - 1] === null) g.moveTo(x(i), y(mos));
-    else g.lineTo(x(i), y(mos));
-  });
-  g.stroke();
-  const last = values.at(-1);
-  if (last !== null) {
-    g.beginPath();
-    g.arc(x(values.length - 1), y(last), 3, 0, 2 * Math.PI);
-    g.fill();
-  }
-  canvas.setAttribute('aria-label', last === null ? 'MOS of the last minute' : `MOS of the last minute, now ${last.toFixed(2)}`);
+  if (call.judged) quality.summary(call.peerName ?? call.peer, call.judged);
 }
 
 /* ---- history ------------------------------------------------------------------------------------------ */

@@ -21,6 +21,7 @@ import {
   SoriError, SoriEvent, Timers, defaultStorage, hex, loadJson, saveJson, surroundings, tabDeviceId, uuid,
 } from './sori_base.js';
 import { estimateMos, readStats } from './sori_quality.js';
+import { QualityReporter } from './sori_report.js';
 import { LocalTrack, Participant, RemoteTrack, Room } from './sori_room.js';
 
 export { LocalTrack, Participant, RemoteTrack, Room, SoriError, estimateMos, tabDeviceId };
@@ -477,7 +478,8 @@ class Link {
  *
  * Events: `state` (state changed), `ended` (`reason`, `by`, `missed`, `durationMs`, once and last),
  * `media` (a stream or a track of it came or went), `info` (the other side muted, held …), `stats`
- * (`stats`: CallStats, each second), `upgrade` (`roomId`: the other side moves the call to a room; call
+ * (`stats`: CallStats, each second), `quality` (`judged`: what the server made of our last report, every
+ * 10 s and once more after the end), `upgrade` (`roomId`: the other side moves the call to a room; call
  * upgrade() to come along).
  *
  * `state`: `dialing` (the server has not answered yet), `inviting` (it looks for the callee's
@@ -507,6 +509,7 @@ export class Call extends EventTarget {
   #inCandidates = [];
   #ownTracks = new Set();
   #raw = null;
+  #quality;
   #reported = '';
   #upgrading = null;
   #moved = null; // how the call ends, as soon as the room is heard
@@ -548,6 +551,10 @@ export class Call extends EventTarget {
   remoteStream = null;
   /** @type {CallStats|null} */
   stats = null;
+  /** What the server makes of our reports: this one's mos and r (missing: nothing came), and the call so
+   * far: samples, mosAvg, mosP10, mosMin, lossPermille, rttMs, silenceMs, path.
+   * @type {object|null} */
+  judged = null;
   /** @type {Error|null} what went wrong last, for the log */
   error = null;
 
@@ -556,6 +563,7 @@ export class Call extends EventTarget {
     super();
     this.#s = s;
     this.#timers = new Timers(s.env);
+    this.#quality = new QualityReporter((data) => this.#tellQuality(data));
     this.#relayOnly = s.relayOnly();
     this.#role = fields.direction === 'outgoing' ? 'caller' : 'callee';
     this.id = fields.id;
@@ -624,6 +632,7 @@ export class Call extends EventTarget {
     if (this.state === 'ended') return;
     if (this.state === 'incoming') return this.reject();
     const early = !this.#established && this.#role === 'caller';
+    this.#quality.end(); // before the hangup, so that the record of the call knows its path
     if (early && this.#sent) this.#tell('call.cancel', {});
     else if (this.#established || this.#sent) this.#tell('call.hangup', {});
     else if (!early) this.#tell('call.reject', { reason: 'declined', scope: 'all' });
@@ -889,6 +898,7 @@ export class Call extends EventTarget {
     const lasted = this.startedAt ? this.#s.env.now() - this.startedAt : 0;
 
     this.end = { reason, by, missed, durationMs: durationMs ?? lasted, deviceId };
+    this.#quality.end();
     this.#timers.clearAll();
     if (this.#moved && reason === 'room_migrated') this.#fadeOut();
     this.#closePeer();
@@ -1114,6 +1124,7 @@ export class Call extends EventTarget {
     this.#needed = false;
     this.#outCandidates = [];
     this.#raw = null;
+    this.#quality.restart();
     this.#timers.clear('stats');
     this.#timers.clear('offer');
     if (!pc) return;
@@ -1420,7 +1431,19 @@ export class Call extends EventTarget {
       this.stats = sample;
       if (sample.path) this.#report({ connectionState: pc.connectionState, path: sample.path.type });
       this.#emit('stats', { stats: sample });
+      const quiet = this.onHold || this.remote.onHold || this.remote.audioMuted;
+      this.#quality.take(report, this.#s.env.now(), !quiet);
     }).catch(() => {});
+  }
+
+  /** Not kept for later: who is offline reports the longer interval when it is back. */
+  #tellQuality(data) {
+    if (!this.#established || this.#s.link.state !== 'online') return false;
+    this.#s.link.request('call.quality', { callId: this.id, data }, { once: true }).then((reply) => {
+      this.judged = reply.data;
+      this.#emit('quality', { judged: reply.data });
+    }).catch(() => {}); // the next one tells more
+    return true;
   }
 }
 
@@ -1620,6 +1643,18 @@ export class Sori extends EventTarget {
       throw error;
     }
     return room;
+  }
+
+  /**
+   * The user's calls as the server has kept them, the newest first (docs/SIGNALING.md §11).
+   *
+   * @param {{limit?: number, cursor?: string, missed?: boolean}} query
+   * @returns {Promise<object[]>} rejects with `store.unavailable` where nothing is kept
+   */
+  async history(query = {}) {
+    await this.#whenOnline();
+    const { data } = await this.#link.request('history.list', { data: query }, { once: true });
+    return data.calls;
   }
 
   /**

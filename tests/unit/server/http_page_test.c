@@ -61,9 +61,11 @@ static void test_the_page_is_served_only_when_switched_on(void **state)
                                         "/sori.js",
                                         "/sori_base.js",
                                         "/sori_quality.js",
+                                        "/sori_report.js",
                                         "/sori_room.js",
                                         "/app.js",
                                         "/page_parts.js",
+                                        "/quality_page.js",
                                         "/room_page.js"};
     const struct server_conf off = conf_of(false, false), on = conf_of(true, false);
 
