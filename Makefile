@@ -131,6 +131,10 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_
 IMPAIR := $(BUILD)/tests/lib/impair/impair
 $(IMPAIR): $(call obj,$(wildcard tests/lib/impair/*.c)) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+# A core whose figures an implementation in another language checks.
+EMODEL_GRID := $(BUILD)/tests/lib/emodel_grid
+$(EMODEL_GRID): $(BUILD)/tests/lib/emodel_grid.o $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
 # Counts allocations and locks of a daemon under load.
 $(BUILD)/bench/preload/%.so: bench/preload/%.c
 	@mkdir -p $(@D)
@@ -139,7 +143,7 @@ $(BUILD)/bench/preload/%.so: bench/preload/%.c
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB_server) $(LIB_turn) $(LIB_sfu) $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 
-TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) \
+TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(EMODEL_GRID) \
              $(call bin,$(BENCH))
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 
