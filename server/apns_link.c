@@ -12,10 +12,12 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define LANES_MAX (APNS_KEYS_MAX * APNS_CLASSES)
-#define HOST_MAX  256
-#define LABEL_MAX 160
-#define STREAMS   1000
+#define LANES_MAX  (APNS_KEYS_MAX * APNS_CLASSES)
+#define HOST_MAX   256
+#define LABEL_MAX  160
+#define DETAIL_MAX (LABEL_MAX + 32)
+#define DETAILS    (H2_ENDS + 2 + H2_POOL_CONNS_MAX) /* of a lane */
+#define STREAMS    1000
 
 struct apns_link {
     struct worker *worker;
@@ -29,6 +31,8 @@ struct apns_link {
     uint64_t up_us;   /* when every lane was last seen connected, or the start */
     const char *down; /* atomic */
     char labels[LANES_MAX][LABEL_MAX];
+    char (*details)[DETAIL_MAX]; /* DETAILS of each lane; NULL: not registered */
+    size_t details_n;
 };
 
 /* ---- the machine's doors ---- */
@@ -243,6 +247,7 @@ void apns_link_free(struct apns_link *l)
     worker_timer_cancel(l->worker, &l->timer);
     apns_free(l->apns);
     apns_keys_free(l->keys);
+    mem_free(l->details);
     mem_free(l);
 }
 
@@ -278,9 +283,44 @@ int apns_link_reload(struct apns_link *l, const struct server_conf *fresh, char 
 
 /* ---- metrics ---- */
 
+/* The labels of a lane with one more. They live as long as the link. */
+static const char *more_label(struct apns_link *l, unsigned lane, const char *key, const char *word)
+{
+    char *text = l->details[l->details_n++];
+
+    snprintf(text, DETAIL_MAX, "%s,%s=\"%s\"", l->labels[lane], key, word);
+    return text;
+}
+
+/* What has a table of words, or of connections. */
+static void add_details(struct metrics *m, struct apns_link *l, unsigned lane,
+                        const struct h2_pool_stats *s)
+{
+    static const char moved[] = "sori_push_moved_total";
+    static const char moved_help[] = "Requests that went over another connection, not processed.";
+    char slot[16];
+
+    for (unsigned e = 0; e < H2_ENDS; e++)
+        metrics_add(m, "sori_push_conn_ended_total",
+                    more_label(l, lane, "why", h2_end_name((enum h2_end)e)),
+                    "Connections to APNs that ended, or did not come up.", METRIC_COUNTER,
+                    &s->ended[e]);
+    metrics_add(m, moved, more_label(l, lane, "why", "refused"), moved_help, METRIC_COUNTER,
+                &s->moved_refused);
+    metrics_add(m, moved, more_label(l, lane, "why", "goaway"), moved_help, METRIC_COUNTER,
+                &s->moved_goaway);
+    for (unsigned i = 0; i < l->conf->apns.connections; i++) {
+        snprintf(slot, sizeof(slot), "%u", i);
+        metrics_add(m, "sori_push_streams_limit", more_label(l, lane, "connection", slot),
+                    "Streams that APNs allows on a connection; 0: it is not up.", METRIC_GAUGE,
+                    &s->streams[i]);
+    }
+}
+
 void apns_link_metrics(struct metrics *m, struct apns_link *l)
 {
     apns_metrics_register(m, l->apns);
+    l->details = mem_calloc(apns_lanes(l->apns) * DETAILS, sizeof(*l->details));
     for (unsigned i = 0; i < apns_lanes(l->apns); i++) {
         const struct apns_key *key = &apns_keys_conf(l->keys)->keys[apns_lane_key(i)];
         const struct h2_pool_stats *s = h2_pool_stats(h2_client_pool(l->clients[i]));
@@ -296,12 +336,6 @@ void apns_link_metrics(struct metrics *m, struct apns_link *l)
             {"sori_push_conn_opened_total", "Connections opened.", METRIC_COUNTER, &s->opened},
             {"sori_push_conn_goaway_total", "Connections that APNs said GOAWAY on.", METRIC_COUNTER,
              &s->goaways},
-            {"sori_push_conn_dead_total", "Connections that answered no PING.", METRIC_COUNTER,
-             &s->ended[H2_END_DEAD]},
-            {"sori_push_conn_eof_total", "Connections closed or reset by APNs.", METRIC_COUNTER,
-             &s->ended[H2_END_EOF]},
-            {"sori_push_conn_tls_failed_total", "Handshakes that failed.", METRIC_COUNTER,
-             &s->ended[H2_END_TLS]},
             {"sori_push_resent_total", "Requests sent again after nothing was heard of them.",
              METRIC_COUNTER, &s->resent},
         };
@@ -310,5 +344,7 @@ void apns_link_metrics(struct metrics *m, struct apns_link *l)
                  apns_lane_class(i) == APNS_CALL ? "call" : "other");
         for (size_t k = 0; k < ARRAY_LEN(list); k++)
             metrics_add(m, list[k].name, l->labels[i], list[k].help, list[k].type, list[k].cell);
+        if (l->details)
+            add_details(m, l, i, s);
     }
 }

@@ -35,6 +35,7 @@ struct device_dir {
     struct device_dir_conf conf;
     struct htable users, tokens;
     struct list activities;
+    size_t unseen_at; /* where expire_unseen() goes on */
     size_t token_count[LEDGER_TOKEN_TYPE_COUNT];
     struct ledger *loading; /* the reading at start */
     bool left_out;          /* something of it had no place */
@@ -343,7 +344,7 @@ bool device_dir_touch(struct device_dir *d, struct slice user, struct slice devi
     return true;
 }
 
-size_t device_dir_expire(struct device_dir *d, uint64_t now_ms, size_t max)
+static size_t expire_activities(struct device_dir *d, uint64_t now_ms, size_t max)
 {
     size_t n = 0;
 
@@ -366,6 +367,37 @@ size_t device_dir_expire(struct device_dir *d, uint64_t now_ms, size_t max)
         if (n == max)
             break;
     }
+    return n;
+}
+
+/* Goes on where it stopped; a table that has grown meanwhile may make it miss some until the next
+ * round. */
+static size_t expire_unseen(struct device_dir *d, uint64_t before_ms, size_t max)
+{
+    struct hnode *node, *saved = NULL;
+    size_t n = 0, looked = 0;
+
+    while (looked++ < max || saved) { /* whole chains */
+        node = htable_walk(&d->users, &d->unseen_at, &saved);
+        if (!node) {
+            d->unseen_at = 0;
+            break;
+        }
+        struct device *v = CONTAINER_OF(node, struct device, by_user);
+        if (v->pub.seen_ms >= before_ms)
+            continue;
+        drop(d, v);
+        n++;
+    }
+    return n;
+}
+
+size_t device_dir_expire(struct device_dir *d, uint64_t now_ms, uint64_t unseen_ms, size_t max)
+{
+    size_t n = expire_activities(d, now_ms, max);
+
+    if (unseen_ms != 0 && unseen_ms < now_ms)
+        n += expire_unseen(d, now_ms - unseen_ms, max);
     return n;
 }
 

@@ -80,8 +80,10 @@ bool device_dir_set_env(struct device_dir *d, struct slice user, struct slice de
 bool device_dir_touch(struct device_dir *d, struct slice user, struct slice device,
                       uint64_t now_ms);
 
-/* Forgets tokens of live activities that have expired; at most max of them. Returns how many. */
-size_t device_dir_expire(struct device_dir *d, uint64_t now_ms, size_t max);
+/* Forgets tokens of live activities that have expired, at most max, and devices not seen for
+ * unseen_ms (0: never), of about max that it looks at: the next call goes on behind them. What the
+ * ledger forgets by itself. Returns how many tokens and devices went. */
+size_t device_dir_expire(struct device_dir *d, uint64_t now_ms, uint64_t unseen_ms, size_t max);
 
 /* The user's devices, in no order; NULL: no more. */
 const struct dir_device *device_dir_first(const struct device_dir *d, struct slice user);

@@ -625,6 +625,14 @@ uint64_t h2_pool_deadline(const struct h2_pool *p)
 
 /* ---- the pool itself ---- */
 
+const char *h2_end_name(enum h2_end e)
+{
+    static const char *const names[H2_ENDS] = {"local",   "eof",     "dead",  "protocol",
+                                               "resolve", "connect", "proxy", "tls"};
+
+    return (unsigned)e < H2_ENDS ? names[e] : "";
+}
+
 static bool conf_ok(const struct h2_pool_conf *c)
 {
     return c->conns >= 1 && c->conns <= H2_POOL_CONNS_MAX && c->queue_max >= 1 &&

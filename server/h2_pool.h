@@ -48,6 +48,7 @@ enum h2_end {
     H2_END_TLS,      /* handshake, certificate or ALPN */
     H2_ENDS,
 };
+const char *h2_end_name(enum h2_end e); /* "local", "eof", "dead" …: a metric's label */
 
 /* Counters and gauges of a pool, to be registered (base/metrics.h); they outlive nothing but it. */
 struct h2_pool_stats {

@@ -115,13 +115,13 @@ int sq_put_call(struct ledger_store *base, const struct ledger_call *c, bool his
     int known = call_end(s, &c->id, &end_ms);
     if (known < 0)
         return known;
-    if (known && end_ms != 0 && c->end_ms == 0)
-        return 0; /* late: a record of before its end */
+    if (known && end_ms != 0)
+        return 0; /* the first end counts: this is late, or another call under its id */
     int rc = sq_save(s);
     if (rc != 0)
         return rc;
     rc = put_parties(s, c);
-    if (rc == 0 && c->end_ms != 0 && end_ms == 0) /* once per call */
+    if (rc == 0 && c->end_ms != 0)
         rc = add_usage(s, c);
     return sq_settle(s, rc);
 }

@@ -511,13 +511,14 @@ uint64_t router_deadline(const struct router *r)
     uint64_t at = timerwheel_next(r->client_wheel), sessions = timerwheel_next(r->session_wheel),
              calls = call_table_deadline(r->calls), presence = presence_deadline(r->presence),
              rooms = router_room_deadline(r), push = router_push_deadline(r),
-             quality = router_quality_deadline(r);
+             quality = router_quality_deadline(r), records = router_record_deadline(r);
 
     at = sessions < at ? sessions : at;
     at = calls < at ? calls : at;
     at = rooms < at ? rooms : at;
     at = push < at ? push : at;
     at = quality < at ? quality : at;
+    at = records < at ? records : at;
     return presence < at ? presence : at;
 }
 
@@ -529,6 +530,7 @@ void router_tick(struct router *r)
         client_tick(CONTAINER_OF(t, struct client, timer));
     while ((t = timerwheel_pop(r->session_wheel, r->now_us)))
         router_session_tick(r, CONTAINER_OF(t, struct session, timer));
+    router_record_tick(r);
     router_push_tick(r);
     router_call_tick(r);
     router_room_tick(r);

@@ -52,6 +52,7 @@ struct router {
     struct htable watches_by_id;               /* struct quality_watch: how calls sound */
     struct list watches, watches_over;         /* the same: of live calls, of ended ones */
     struct device_dir *devices;                /* NULL: devices can't register */
+    uint64_t expire_us;                        /* when to look for those that are forgotten */
     struct push *push;                         /* NULL: nobody is pushed */
     const struct router_push_service *service; /* its way out */
     struct token_keys *ring_keys;
@@ -182,6 +183,9 @@ void router_record_request(const struct request *q);
 bool router_record_waits(const struct router *r, const struct session *s, uint64_t id_hash);
 /* s's device said hello. */
 void router_record_hello(struct router *r, const struct session *s);
+/* Forgets devices and tokens whose time is over. */
+uint64_t router_record_deadline(const struct router *r);
+void router_record_tick(struct router *r);
 
 /* ---- router_history.c ---- */
 

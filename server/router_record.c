@@ -12,6 +12,9 @@
 #include <errno.h>
 
 #define LIVE_TOKEN_MS (12 * 3600 * (uint64_t)1000) /* a Live Activity is over by then */
+#define DAY_MS        (24 * 3600 * (uint64_t)1000)
+#define EXPIRE_US     (60 * US_PER_S) /* how often so many devices are looked at */
+#define EXPIRE_MAX    1000
 
 /* A request that waits for the ledger; and what it asked, when that is needed afterwards. */
 struct record_wait {
@@ -486,6 +489,21 @@ void router_record_hello(struct router *r, const struct session *s)
 
     if (r->devices && device_dir_touch(r->devices, user, device, now_ms) && r->ledger)
         (void)ledger_touch(r->ledger, user, device, now_ms, NULL, NULL);
+}
+
+uint64_t router_record_deadline(const struct router *r)
+{
+    return r->devices && device_dir_devices(r->devices) > 0 ? r->expire_us : CLOCK_NEVER;
+}
+
+void router_record_tick(struct router *r)
+{
+    uint64_t unseen_ms = r->conf->privacy.device_days * DAY_MS;
+
+    if (router_record_deadline(r) > r->now_us)
+        return;
+    r->expire_us = r->now_us + EXPIRE_US;
+    device_dir_expire(r->devices, r->wall_us / US_PER_MS, unseen_ms, EXPIRE_MAX);
 }
 
 /* ---- history.*, privacy.* ---- */

@@ -160,8 +160,10 @@ def test_black_hole():
         assert got["result"] == "accepted" and got["took_ms"] < 3000, got
         got = us.send("y", ttl_ms=10000)
         assert got["took_ms"] < 3000
-        dead = us.metric("sori_push_conn_dead_total")
-        assert sum(v for k, v in dead.items() if "pool='call'" in k) >= 1
+        dead = us.metric("sori_push_conn_ended_total")
+        assert sum(v for k, v in dead.items() if "pool='call'" in k and "why='dead'" in k) >= 1
+        streams = us.metric("sori_push_streams_limit")
+        assert len(streams) == 4 and max(streams.values()) >= 1, streams
 
 
 def test_half_closed_and_dropped(apple, client):

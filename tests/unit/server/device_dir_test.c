@@ -132,12 +132,12 @@ static void test_live_activities_are_one_per_call(void **state)
     assert_true(slice_is(device_dir_token(v, LEDGER_LIVEACTIVITY, &one)->token, "l3"));
     assert_true(slice_is(device_dir_token(v, LEDGER_LIVEACTIVITY, &two)->token, "l2"));
     put(A, "phone", LEDGER_VOIP, "v", 1);
-    assert_int_equal(device_dir_expire(d, 59, 10), 0);
-    assert_int_equal(device_dir_expire(d, 60, 10), 1);
+    assert_int_equal(device_dir_expire(d, 59, 0, 10), 0);
+    assert_int_equal(device_dir_expire(d, 60, 0, 10), 1);
     v = device_dir_find(d, A, SLICE_LIT("phone"));
     assert_null(device_dir_token(v, LEDGER_LIVEACTIVITY, &one));
-    assert_int_equal(device_dir_expire(d, 1000, 10), 1);
-    assert_int_equal(device_dir_expire(d, 1000, 10), 0);
+    assert_int_equal(device_dir_expire(d, 1000, 0, 10), 1);
+    assert_int_equal(device_dir_expire(d, 1000, 0, 10), 0);
     assert_string_equal(shows(A), "phone=voip:v");
 }
 
@@ -197,6 +197,32 @@ static void test_the_whole_directory_is_bounded(void **state)
     assert_int_equal(n, 100);
     assert_int_equal(device_dir_del_user(d, SLICE_LIT("user-5")), 1);
     assert_int_equal(put(A, "phone", LEDGER_VOIP, "v", 1), 0);
+}
+
+static void test_who_is_not_seen_for_long_is_forgotten(void **state)
+{
+    char name[16];
+    size_t gone = 0;
+
+    (void)state;
+    for (unsigned n = 0; n < 60; n++) {
+        snprintf(name, sizeof(name), "user-%u", n);
+        put(slice_str(name), "phone", LEDGER_VOIP, name, n < 40 ? 100 : 200);
+    }
+    assert_int_equal(device_dir_expire(d, 1100, 1000, 100), 0); /* to the millisecond */
+    assert_int_equal(device_dir_expire(d, 5000, 0, 100), 0);
+    assert_int_equal(device_dir_expire(d, 50, 100, 100), 0); /* a clock that is wrong */
+    for (int calls = 0; gone < 40; calls++) {
+        size_t n = device_dir_expire(d, 1101, 1000, 10);
+        assert_true(n < 40 && calls < 20); /* some at a time, all in the end */
+        gone += n;
+    }
+    assert_int_equal(device_dir_devices(d), 20);
+    assert_int_equal(device_dir_tokens(d, LEDGER_VOIP), 20);
+    assert_null(device_dir_find(d, SLICE_LIT("user-0"), SLICE_LIT("phone")));
+    assert_non_null(device_dir_find(d, SLICE_LIT("user-40"), SLICE_LIT("phone")));
+    for (int calls = 0; calls < 20; calls++)
+        assert_int_equal(device_dir_expire(d, 1101, 1000, 10), 0);
 }
 
 static void test_texts_are_looked_at(void **state)
@@ -338,6 +364,7 @@ int main(void)
         T(test_a_410_of_before_the_registration_is_void),
         T(test_limits_are_said_before_and_hold),
         T(test_the_whole_directory_is_bounded),
+        T(test_who_is_not_seen_for_long_is_forgotten),
         T(test_texts_are_looked_at),
         T(test_facts_change_in_place),
         T(test_a_user_leaves_with_all_devices),

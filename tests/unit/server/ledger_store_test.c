@@ -79,6 +79,28 @@ static void test_an_open_call_is_ended_once_and_not_reopened(void **state)
     assert_int_equal(scene_history(s, A).first.end_ms, SCENE_NOW + 5000);
 }
 
+static void test_a_reused_id_changes_nothing_of_a_call_that_ended(void **state)
+{
+    const struct ledger_party others[] = {{.user = C, .role = LEDGER_CALLER},
+                                          {.user = B, .role = LEDGER_CALLEE, .missed = true}};
+    const struct ledger_call other = {.id = scene_id(1),
+                                      .created_ms = SCENE_NOW + SCENE_DAY,
+                                      .end_ms = SCENE_NOW + SCENE_DAY + 1,
+                                      .outcome = LEDGER_MISSED,
+                                      .parties = others,
+                                      .parties_n = 2};
+
+    (void)state;
+    scene_call(s, 1, A, B, SCENE_NOW, false);
+    struct scene_page was = scene_history(s, B);
+    assert_int_equal(DO(s, put_call(s, &other, true)), 0);
+    struct scene_page is = scene_history(s, B);
+    assert_string_equal(is.text, was.text);
+    assert_true(is.first.video && is.first.outcome == LEDGER_ANSWERED);
+    assert_int_equal(scene_badge(s, B), 0);
+    assert_int_equal(scene_history(s, C).n, 0); /* who took the id is no party of it */
+}
+
 static void test_pages_hold_every_call_once_in_order(void **state)
 {
     struct scene_page all = {.n = 0};
@@ -528,6 +550,7 @@ int main(void)
         T(test_each_party_sees_its_side),
         T(test_the_same_record_twice_is_one),
         T(test_an_open_call_is_ended_once_and_not_reopened),
+        T(test_a_reused_id_changes_nothing_of_a_call_that_ended),
         T(test_pages_hold_every_call_once_in_order),
         T(test_missed_calls_are_counted_until_seen),
         T(test_a_call_leaves_one_list_and_then_both),

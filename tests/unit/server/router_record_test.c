@@ -127,6 +127,17 @@ static void test_pushes_are_logged_and_tokens_forgotten(void **state)
     scene.ledger = ledger_new(&conf, scene_open(), NULL, NULL);
 }
 
+static void test_who_is_not_seen_for_long_is_pushed_no_more(void **state)
+{
+    (void)state;
+    scene.w->conf.privacy.device_days = 2;
+    ask(scene.bob, "device.register", "1", DEVICE(TOKEN("voip", "aa01")));
+    pass(scene.w, 47 * 3600 * US_PER_S);
+    assert_int_equal(device_dir_devices(scene.dir), 1);
+    pass(scene.w, 2 * 3600 * US_PER_S);
+    assert_int_equal(device_dir_devices(scene.dir), 0);
+}
+
 static void test_privacy(void **state)
 {
     const char *m;
@@ -214,6 +225,7 @@ int main(void)
         T(test_calls_are_kept_for_both),
         T(test_missed_calls_are_counted_before_they_are_told),
         T(test_pushes_are_logged_and_tokens_forgotten),
+        T(test_who_is_not_seen_for_long_is_pushed_no_more),
         T(test_privacy),
         T(test_requests_do_not_wait_for_a_full_queue),
         T(test_oom_fails_one_thing_not_the_rest),
