@@ -202,7 +202,7 @@ int ledger_job_perform(struct ledger *l, struct ledger_job *j)
     case JOB_PUT_CALL:
         return ops->put_call(s, &j->call, l->conf.history);
     case JOB_PUT_PUSH:
-        return l->conf.history ? ops->put_push(s, &j->push) : 0;
+        return l->conf.history ? ops->put_push(s, &j->push) : ops->count_push(s, &j->push);
     case JOB_PUT_QUALITY:
         return l->conf.history ? ops->put_quality(s, &j->quality) : 0;
     case JOB_PUT_SAMPLE:

@@ -40,6 +40,8 @@ struct ledger_store_ops {
 
     int (*put_call)(struct ledger_store *s, const struct ledger_call *c, bool history);
     int (*put_push)(struct ledger_store *s, const struct ledger_push *p);
+    /* Without history: adds it to the day's sums, which put_push() does for each new one. */
+    int (*count_push)(struct ledger_store *s, const struct ledger_push *p);
     int (*put_quality)(struct ledger_store *s, const struct ledger_quality *q);
     int (*put_sample)(struct ledger_store *s, const struct ledger_sample *v);
     int (*put_device)(struct ledger_store *s, const struct ledger_device *d);

@@ -403,6 +403,7 @@ static const struct ledger_store_ops OPS = {
     .rollback = rollback,
     .put_call = sq_put_call,
     .put_push = sq_put_push,
+    .count_push = sq_count_push,
     .put_quality = sq_put_quality,
     .put_sample = sq_put_sample,
     .put_device = sq_put_device,

@@ -70,6 +70,7 @@ static int add_usage(struct sqlite_store *s, const struct ledger_call *c)
     bind_word(q, 5, ledger_outcome_name(c->outcome));
     sq_u64(q, 6, talked ? (c->end_ms - c->answer_ms) / 1000 : 0);
     sq_u64(q, 7, c->relayed_bytes);
+    sq_u64(q, 8, c->reason == SIG_REASON_MEDIA_FAILED);
     return sq_run(s, q, NULL);
 }
 
@@ -126,15 +127,34 @@ int sq_put_call(struct ledger_store *base, const struct ledger_call *c, bool his
     return sq_settle(s, rc);
 }
 
-int sq_put_push(struct ledger_store *base, const struct ledger_push *p)
+int sq_count_push(struct ledger_store *base, const struct ledger_push *p)
 {
     struct sqlite_store *s = sq_of(base);
-    bool erased = false;
-    int rc = sq_is_erased(s, p->user, p->sent_ms, &erased);
+    sqlite3_stmt *q = sq_get(s, SQ_PUSH_SUM);
 
-    if (rc != 0 || erased)
-        return rc;
+    sq_u64(q, 1, p->sent_ms / 1000);
+    sq_text(q, 2, p->kind);
+    sq_u64(q, 3, p->status);
+    sq_text(q, 4, p->reason);
+    return sq_run(s, q, NULL);
+}
+
+/* Whether a push of this id is in the log: 1, 0, or negative. */
+static int push_is(struct sqlite_store *s, struct slice apns_id)
+{
+    sqlite3_stmt *q = sq_get(s, SQ_PUSH_IS);
+
+    sq_text(q, 1, apns_id);
+    int rc = sq_step(s, q);
+    if (rc == 1)
+        sq_end(q);
+    return rc;
+}
+
+static int log_push(struct sqlite_store *s, const struct ledger_push *p)
+{
     sqlite3_stmt *q = sq_get(s, SQ_PUSH_PUT);
+
     sq_text(q, 1, p->apns_id);
     bind_id(q, 2, &p->call_id);
     sq_text(q, 3, p->user);
@@ -145,6 +165,25 @@ int sq_put_push(struct ledger_store *base, const struct ledger_push *p)
     sq_u64(q, 8, p->sent_ms);
     sq_u64(q, 9, p->answered_ms);
     return sq_run(s, q, NULL);
+}
+
+int sq_put_push(struct ledger_store *base, const struct ledger_push *p)
+{
+    struct sqlite_store *s = sq_of(base);
+    bool erased = false;
+    int known = push_is(s, p->apns_id);
+    int rc = known < 0 ? known : sq_is_erased(s, p->user, p->sent_ms, &erased);
+
+    if (rc != 0)
+        return rc;
+    rc = sq_save(s);
+    if (rc != 0)
+        return rc;
+    if (!erased)
+        rc = log_push(s, p);
+    if (rc == 0 && known == 0) /* once per push */
+        rc = sq_count_push(base, p);
+    return sq_settle(s, rc);
 }
 
 /* ---- history ---- */

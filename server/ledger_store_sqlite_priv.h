@@ -8,7 +8,7 @@
 
 #include <sqlite3.h>
 
-#define SQLITE_STORE_VERSION 2
+#define SQLITE_STORE_VERSION 3
 #define SQLITE_STORE_PAGE    4096
 #define DAY_MS               UINT64_C(86400000)
 #define TIME_MAX_MS          ((uint64_t)INT64_MAX)
@@ -43,6 +43,8 @@ enum sq_id {
     SQ_HIDE_UNTIL,
     SQ_HIDDEN_BY_ALL,
     SQ_PUSH_PUT,
+    SQ_PUSH_IS,
+    SQ_PUSH_SUM,
     SQ_PUSH_LIST,
     SQ_PUSH_DEL_USER,
     SQ_PUSH_OLD,
@@ -183,6 +185,7 @@ bool sq_page_gap(const uint8_t *page, bool first, size_t *at, size_t *len);
 /* ---- calls (…_calls.c) ---- */
 int sq_put_call(struct ledger_store *s, const struct ledger_call *c, bool history);
 int sq_put_push(struct ledger_store *s, const struct ledger_push *p);
+int sq_count_push(struct ledger_store *s, const struct ledger_push *p);
 int sq_history(struct ledger_store *s, const struct ledger_query *q, ledger_entry_fn *row,
                void *ctx, bool *more);
 int sq_badge(struct ledger_store *s, struct slice user, uint64_t *count);

@@ -13,14 +13,16 @@
 
 #include "base/mem.h"
 
-#define APPLICATION_ID 0x536f7269 /* "Sori" */
-#define BUSY_MS        5000
-#define DAY_MS         UINT64_C(86400000)
+#define APPLICATION_ID   0x536f7269 /* "Sori" */
+#define BUSY_MS          5000
+#define ICE_FAILED_SINCE 3 /* version of the tables */
+#define DAY_MS           UINT64_C(86400000)
 
 struct source {
     sqlite3 *db;
     struct usage_report *report;
     uint32_t from, to;
+    int version; /* of the tables */
     char *why;
 };
 
@@ -114,13 +116,48 @@ static int on_sum(struct source *s, sqlite3_stmt *q)
     struct usage_sum sum = {.region = sq_col(q, 1),
                             .outcome = LEDGER_FAILED,
                             .calls = sq_col_u64(q, 4),
-                            .seconds = sq_col_u64(q, 5)};
+                            .seconds = sq_col_u64(q, 5),
+                            .ice_failed = sq_col_u64(q, 6)};
 
     if (usage_day_parse(sq_col(q, 0), &sum.day) != 0)
         return 0;
     ledger_path_parse(sq_col(q, 2), &sum.path);
     ledger_outcome_parse(sq_col(q, 3), &sum.outcome);
     return usage_report_sum(s->report, &sum);
+}
+
+static int on_push_sum(struct source *s, sqlite3_stmt *q)
+{
+    uint64_t status = sq_col_u64(q, 2);
+    struct usage_push_sum sum = {.kind = sq_col(q, 1),
+                                 .status = status < 1000 ? (unsigned)status : 0,
+                                 .reason = sq_col(q, 3),
+                                 .count = sq_col_u64(q, 4)};
+
+    if (usage_day_parse(sq_col(q, 0), &sum.day) != 0)
+        return 0;
+    return usage_report_push_sum(s->report, &sum);
+}
+
+#define DAYS                                                            \
+    " WHERE day BETWEEN strftime('%Y-%m-%d', ?1/1000, 'unixepoch') AND" \
+    " strftime('%Y-%m-%d', ?2/1000, 'unixepoch')"
+
+/* What is kept when calls and pushes are gone. */
+static int read_sums(struct source *s)
+{
+    int rc = each(s, "usage_day",
+                  s->version < ICE_FAILED_SINCE
+                      ? "SELECT day, region, path, state, SUM(calls), SUM(seconds), 0 FROM"
+                        " usage_day" DAYS " GROUP BY 1, 2, 3, 4"
+                      : "SELECT day, region, path, state, SUM(calls), SUM(seconds),"
+                        " SUM(ice_failed) FROM usage_day" DAYS " GROUP BY 1, 2, 3, 4",
+                  on_sum);
+
+    if (rc == 0)
+        rc = each(s, "usage_push", "SELECT day, kind, status, reason, pushes FROM usage_push" DAYS,
+                  on_push_sum);
+    return rc;
 }
 
 static int read_all(struct source *s)
@@ -141,13 +178,7 @@ static int read_all(struct source *s)
                   "SELECT call_id, kind, status, reason, sent_ms, answered_ms FROM push_log"
                   " WHERE sent_ms BETWEEN ?1 AND ?2",
                   on_push);
-    if (rc == 0)
-        rc = each(s, "usage_day",
-                  "SELECT day, region, path, state, SUM(calls), SUM(seconds) FROM usage_day"
-                  " WHERE day BETWEEN strftime('%Y-%m-%d', ?1/1000, 'unixepoch') AND"
-                  " strftime('%Y-%m-%d', ?2/1000, 'unixepoch') GROUP BY 1, 2, 3, 4",
-                  on_sum);
-    return rc;
+    return rc == 0 ? read_sums(s) : rc;
 }
 
 /* ---- the file ---- */
@@ -221,22 +252,22 @@ static int open_ledger(struct source *s, const char *file)
 
 static int check_version(struct source *s)
 {
-    int application = 0, version = 0;
+    int application = 0;
     int rc = ask(s, "PRAGMA application_id", &application);
 
     if (rc == 0)
-        rc = ask(s, "PRAGMA user_version", &version);
+        rc = ask(s, "PRAGMA user_version", &s->version);
     if (rc != 0)
         return rc;
-    if (application != APPLICATION_ID || version < 1) {
+    if (application != APPLICATION_ID || s->version < 1) {
         snprintf(s->why, LEDGER_SQLITE_WHY_MAX, "it is no ledger of sori-server");
         return -EPROTONOSUPPORT;
     }
-    if (version > SQLITE_STORE_VERSION) {
+    if (s->version > SQLITE_STORE_VERSION) {
         snprintf(s->why, LEDGER_SQLITE_WHY_MAX,
                  "it is of version %d, this program knows %d: take the sori-report of the server's "
                  "version",
-                 version, SQLITE_STORE_VERSION);
+                 s->version, SQLITE_STORE_VERSION);
         return -EPROTONOSUPPORT;
     }
     return 0;

@@ -74,6 +74,11 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
     " PRIMARY KEY(call_id, user_id, leg, at_ms)) WITHOUT ROWID;"
     "CREATE INDEX quality_sample_user ON quality_sample(user_id, at_ms, call_id, leg);"
     "CREATE INDEX quality_sample_at ON quality_sample(at_ms);",
+    /* Sums that name nobody, for the daily report: kept when calls and pushes are gone. */
+    "ALTER TABLE usage_day ADD COLUMN ice_failed INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE usage_push(day TEXT NOT NULL, kind TEXT NOT NULL, status INTEGER NOT NULL,"
+    " reason TEXT NOT NULL, pushes INTEGER NOT NULL,"
+    " PRIMARY KEY(day, kind, status, reason)) WITHOUT ROWID;",
 };
 
 #define HISTORY_COLUMNS                                                                           \
@@ -129,10 +134,11 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
     [SQ_PARTY_OF_USER] =
         "SELECT call_id FROM cdr_party WHERE user_id=?1 AND created_ms<=?2 LIMIT ?3",
     [SQ_USAGE_ADD] =
-        "INSERT INTO usage_day(day, region, path, media, state, calls, seconds, relayed_bytes)"
-        " VALUES(strftime('%Y-%m-%d', ?1, 'unixepoch'),?2,?3,?4,?5,1,?6,?7)"
+        "INSERT INTO usage_day(day, region, path, media, state, calls, seconds, relayed_bytes,"
+        " ice_failed) VALUES(strftime('%Y-%m-%d', ?1, 'unixepoch'),?2,?3,?4,?5,1,?6,?7,?8)"
         " ON CONFLICT(day, region, path, media, state) DO UPDATE SET calls=calls+1,"
-        " seconds=seconds+excluded.seconds, relayed_bytes=relayed_bytes+excluded.relayed_bytes",
+        " seconds=seconds+excluded.seconds, relayed_bytes=relayed_bytes+excluded.relayed_bytes,"
+        " ice_failed=ice_failed+excluded.ice_failed",
     [SQ_HISTORY] =
         HISTORY_COLUMNS " FROM cdr_party p" HISTORY_JOINS " AND (p.hidden=0 OR ?5)" HISTORY_ORDER,
     [SQ_HISTORY_MISSED] =
@@ -156,6 +162,10 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
         " answered_ms) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"
         " ON CONFLICT(apns_id) DO UPDATE SET status=excluded.status, reason=excluded.reason,"
         " answered_ms=excluded.answered_ms",
+    [SQ_PUSH_IS] = "SELECT 1 FROM push_log WHERE apns_id=?1",
+    [SQ_PUSH_SUM] = "INSERT INTO usage_push(day, kind, status, reason, pushes)"
+                    " VALUES(strftime('%Y-%m-%d', ?1, 'unixepoch'),?2,?3,?4,1)"
+                    " ON CONFLICT(day, kind, status, reason) DO UPDATE SET pushes=pushes+1",
     [SQ_PUSH_LIST] = "SELECT apns_id, call_id, user_id, device_id, kind, status, reason, sent_ms,"
                      " answered_ms FROM push_log WHERE user_id=?1 AND (sent_ms, apns_id)>(?2, ?3)"
                      " AND sent_ms<=?4 ORDER BY sent_ms, apns_id LIMIT ?5",

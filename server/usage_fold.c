@@ -16,6 +16,7 @@
 /* A call whose relays carried less than this in all was not relayed, however short it was: these
  * are connectivity checks. */
 #define RELAYED_BYTES_MIN 2000
+#define VOICE_PACKET_MS   10 /* at least, of one direction */
 
 enum usage_path usage_path_of(enum relay_transport t)
 {
@@ -84,11 +85,31 @@ static uint64_t bytes_of(const struct usage_alloc *a)
     return up + down;
 }
 
-/* It is known to be of a call without video, and to be what carried it. */
-static bool carried_voice(const struct usage_report *r, const struct usage_alloc *a)
+static uint64_t packets_of(const struct usage_alloc *a)
 {
-    return a->call && a->call->known && !a->call->video &&
-           usage_was_relayed(r, bytes_of(a), a->call->seconds);
+    uint64_t up = a->first.up_pkts, down = a->first.down_pkts;
+
+    for (const struct usage_alloc_day *d = a->more; d; d = d->next) {
+        up = d->up_pkts > up ? d->up_pkts : up;
+        down = d->down_pkts > down ? d->down_pkts : down;
+    }
+    return up + down;
+}
+
+/* Seconds of voice that the allocation carried, one way; 0: none, or something else. The ledger
+ * knows which calls had video; of others the packets tell: voice sends none each few milliseconds.
+ */
+static uint64_t voice_seconds(const struct usage_report *r, const struct usage_alloc *a)
+{
+    const struct usage_call_entry *c = a->call;
+
+    if (!c || (c->known && c->video))
+        return 0;
+    uint64_t seconds = c->known ? c->seconds : a->seconds;
+    if (!usage_was_relayed(r, bytes_of(a), seconds) ||
+        (!c->known && packets_of(a) * VOICE_PACKET_MS > 2 * 1000 * seconds))
+        return 0;
+    return seconds;
 }
 
 static int fold_alloc_days(struct usage_report *r, const struct usage_alloc *a)
@@ -96,7 +117,7 @@ static int fold_alloc_days(struct usage_report *r, const struct usage_alloc *a)
     struct usage_alloc_day was = {0};
     const char *none = usage_name_of(&r->codecs, (struct slice){0});
     const char *codec = a->call ? a->call->codec : none;
-    bool voice = carried_voice(r, a);
+    uint64_t voice = voice_seconds(r, a);
     size_t n;
     const struct usage_alloc_day **v = days_in_order(a, &n);
     int rc = v && none ? 0 : -ENOMEM;
@@ -123,11 +144,11 @@ static int fold_alloc_days(struct usage_report *r, const struct usage_alloc *a)
             row->allocations++;
         if (i + 1 == n)
             row->alloc_seconds += a->seconds;
-        if (!voice)
+        if (voice == 0)
             continue;
         row->voice.pkts += t.up_pkts + t.down_pkts;
         row->voice.bytes += t.up_bytes + t.down_bytes;
-        row->voice.seconds += i + 1 == n ? 2 * a->call->seconds : 0;
+        row->voice.seconds += i + 1 == n ? 2 * voice : 0;
     }
     mem_free(v);
     return rc;
@@ -262,8 +283,9 @@ static int fold_times(struct usage_report *r, const struct usage_call_entry *c)
     if (!day)
         return -ENOMEM;
     day->fresh.detail++;
-    day->known[c->outcome]++;
-    day->known_seconds[c->outcome] += c->seconds;
+    day->known[c->outcome].calls++;
+    day->known[c->outcome].seconds += c->seconds;
+    day->known[c->outcome].ice_failed += c->media_failed;
     if (c->ring_ms >= c->created_ms && c->ring_ms != 0)
         usage_hist_add(&day->fresh.pdd, c->ring_ms - c->created_ms, 1);
     if (c->pushed_ms != 0 && c->ring_ms >= c->pushed_ms)

@@ -73,6 +73,15 @@ static int list_rows(struct usage_report *r)
     return 0;
 }
 
+static struct usage_push_row with_sum(const struct usage_push_entry *e)
+{
+    struct usage_push_row row = e->row;
+
+    if (e->sum > row.count)
+        row.count = e->sum;
+    return row;
+}
+
 static int list_pushes(struct usage_report *r)
 {
     struct hnode *saved = NULL, *n;
@@ -84,7 +93,7 @@ static int list_pushes(struct usage_report *r)
         if (!d)
             return -ENOMEM;
         if (e->archived == takes_archive(d))
-            r->push_list[r->pushes_n++] = e->row;
+            r->push_list[r->pushes_n++] = with_sum(e);
     }
     qsort(r->push_list, r->pushes_n, sizeof(*r->push_list), push_order);
     return 0;

@@ -9,23 +9,25 @@
 
 #include "base/mem.h"
 
-/* Of one day and outcome. */
-struct nameless {
-    uint64_t calls, seconds;
-};
-
-static struct nameless take(struct nameless *from, uint64_t calls, uint64_t seconds)
+static uint64_t least(uint64_t a, uint64_t b)
 {
-    struct nameless t = {calls < from->calls ? calls : from->calls,
-                         seconds < from->seconds ? seconds : from->seconds};
+    return a < b ? a : b;
+}
+
+/* Takes at most so many away, and gives them. */
+static struct usage_nameless take(struct usage_nameless *from, struct usage_nameless most)
+{
+    struct usage_nameless t = {least(most.calls, from->calls), least(most.seconds, from->seconds),
+                               least(most.ice_failed, from->ice_failed)};
 
     from->calls -= t.calls;
     from->seconds -= t.seconds;
+    from->ice_failed -= t.ice_failed;
     return t;
 }
 
 static int add_nameless(struct usage_report *r, uint32_t day, enum usage_path path,
-                        const char *region, enum ledger_outcome outcome, struct nameless n)
+                        const char *region, enum ledger_outcome outcome, struct usage_nameless n)
 {
     const char *codec = usage_name_of(&r->codecs, (struct slice){0});
     struct usage_row *row =
@@ -35,6 +37,7 @@ static int add_nameless(struct usage_report *r, uint32_t day, enum usage_path pa
         return -ENOMEM;
     row->calls[outcome] += n.calls;
     row->seconds += n.seconds;
+    row->ice_failed += n.ice_failed;
     return 0;
 }
 
@@ -77,7 +80,14 @@ static int find_orphans(const struct usage_report *r, struct orphans *o)
     return 0;
 }
 
-static int name_one(struct usage_report *r, const struct usage_call_entry *c, struct nameless n)
+/* All of a call that a relay carried. */
+static struct usage_nameless whole(const struct usage_call_entry *c)
+{
+    return (struct usage_nameless){.calls = 1, .seconds = c->alloc_seconds};
+}
+
+static int name_one(struct usage_report *r, const struct usage_call_entry *c,
+                    struct usage_nameless n)
 {
     return add_nameless(r, c->relay_day, usage_path_of(c->best), c->relay_region, LEDGER_ANSWERED,
                         n);
@@ -85,7 +95,7 @@ static int name_one(struct usage_report *r, const struct usage_call_entry *c, st
 
 /* Those of a day are among the nameless ones of that day. */
 static int name_relayed(struct usage_report *r, struct orphans *o, uint32_t day,
-                        struct nameless *left)
+                        struct usage_nameless *left)
 {
     int rc = 0;
 
@@ -93,7 +103,7 @@ static int name_relayed(struct usage_report *r, struct orphans *o, uint32_t day,
         o->next++;
     for (; rc == 0 && left->calls > 0 && o->next < o->n && o->v[o->next]->relay_day == day;
          o->next++)
-        rc = name_one(r, o->v[o->next], take(left, 1, o->v[o->next]->alloc_seconds));
+        rc = name_one(r, o->v[o->next], take(left, whole(o->v[o->next])));
     return rc;
 }
 
@@ -103,7 +113,7 @@ static int name_all(struct usage_report *r, const struct orphans *o)
     int rc = 0;
 
     for (size_t i = 0; i < o->n && rc == 0; i++)
-        rc = name_one(r, o->v[i], (struct nameless){1, o->v[i]->alloc_seconds});
+        rc = name_one(r, o->v[i], whole(o->v[i]));
     return rc;
 }
 
@@ -112,12 +122,11 @@ static int fold_sum(struct usage_report *r, struct orphans *orphans,
                     const struct usage_sum_entry *s, struct usage_day_entry *d)
 {
     enum ledger_outcome o = s->sum.outcome;
-    struct nameless left = {s->sum.calls, s->sum.seconds};
-    struct nameless known = take(&left, d->known[o], d->known_seconds[o]);
+    struct usage_nameless left = {s->sum.calls, s->sum.seconds, s->sum.ice_failed};
+    struct usage_nameless known = take(&left, d->known[o]);
     int rc = 0;
 
-    d->known[o] -= known.calls;
-    d->known_seconds[o] -= known.seconds;
+    take(&d->known[o], known);
     if (left.calls == 0)
         left.seconds = 0; /* rounded otherwise: a call's sum is never more than its record's */
     if (o == LEDGER_ANSWERED && left.calls > 0)

@@ -129,8 +129,8 @@ struct usage_row *usage_row_at(struct usage_report *r, bool archived, uint32_t d
     return &e->row;
 }
 
-struct usage_push_row *usage_push_at(struct usage_report *r, bool archived, uint32_t day,
-                                     const char *kind, unsigned status, const char *reason)
+struct usage_push_entry *usage_push_at(struct usage_report *r, bool archived, uint32_t day,
+                                       const char *kind, unsigned status, const char *reason)
 {
     const uint64_t key[] = {archived, day, status, (uintptr_t)kind, (uintptr_t)reason};
     uint64_t hash = hash_of(key, ARRAY_LEN(key));
@@ -139,7 +139,7 @@ struct usage_push_row *usage_push_at(struct usage_report *r, bool archived, uint
         struct usage_push_entry *e = CONTAINER_OF(n, struct usage_push_entry, node);
         if (e->archived == archived && e->row.day == day && e->row.status == status &&
             e->row.kind == kind && e->row.reason == reason)
-            return &e->row;
+            return e;
     }
     struct usage_push_entry *e = mem_zalloc(sizeof(*e));
     if (!e)
@@ -147,7 +147,7 @@ struct usage_push_row *usage_push_at(struct usage_report *r, bool archived, uint
     e->archived = archived;
     e->row = (struct usage_push_row){.day = day, .status = status, .kind = kind, .reason = reason};
     htable_add(&r->pushes, &e->node, hash);
-    return &e->row;
+    return e;
 }
 
 struct usage_day_entry *usage_day_at(struct usage_report *r, uint32_t day)
@@ -400,12 +400,12 @@ int usage_report_push(struct usage_report *r, const struct usage_push *in)
         return 0;
     const char *kind = usage_name_of(&r->kinds, in->kind),
                *reason = usage_name_of(&r->reasons, in->reason);
-    struct usage_push_row *row =
+    struct usage_push_entry *e =
         kind && reason ? usage_push_at(r, false, day, kind, in->status, reason) : NULL;
     struct usage_day_entry *d = usage_day_at(r, day);
-    if (!row || !d)
+    if (!e || !d)
         return -ENOMEM;
-    row->count++;
+    e->row.count++;
     d->fresh.detail++;
     if (in->answered_ms >= in->sent_ms && in->status != 0)
         usage_hist_add(&d->fresh.answer, in->answered_ms - in->sent_ms, 1);
@@ -418,16 +418,36 @@ int usage_report_push(struct usage_report *r, const struct usage_push *in)
     return rc;
 }
 
+/* A sum's day. False: counted as skipped. */
+static bool is_day(struct usage_report *r, uint32_t day)
+{
+    bool outside = day > USAGE_DAY_MAX, future = day > (r->conf.now_s + AHEAD_S) / DAY_S;
+
+    if (outside)
+        r->skipped.outside++;
+    else if (future)
+        r->skipped.future++;
+    return !outside && !future;
+}
+
+int usage_report_push_sum(struct usage_report *r, const struct usage_push_sum *s)
+{
+    if (!is_day(r, s->day))
+        return 0;
+    const char *kind = usage_name_of(&r->kinds, s->kind),
+               *reason = usage_name_of(&r->reasons, s->reason);
+    struct usage_push_entry *e =
+        kind && reason ? usage_push_at(r, false, s->day, kind, s->status, reason) : NULL;
+    if (!e || !usage_day_at(r, s->day))
+        return -ENOMEM;
+    e->sum += s->count;
+    return 0;
+}
+
 int usage_report_sum(struct usage_report *r, const struct usage_sum *s)
 {
-    if (s->day > USAGE_DAY_MAX || (unsigned)s->outcome >= LEDGER_OUTCOME_COUNT) {
-        r->skipped.outside++;
+    if (!is_day(r, s->day) || (unsigned)s->outcome >= LEDGER_OUTCOME_COUNT)
         return 0;
-    }
-    if (s->day > (r->conf.now_s + AHEAD_S) / DAY_S) {
-        r->skipped.future++;
-        return 0;
-    }
     int rc = hold(r);
     const char *region = usage_name_of(&r->regions, s->region);
     struct usage_sum_entry *e = rc == 0 && region ? mem_zalloc(sizeof(*e)) : NULL;
@@ -472,12 +492,12 @@ int usage_report_archived_push(struct usage_report *r, const struct usage_push_r
 {
     const char *kind = usage_name_of(&r->kinds, slice_str(in->kind)),
                *reason = usage_name_of(&r->reasons, slice_str(in->reason));
-    struct usage_push_row *row =
+    struct usage_push_entry *e =
         kind && reason ? usage_push_at(r, true, in->day, kind, in->status, reason) : NULL;
 
-    if (!row)
+    if (!e)
         return -ENOMEM;
-    row->count += in->count;
+    e->row.count += in->count;
     return 0;
 }
 

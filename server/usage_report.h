@@ -141,7 +141,14 @@ struct usage_sum {
     struct slice region;
     enum ledger_path path;
     enum ledger_outcome outcome;
-    uint64_t calls, seconds;
+    uint64_t calls, seconds, ice_failed;
+};
+/* The same for pushes. */
+struct usage_push_sum {
+    uint32_t day;
+    struct slice kind, reason;
+    unsigned status;
+    uint64_t count;
 };
 
 /* Each returns 0 (also for what is counted as skipped), -ENOMEM, or -ENOSPC: more than conf->most:
@@ -152,6 +159,7 @@ int usage_report_call(struct usage_report *r, const struct usage_call *c);
 int usage_report_leg(struct usage_report *r, const struct usage_leg *l);
 int usage_report_push(struct usage_report *r, const struct usage_push *p);
 int usage_report_sum(struct usage_report *r, const struct usage_sum *s);
+int usage_report_push_sum(struct usage_report *r, const struct usage_push_sum *s);
 
 /* A day as it was archived: beginning with the day, then its rows and pushes (texts are copied). It
  * takes the place of what the records give for that day if it was made from more of them. */

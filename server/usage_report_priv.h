@@ -79,15 +79,21 @@ struct usage_row_entry {
 struct usage_push_entry {
     struct hnode node;
     bool archived;
+    uint64_t sum; /* as the ledger has it: no less than its log, which is shortened */
     struct usage_push_row row;
 };
+/* Calls of one day and outcome, without names. */
+struct usage_nameless {
+    uint64_t calls, seconds, ice_failed;
+};
+
 struct usage_day_entry {
     struct hnode node;
     bool has_archive, relays; /* relays: there are records of relays of this day */
     uint64_t archived_detail;
     struct usage_day fresh, archive;
     /* Of what the ledger sums up, calls by outcome that it still has. */
-    uint64_t known[LEDGER_OUTCOME_COUNT], known_seconds[LEDGER_OUTCOME_COUNT];
+    struct usage_nameless known[LEDGER_OUTCOME_COUNT];
 };
 struct usage_sum_entry {
     struct usage_sum_entry *next;
@@ -115,8 +121,8 @@ const char *usage_name_of(struct usage_names *n, struct slice text);
 /* The entry with this key, made when it is not there. NULL: memory is out. */
 struct usage_row *usage_row_at(struct usage_report *r, bool archived, uint32_t day,
                                enum usage_path path, const char *region, const char *codec);
-struct usage_push_row *usage_push_at(struct usage_report *r, bool archived, uint32_t day,
-                                     const char *kind, unsigned status, const char *reason);
+struct usage_push_entry *usage_push_at(struct usage_report *r, bool archived, uint32_t day,
+                                       const char *kind, unsigned status, const char *reason);
 struct usage_day_entry *usage_day_at(struct usage_report *r, uint32_t day);
 
 /* Bytes in seconds are media, not connectivity checks alone. */

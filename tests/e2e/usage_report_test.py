@@ -349,6 +349,7 @@ def what_is_purged_still_counts(place, args, doc, validator):
     bare, _ = report("--ledger", f"{place}/ledger.db", *args[args.index("--from"):], "--json", "-")
     bare = json.loads(bare)
     assert bare["totals"]["calls"] == doc["totals"]["calls"] and bare["totals"]["seconds"] == doc["totals"]["seconds"]
+    assert bare["totals"]["ice_failed"] == doc["totals"]["ice_failed"] == 1
     assert paths(bare)["unknown"]["calls"]["answered"] == 6
 
 
@@ -364,7 +365,7 @@ def test_calls_without_history_are_summed_up(place, validator):
     assert doc["totals"]["calls"]["answered"] == 6 and doc["totals"]["calls"]["declined"] == 1
     by = paths(doc)
     assert sum(by[p]["calls"]["answered"] for p in by if p.startswith("turn")) == 4
-    assert doc["totals"]["seconds"] >= 5
+    assert doc["totals"]["seconds"] >= 5 and doc["totals"]["ice_failed"] == 1
 
 
 def test_bytes_on_the_network_are_estimated_within_one_percent(place):

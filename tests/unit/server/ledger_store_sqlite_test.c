@@ -238,7 +238,8 @@ static void test_a_file_of_the_first_version_is_brought_up_to_date(void **state)
            " SELECT call_id, user_id, 'up', created_ms, 'g107', 'opus', 'sfu', 3, 4000, 3500, 3000,"
            " 7, 80, 9 FROM cdr_party; DROP TABLE quality_sample;"
            " ALTER TABLE quality_leg DROP COLUMN silence_ms;"
-           " ALTER TABLE quality_leg DROP COLUMN worst; PRAGMA user_version=1");
+           " ALTER TABLE quality_leg DROP COLUMN worst; DROP TABLE usage_push;"
+           " ALTER TABLE usage_day DROP COLUMN ice_failed; PRAGMA user_version=1");
     s = scene_open();
     struct ledger_entry e = scene_history(s, A).first;
     assert_int_equal(e.samples, 3);
@@ -246,6 +247,57 @@ static void test_a_file_of_the_first_version_is_brought_up_to_date(void **state)
     assert_int_equal(e.silence_ms, 0);
     assert_int_equal(scene_sample(s, 1, A, SCENE_NOW), 0);
     counts("quality_sample", 1);
+    counts("usage_day WHERE calls=1 AND ice_failed=0", 1);
+    counts("usage_push", 0);
+}
+
+/* Calls and pushes go, their day's sums stay: once each, however often they are told. */
+static void test_sums_of_a_day_outlive_what_they_are_of(void **state)
+{
+    struct ledger_push p = {.apns_id = SLICE_LIT("1"),
+                            .call_id = scene_id(1),
+                            .user = A,
+                            .kind = SLICE_LIT("ring"),
+                            .status = 200,
+                            .sent_ms = SCENE_NOW};
+    const struct ledger_party parties[] = {{.user = A, .role = LEDGER_CALLER},
+                                           {.user = B, .role = LEDGER_CALLEE}};
+    struct ledger_call c = {.id = scene_id(7),
+                            .created_ms = SCENE_NOW,
+                            .answer_ms = SCENE_NOW + 1000,
+                            .end_ms = SCENE_NOW + 9000,
+                            .outcome = LEDGER_ANSWERED,
+                            .reason = SIG_REASON_MEDIA_FAILED,
+                            .region = SLICE_LIT("kr"),
+                            .parties = parties,
+                            .parties_n = 2};
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+        assert_int_equal(DO(s, put_push(s, &p)), 0);
+    }
+    p.apns_id = SLICE_LIT("2");
+    assert_int_equal(DO(s, put_push(s, &p)), 0);
+    p.status = 410;
+    p.reason = SLICE_LIT("Unregistered");
+    p.apns_id = SLICE_LIT("3");
+    assert_int_equal(DO(s, put_push(s, &p)), 0);
+    assert_int_equal(DO(s, count_push(s, &p)), 0); /* history = no: no id is remembered */
+    counts("push_log", 3);
+    close_store();
+    tamper("DELETE FROM push_log; DELETE FROM cdr; DELETE FROM cdr_party");
+    s = scene_open();
+    counts("usage_day WHERE calls=1 AND seconds=8 AND ice_failed=1", 1);
+    counts("usage_push", 2);
+    counts("usage_push WHERE status=200 AND pushes=2", 1);
+    counts("usage_push WHERE status=410 AND pushes=2", 1);
+    close_store();
+    tamper("DROP TABLE usage_day"); /* nothing is half done when one half fails */
+    s = scene_open();
+    c.id = scene_id(8);
+    assert_int_not_equal(DO(s, put_call(s, &c, true)), 0);
+    counts("cdr", 0);
 }
 
 static void test_samples_go_before_their_summary(void **state)
@@ -732,6 +784,7 @@ int main(void)
         T(test_a_truncated_file_does_not_crash),
         T(test_tokens_are_sealed_and_bound_to_their_device),
         T(test_a_file_of_the_first_version_is_brought_up_to_date),
+        T(test_sums_of_a_day_outlive_what_they_are_of),
         T(test_samples_go_before_their_summary),
         T(test_no_byte_of_an_erased_user_stays),
         T(test_unused_parts_of_pages_are_empty),

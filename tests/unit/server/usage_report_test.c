@@ -296,11 +296,16 @@ static void test_without_a_ledger_relayed_calls_are_all_calls(void **state)
     relay(r, rec(1, 1, DAY_S + 200, 60));
     relay(r, rec(2, 1, DAY_S + 200, 50)); /* the other side of the same */
     relay(r, rec(3, 2, DAY_S + 200, 0));
+    struct relay_record video = rec(4, 3, DAY_S + 86500, 60);
+    video.down_pkts *= 5;
+    relay(r, video);
     close_it(r);
+    assert_int_equal(row_of(r, DAY + 1, USAGE_TURN_UDP).voice.pkts, 0);
     struct usage_row row = row_of(r, DAY, USAGE_TURN_UDP);
     assert_int_equal(row.calls[LEDGER_ANSWERED], 1);
     assert_int_equal(row.seconds, 60);
     assert_int_equal(row.allocations, 3);
+    assert_int_equal(row.voice.seconds, 2 * (60 + 50)); /* by its packets */
     usage_report_free(r);
 }
 
@@ -380,6 +385,35 @@ static void sum(struct usage_report *r, enum ledger_outcome o, uint64_t calls, u
         .day = DAY, .region = SLICE_LIT("kr"), .outcome = o, .calls = calls, .seconds = seconds};
 
     assert_int_equal(usage_report_sum(r, &s), 0);
+}
+
+static void test_purged_pushes_and_failures_still_count(void **state)
+{
+    struct usage_report *r = fresh();
+    const struct usage_push p = {
+        .id = id_of(1), .kind = SLICE_LIT("ring"), .status = 200, .sent_ms = MS(DAY_S + 100)};
+    struct usage_push_sum ps = {.day = DAY, .kind = SLICE_LIT("ring"), .status = 200, .count = 5};
+    const struct usage_sum s = {
+        .day = DAY, .outcome = LEDGER_ANSWERED, .calls = 3, .seconds = 100, .ice_failed = 2};
+    struct usage_call c = call_of(1, 10);
+    size_t n;
+
+    (void)state;
+    c.reason = SIG_REASON_MEDIA_FAILED;
+    call(r, c); /* one of the two is still there */
+    assert_int_equal(usage_report_sum(r, &s), 0);
+    assert_int_equal(usage_report_push(r, &p), 0); /* and one push of the five */
+    assert_int_equal(usage_report_push_sum(r, &ps), 0);
+    ps.status = 410; /* of these, none */
+    ps.day = DAY + 1;
+    assert_int_equal(usage_report_push_sum(r, &ps), 0);
+    close_it(r);
+    assert_int_equal(row_of(r, DAY, USAGE_PATH_UNKNOWN).calls[LEDGER_ANSWERED], 3);
+    assert_int_equal(row_of(r, DAY, USAGE_PATH_UNKNOWN).ice_failed, 2);
+    const struct usage_push_row *v = usage_report_pushes(r, &n);
+    assert_int_equal(n, 2);
+    assert_true(v[0].count == 5 && v[1].count == 5 && v[1].status == 410);
+    usage_report_free(r);
 }
 
 static void test_purged_calls_still_count_and_others_not_twice(void **state)
@@ -635,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_quality_and_codec),
         cmocka_unit_test(test_pushes),
         cmocka_unit_test(test_purged_calls_still_count_and_others_not_twice),
+        cmocka_unit_test(test_purged_pushes_and_failures_still_count),
         cmocka_unit_test(test_a_day_comes_from_where_more_is_known_of_it),
         cmocka_unit_test(test_order_and_doubles_do_not_matter),
         cmocka_unit_test(test_more_than_allowed_is_told),
