@@ -21,6 +21,7 @@
 #include "server/report_csv.h"
 #include "server/report_html.h"
 #include "server/report_json.h"
+#include "server/report_prom.h"
 #include "server/report_source.h"
 
 enum {
@@ -33,7 +34,7 @@ enum {
 #define SUFFIX ".ndjson"
 
 struct options {
-    const char *config, *ledger, *archive, *json, *csv, *html;
+    const char *config, *ledger, *archive, *json, *csv, *html, *prom;
     const char *relays[RELAYS_MAX];
     size_t relays_n;
     const char *from, *to, *days, *now;
@@ -64,6 +65,7 @@ static void usage(FILE *f)
           "  -j, --json FILE     write the report as JSON (default: to standard output, -)\n"
           "      --csv FILE      write a line for each day, path, region and codec\n"
           "      --html FILE     write a page\n"
+          "      --prometheus FILE  write sums for node_exporter's textfile collector\n"
           "  -c, --config FILE   tariff and settings (default: built-in values)\n"
           "      --check-config  read it, say what is wrong, and exit\n"
           "      --print-config  print the commented default configuration and exit\n"
@@ -79,7 +81,7 @@ static void usage(FILE *f)
 
 /* ---- the command line ---- */
 
-enum { CHECK = 256, PRINT, VERSION, FROM, TO, CSV, HTML, NOW };
+enum { CHECK = 256, PRINT, VERSION, FROM, TO, CSV, HTML, PROM, NOW };
 
 /* Takes one option. Returns -1 to go on, or an exit status. */
 static int take_option(struct options *o, int c, const char *value)
@@ -104,6 +106,9 @@ static int take_option(struct options *o, int c, const char *value)
         break;
     case HTML:
         o->html = value;
+        break;
+    case PROM:
+        o->prom = value;
         break;
     case 'c':
         o->config = value;
@@ -142,14 +147,23 @@ static int take_option(struct options *o, int c, const char *value)
 static int parse(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"ledger", required_argument, NULL, 'l'},   {"relay", required_argument, NULL, 'r'},
-        {"archive", required_argument, NULL, 'a'},  {"json", required_argument, NULL, 'j'},
-        {"csv", required_argument, NULL, CSV},      {"html", required_argument, NULL, HTML},
-        {"config", required_argument, NULL, 'c'},   {"days", required_argument, NULL, 'd'},
-        {"from", required_argument, NULL, FROM},    {"to", required_argument, NULL, TO},
-        {"now", required_argument, NULL, NOW},      {"check-config", no_argument, NULL, CHECK},
-        {"print-config", no_argument, NULL, PRINT}, {"version", no_argument, NULL, VERSION},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"ledger", required_argument, NULL, 'l'},
+        {"relay", required_argument, NULL, 'r'},
+        {"archive", required_argument, NULL, 'a'},
+        {"json", required_argument, NULL, 'j'},
+        {"csv", required_argument, NULL, CSV},
+        {"html", required_argument, NULL, HTML},
+        {"config", required_argument, NULL, 'c'},
+        {"days", required_argument, NULL, 'd'},
+        {"from", required_argument, NULL, FROM},
+        {"to", required_argument, NULL, TO},
+        {"prometheus", required_argument, NULL, PROM},
+        {"now", required_argument, NULL, NOW},
+        {"check-config", no_argument, NULL, CHECK},
+        {"print-config", no_argument, NULL, PRINT},
+        {"version", no_argument, NULL, VERSION},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int c, status = -1;
 
@@ -339,6 +353,12 @@ static void as_html(FILE *f, const struct report_view *v, size_t i)
     report_html(f, v);
 }
 
+static void as_prom(FILE *f, const struct report_view *v, size_t i)
+{
+    (void)i;
+    report_prom(f, v);
+}
+
 /* Days that are over and did not come from there. */
 static int write_archive(const struct run *r, const struct report_view *v)
 {
@@ -387,7 +407,9 @@ static int write_all(struct run *r)
         status = write_file(o->csv, 0640, as_csv, &v, 0);
     if (status == EX_OK && o->html)
         status = write_file(o->html, 0640, as_html, &v, 0);
-    if (status == EX_OK && (o->json || !(o->csv || o->html || o->archive)))
+    if (status == EX_OK && o->prom)
+        status = write_file(o->prom, 0644, as_prom, &v, 0);
+    if (status == EX_OK && (o->json || !(o->csv || o->html || o->prom || o->archive)))
         status = write_file(o->json ? o->json : "-", 0640, as_json, &v, 0);
     report_view_fini(&v);
     if (status == EX_OK)

@@ -130,10 +130,8 @@ static void answer_status(struct control_listener *l, struct wr *w)
     for (unsigned i = 0; i < turn_node_threads(l->node); i++) {
         const struct turn_metrics *m = &turn_node_worker(l->node, i)->core.metrics;
         made += counter_get(&m->allocations_made);
-        up += counter_get(&m->up_pkts);
-        up_bytes += counter_get(&m->up_bytes);
-        down += counter_get(&m->down_pkts);
-        down_bytes += counter_get(&m->down_bytes);
+        turn_metrics_relayed(m->up, &up, &up_bytes);
+        turn_metrics_relayed(m->down, &down, &down_bytes);
     }
     wr_fmt(w,
            "{\"ok\":true,\"version\":\"%s\",\"pid\":%ld,\"seconds\":%" PRIu64

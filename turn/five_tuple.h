@@ -6,7 +6,13 @@
 #include "base/addr.h"
 #include "base/hash.h"
 
-enum five_tuple_transport { FIVE_TUPLE_UDP, FIVE_TUPLE_TCP, FIVE_TUPLE_TLS, FIVE_TUPLE_DTLS };
+enum five_tuple_transport {
+    FIVE_TUPLE_UDP,
+    FIVE_TUPLE_TCP,
+    FIVE_TUPLE_TLS,
+    FIVE_TUPLE_DTLS,
+    FIVE_TUPLE_TRANSPORTS
+};
 
 /* listener numbers the local addresses in the order of the configuration: the same in all workers.
  * host is the number of the name that the client gave in TLS (realm_host()), 0 for none of ours:

@@ -28,17 +28,17 @@ static bool drop(struct turn_core *c, enum turn_drop why)
 
 void relay_count(struct turn_core *c, struct alloc *a, bool up, uint64_t pkts, uint64_t bytes)
 {
+    struct turn_relayed *of = &(up ? c->metrics.up : c->metrics.down)[a->tuple.transport];
+
     if (up) {
         a->up_pkts += pkts;
         a->up_bytes += bytes;
-        counter_add(&c->metrics.up_pkts, pkts);
-        counter_add(&c->metrics.up_bytes, bytes);
     } else {
         a->down_pkts += pkts;
         a->down_bytes += bytes;
-        counter_add(&c->metrics.down_pkts, pkts);
-        counter_add(&c->metrics.down_bytes, bytes);
     }
+    counter_add(&of->pkts, pkts);
+    counter_add(&of->bytes, bytes);
 }
 
 bool relay_hop(struct turn_core *c, struct udp_mark in, struct udp_mark *out)

@@ -244,8 +244,8 @@ static bool move(struct tcp_data *d, struct side *from, struct side *to, struct 
         d->last_us = now_us;
         tcp_meter_count(d->join->meter, s == &d->up ? (uint64_t)n : 0,
                         s == &d->up ? 0 : (uint64_t)n);
-        counter_add(s == &d->up ? &d->w->core.metrics.up_bytes : &d->w->core.metrics.down_bytes,
-                    (uint64_t)n);
+        struct turn_metrics *m = &d->w->core.metrics;
+        counter_add(&(s == &d->up ? m->up : m->down)[FIVE_TUPLE_TCP].bytes, (uint64_t)n);
         if (pass_on(s, to, slice_of(d->w->tcp_buf, (size_t)n)) == BROKEN)
             break_side(back, s);
     }

@@ -122,19 +122,52 @@ static int add(struct metrics *m, const char *name, const char *labels, const ch
     return metrics_add(m, name, labels, help, METRIC_COUNTER, cell);
 }
 
+void turn_metrics_relayed(const struct turn_relayed of[FIVE_TUPLE_TRANSPORTS], uint64_t *pkts,
+                          uint64_t *bytes)
+{
+    for (unsigned i = 0; i < FIVE_TUPLE_TRANSPORTS; i++) {
+        *pkts += counter_get(&of[i].pkts);
+        *bytes += counter_get(&of[i].bytes);
+    }
+}
+
+/* By direction, and bytes by the client's transport, too. */
+static int register_direction(struct metrics *m, const struct turn_relayed *of,
+                              const char *direction, const char *const *transports)
+{
+    int err = 0;
+
+    for (unsigned i = 0; !err && i < FIVE_TUPLE_TRANSPORTS; i++) {
+        err =
+            add(m, "sori_turn_relayed_packets_total", direction, "Datagrams relayed", &of[i].pkts);
+        if (!err)
+            err = add(m, "sori_turn_relayed_bytes_total", direction, "Payload bytes relayed",
+                      &of[i].bytes);
+        if (!err)
+            err = add(m, "sori_turn_relay_bytes_total", transports[i],
+                      "Payload bytes relayed, by the client's transport", &of[i].bytes);
+    }
+    return err;
+}
+
+#define BY_TRANSPORT(direction)                              \
+    {                                                        \
+        [FIVE_TUPLE_UDP] = direction ",transport=\"udp\"",   \
+        [FIVE_TUPLE_TCP] = direction ",transport=\"tcp\"",   \
+        [FIVE_TUPLE_TLS] = direction ",transport=\"tls\"",   \
+        [FIVE_TUPLE_DTLS] = direction ",transport=\"dtls\"", \
+    }
+
 static int register_relayed(struct metrics *m, const struct turn_metrics *t)
 {
-    static const char pkts[] = "sori_turn_relayed_packets_total";
-    static const char bytes[] = "sori_turn_relayed_bytes_total";
     static const char up[] = "direction=\"to_peer\"", down[] = "direction=\"to_client\"";
+    static const char *const up_by[FIVE_TUPLE_TRANSPORTS] = BY_TRANSPORT("direction=\"to_peer\"");
+    static const char *const down_by[FIVE_TUPLE_TRANSPORTS] =
+        BY_TRANSPORT("direction=\"to_client\"");
 
-    int err = add(m, pkts, up, "Datagrams relayed", &t->up_pkts);
+    int err = register_direction(m, t->up, up, up_by);
     if (!err)
-        err = add(m, pkts, down, "Datagrams relayed", &t->down_pkts);
-    if (!err)
-        err = add(m, bytes, up, "Payload bytes relayed", &t->up_bytes);
-    if (!err)
-        err = add(m, bytes, down, "Payload bytes relayed", &t->down_bytes);
+        err = register_direction(m, t->down, down, down_by);
     if (!err)
         err = add(m, "sori_turn_allocations_total", "", "Allocations made", &t->allocations_made);
     if (!err)

@@ -29,6 +29,7 @@
 #define SORI_TURN_METRICS_H
 
 #include "base/metrics.h"
+#include "turn/five_tuple.h"
 
 /* Why a datagram or message went nowhere. */
 enum turn_drop {
@@ -88,12 +89,18 @@ enum turn_refusal {
 
 #define TURN_ERROR_CODES 17
 
+/* Datagrams and payload that were relayed, of allocations whose clients come by one transport. Data
+ * connections of TCP allocations count as TCP, and have no datagrams. */
+struct turn_relayed {
+    struct counter pkts, bytes;
+};
+
 struct turn_metrics {
     struct counter requests[TURN_METHODS];
     struct counter errors[TURN_ERROR_CODES];
     struct counter drops[TURN_DROPS];
     struct counter refused[TURN_REFUSALS];
-    struct counter up_pkts, up_bytes, down_pkts, down_bytes;
+    struct turn_relayed up[FIVE_TUPLE_TRANSPORTS], down[FIVE_TUPLE_TRANSPORTS];
     struct counter allocations, allocations_made, peers_refused;
     struct counter dtls_associations, dtls_half_open, dtls_made, dtls_failed;
     struct counter handed_over, moves;
@@ -102,6 +109,10 @@ struct turn_metrics {
 
 /* Registers all cells of t, which outlives m. Returns 0 or -ENOMEM. */
 int turn_metrics_register(struct metrics *m, const struct turn_metrics *t);
+
+/* Adds all transports to *pkts and *bytes. */
+void turn_metrics_relayed(const struct turn_relayed of[FIVE_TUPLE_TRANSPORTS], uint64_t *pkts,
+                          uint64_t *bytes);
 
 /* Counts a request by its STUN method, and an error answer by its code. */
 void turn_metrics_request(struct turn_metrics *t, unsigned method);

@@ -10,6 +10,7 @@ import hmac
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -29,6 +30,8 @@ from turnclient import TurnClient
 
 BUILD, ROOT = os.environ["SORI_BUILD"], os.environ["SORI_ROOT"]
 OFFER = {"offer": {"type": "offer", "sdp": "v=0"}, "metadata": {"isVideo": False}}
+HEARD = {"intervalMs": 1000, "rttMs": 40, "jitterMs": 3, "bufferMs": 50, "received": 50, "lost": 0, "inBps": 24000,
+         "codec": "opus", "frameMs": 20, "path": "turn", "final": True}
 ANSWER = {"answer": {"type": "answer", "sdp": "v=0"}}
 SERVER = """
 [server]
@@ -224,6 +227,7 @@ def run_calls(place, history="yes"):
         await decline(server)
         await asyncio.sleep(1.1)
         await end(killed)
+        await tcp[0].request("call.quality", tcp[2], HEARD)
         await end(tcp, three)
         await end(tls, four)
         await end(direct)
@@ -240,6 +244,8 @@ def run_calls(place, history="yes"):
         relay.start()
         await after(server, killed)
         relay.count()
+        relay.by_transport = {t: metric(relay.admin, f'sori_turn_relay_bytes_total{{direction="to_peer",transport="{t}"}}')
+                              for t in ("udp", "tcp", "tls", "dtls")}
 
     with Server(SERVER, turn=relay.port, place=place, history=history) as server:
         asyncio.run(go(server))
@@ -283,6 +289,7 @@ def test_sums_are_what_the_relays_counted(place, validator):
     near(traffic["up_bytes"], relay.total[0])
     near(traffic["down_bytes"], relay.total[1])
     assert traffic["up_bytes"] == 72 * (150 + 100 + 120 + 80)
+    assert relay.by_transport == {"udp": 0, "tcp": 72 * 120, "tls": 72 * 80, "dtls": 0}  # of the last process
     assert total["calls"] == {"answered": 6, "declined": 1, "missed": 0, "busy": 0, "cancelled": 0, "failed": 0,
                               "unreachable": 0}
     by = paths(doc)
@@ -299,6 +306,9 @@ def test_sums_are_what_the_relays_counted(place, validator):
     assert 0.9 <= total["cost"]["fixed"] <= 2.3 and by["turn-udp"]["traffic"]["up_packets"] == 250
     what = {w["name"]: w for w in doc["what_if"]}
     assert what["silence"]["wire_out_bytes"] < out and what["relay_share_more"]["wire_out_bytes"] > out
+    heard = [r for d in doc["days"] for r in d["rows"] if r["codec"] == "opus"]
+    assert [(r["path"], r["traffic"]["up_bytes"], r["calls"]["answered"]) for r in heard] == [("turn-tcp", 72 * 120, 1)]
+    assert heard[0]["mos"]["legs"] == 1 and 4 < heard[0]["mos"]["mean"] < 4.5
     assert len(doc["users"]) == 4 and {r["region"] for d in doc["days"] for r in d["rows"]} == {"kr"}
 
     with open(f"{place}/r.csv", newline="", encoding="utf-8") as f:
@@ -441,7 +451,11 @@ def test_names_of_strangers_do_no_harm(place, validator):
     write_records(place, *({**RECORD, "alloc": f"0000000000000abc-{i}", "region": n, "user": n}
                            for i, n in enumerate(names)))
     report("--relay", f"{place}/relay", *NOW, "--json", f"{place}/r.json", "--csv", f"{place}/r.csv", "--html",
-           f"{place}/r.html")
+           f"{place}/r.html", "--prometheus", f"{place}/r.prom")
+    with open(f"{place}/r.prom", encoding="utf-8", newline="\n") as f:
+        lines = f.read().removesuffix("\n").split("\n")
+    assert all(re.fullmatch(r"# (HELP|TYPE) .*|\w+(\{(\w+=\"([^\"\\]|\\.)*\",?)*\})? [0-9.]+", n, re.S) for n in lines)
+    assert sum(int(n.split()[-1]) for n in lines if "direction=\"out\"" in n) == 612000 * len(names)
     with open(f"{place}/r.json", encoding="utf-8") as f:
         doc = json.load(f)
     validator.validate(doc)
