@@ -278,7 +278,9 @@ static int read_ledger(struct run *r)
 
     if (!r->o.ledger)
         return EX_OK;
-    int rc = ledger_sqlite_report(r->o.ledger, month_begin(r->from), r->to, r->report, why);
+    /* A day more at both ends: quality is told when a call is over, maybe after midnight. */
+    uint32_t from = month_begin(r->from), to = r->to < USAGE_DAY_MAX ? r->to + 1 : r->to;
+    int rc = ledger_sqlite_report(r->o.ledger, from > 0 ? from - 1 : 0, to, r->report, why);
     r->inputs.ledger = rc == 0;
     if (rc == 0 || rc == -ENOSPC || rc == -ENOMEM)
         return status_of(r, rc);

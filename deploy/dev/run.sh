@@ -13,7 +13,7 @@ dir=${RUN_DIR:-run}
 case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
 
 umask 077
-mkdir -p "$dir"
+mkdir -p "$dir/usage"
 for secret in token.secret turn.secret sfu.secret; do
     [ -s "$dir/$secret" ] || openssl rand -hex 32 >"$dir/$secret"
 done
@@ -77,6 +77,12 @@ allow_own_addresses = yes
 allow_loopback_peers = yes
 [admin]
 listen = 127.0.0.1:$((http_port + 2))
+[log]
+usage = ended
+usage_interval = 60
+[usage]
+; sori-report --relay $dir/usage --to \$(date -u +%F)
+directory = $dir/usage
 INI
 
 cat >"$dir/sfu.ini" <<INI

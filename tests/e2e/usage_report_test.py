@@ -526,6 +526,26 @@ def test_a_damaged_archive_is_left_out(place):
             assert f.read() == text  # made anew from what is there
 
 
+def test_a_call_over_midnight_keeps_its_quality(place):
+    midnight = 1789948800  # the end of 2026-09-20
+    with sqlite3.connect(f"{place}/old.db") as db:  # as of version 1, with what is needed
+        db.executescript("""
+            PRAGMA application_id=0x536f7269; PRAGMA user_version=1;
+            CREATE TABLE cdr(call_id, kind, media, created_ms, ring_ms, answer_ms, end_ms, state, end_reason, path, region);
+            CREATE TABLE quality_leg(call_id, codec, path, samples, mos_avg, at_ms);
+            CREATE TABLE usage_day(day, region, path, media, state, calls, seconds, relayed_bytes)""")
+        for n, start in enumerate((midnight - 600, midnight + 600)):
+            db.execute("INSERT INTO cdr VALUES(?, '1:1', 'audio', ?, 0, ?, ?, 'answered', 'hangup', 'p2p', 'kr')",
+                       (bytes([n]) * 16, start * 1000, (start + 5) * 1000, (start + 905) * 1000))
+            db.execute("INSERT INTO quality_leg VALUES(?, 'opus', 'p2p', 9, ?, ?)",
+                       (bytes([n]) * 16, 4000 + n, (start + 905) * 1000))
+    for day, mos in (("2026-09-20", 4.0), ("2026-09-21", 4.001)):
+        out, _ = report("--ledger", f"{place}/old.db", "--from", day, "--to", day, "--now", 1790100000)
+        rows = [(r["path"], r["codec"], r["calls"]["answered"], r["mos"]["legs"], r["mos"]["mean"])
+                for d in json.loads(out)["days"] for r in d["rows"]]
+        assert rows == [("p2p", "opus", 1, 1, mos)]
+
+
 def test_other_ways_in(place):
     write_records(place, RECORD)
     with open(f"{place}/relay/a.ndjson", "rb") as f:
