@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { WIDTH = 720, HEIGHT = 250, LEFT = 56, RIGHT = 6, TOP = 10, BOTTOM = 28, LABELS_MAX = 7 };
+enum { WIDTH = 720, HEIGHT = 256, LEFT = 74, RIGHT = 6, TOP = 18, BOTTOM = 34, LABELS_MAX = 7 };
 #define PLOT_W ((double)(WIDTH - LEFT - RIGHT))
 #define PLOT_H ((double)(HEIGHT - TOP - BOTTOM))
 #define TICKS  4
@@ -95,7 +95,7 @@ static void put_labels(FILE *f, const struct report_chart *c)
 
     for (size_t i = 0; i < c->n; i += every) {
         double x = LEFT + PLOT_W * ((double)i + 0.5) / (double)c->n;
-        fprintf(f, "<text x=%.1f y=%d text-anchor=middle>", x, HEIGHT - 8);
+        fprintf(f, "<text x=%.1f y=%d text-anchor=middle>", x, HEIGHT - 6);
         put_label(f, c, i);
         fputs("</text>", f);
     }
