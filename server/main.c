@@ -11,6 +11,7 @@
 #include "net/worker.h"
 #include "server/apns_link.h"
 #include "server/apns_service.h"
+#include "server/export_sock.h"
 #include "server/ledger_link.h"
 #include "server/node_link.h"
 #include "server/router.h"
@@ -41,6 +42,7 @@ struct server {
     struct ws_listener *listener;
     struct node_link *links[SERVER_SFU_MAX];
     struct ledger_link *ledger;
+    struct export_sock *exports;
     struct device_dir *devices;
     struct apns_link *apns;
     struct apns_service apns_service;
@@ -238,6 +240,10 @@ static int open_services(struct server *s)
     s->devices = device_dir_new(&dir);
     if (!s->devices)
         return EX_OSERR;
+    if (s->ledger &&
+        !(s->exports = export_sock_new(s->worker, s->ledger,
+                                       slice_of(c->ledger.token_key.p, c->ledger.token_key.len))))
+        return EX_OSERR;
     if (s->ledger)
         router_set_ledger(s->router, ledger_link_ledger(s->ledger), enter_router, sweep, s);
     if (s->apns)
@@ -252,6 +258,8 @@ static int open_services(struct server *s)
     }
     if (s->ledger)
         ledger_link_metrics(s->ledger, s->metrics);
+    if (s->exports)
+        server_metrics_exports(s->metrics, export_sock_count(s->exports));
     if (s->apns)
         apns_link_metrics(s->metrics, s->apns);
     server_metrics_push(s->metrics, router_push(s->router));
@@ -295,6 +303,7 @@ static int serve(struct server *s)
         fprintf(stderr, "sori-server: %s\n", err);
         goto out;
     }
+    ws_listener_set_exports(s->listener, s->exports);
     server_metrics_register(s->metrics, router_count(s->router), ws_listener_counters(s->listener));
     if (s->conf.admin.listen.family != ADDR_NONE) {
         s->admin = admin_http_start(&s->conf.admin.listen, s->metrics, ready, s, err);
@@ -327,6 +336,7 @@ out:
         node_link_free(s->links[i]);
     ws_listener_free(s->listener);
     s->listener = NULL;
+    export_sock_free(s->exports);
     apns_link_free(s->apns); /* verdicts still come: the push log has them */
     ledger_link_free(s->ledger);
     router_free(s->router);

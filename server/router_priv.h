@@ -45,7 +45,8 @@ struct router {
     uint64_t stale_us;  /* when to look for seats that missed news */
     struct ctl_msg ctl; /* the request to an SFU that is being made */
     uint8_t ids[CTL_PARTICIPANTS_MAX * (CTL_PARTICIPANT_MAX + 3) + 2];
-    struct ledger *ledger; /* NULL: nothing is kept */
+    struct ledger *ledger;           /* NULL: nothing is kept */
+    struct export_link *export_link; /* NULL: exports are not fetched from here */
     void (*enter)(void *arg), (*sweep)(void *arg);
     void *enter_arg;
     struct list record_waits, missed;          /* what waits for the ledger: record_wait, missed */

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "base/mem.h"
 #include "proto/sig_record.h"
+#include "server/export_link.h"
 #include "server/history.h"
 #include "server/router_priv.h"
 
@@ -35,6 +36,9 @@ void router_set_ledger(struct router *r, struct ledger *l, void (*enter)(void *a
     r->enter = enter;
     r->sweep = sweep;
     r->enter_arg = arg;
+    if (r->conf->ledger.token_key.len > 0) /* without memory there are no links, and that is all */
+        r->export_link =
+            export_link_new(slice_of(r->conf->ledger.token_key.p, r->conf->ledger.token_key.len));
 }
 
 void router_enter(struct router *r)
@@ -58,6 +62,7 @@ static void drop_wait(struct record_wait *w)
 
 void router_record_fini(struct router *r)
 {
+    export_link_free(r->export_link);
     while (!list_empty(&r->record_waits))
         drop_wait(CONTAINER_OF(list_first(&r->record_waits), struct record_wait, link));
 }
@@ -219,11 +224,18 @@ static void write_page(struct wr *w, const struct record_wait *wait,
     sig_record_history_end(w, res->count, wr_done(&cursor));
 }
 
-static void write_privacy(struct wr *w, const struct record_wait *wait,
+static void write_privacy(struct router *r, struct wr *w, const struct record_wait *wait,
                           const struct ledger_privacy *p)
 {
     bool file = p->kind == LEDGER_EXPORT && p->state == LEDGER_PRIVACY_DONE;
     bool any = p->state != LEDGER_PRIVACY_NONE;
+    uint64_t until_s = r->wall_us / US_PER_S + r->conf->privacy.export_link_s;
+    uint8_t text[EXPORT_LINK_MAX];
+    struct wr url = wr_init(text, sizeof(text));
+
+    if (file && r->export_link)
+        export_link_write(r->export_link, &url, p,
+                          until_s < p->expires_ms / 1000 ? until_s : p->expires_ms / 1000);
 
     sig_record_privacy(w, wait->type, wait->id,
                        &(struct sig_privacy){.kind = ledger_privacy_kind_name(p->kind),
@@ -234,6 +246,7 @@ static void write_privacy(struct wr *w, const struct record_wait *wait,
                                              .due_ms = p->due_ms,
                                              .expires_ms = p->expires_ms,
                                              .bytes = p->bytes,
+                                             .url = slice_of(text, url.bad ? 0 : url.len),
                                              .has_file = file,
                                              .ndjson = p->ndjson});
 }
@@ -259,7 +272,7 @@ static void write_reply(struct router *r, struct wr *w, const struct record_wait
         sig_record_missed(w, wait->type, wait->id, res->count);
         break;
     default:
-        write_privacy(w, wait, &res->privacy);
+        write_privacy(r, w, wait, &res->privacy);
         break;
     }
 }

@@ -227,6 +227,9 @@ const struct conf_opt server_conf_opts[] = {
          "How long an export can be fetched."),
     UINT(privacy, export_every_days, "export_every_days", "1", 0, 365, "days",
          "A user may ask for one export in so many days. 0: as many as they like."),
+    UINT(privacy, export_link_s, "export_link", "3600", 60, 604800, "seconds",
+         "How long the link is good that privacy.status gives to a finished export; whoever has it "
+         "can fetch the file. A new one is given each time."),
     UINT(privacy, ndjson_calls, "ndjson_calls", "10000", 0, 1000000000, "calls",
          "Exports with more calls have one JSON object a line instead of one document."),
 

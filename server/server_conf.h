@@ -67,7 +67,7 @@ struct server_conf {
         bool history;
         uint64_t calls_days, samples_days, push_days, device_days, audit_days, grace_days;
         char *export_dir;
-        uint64_t export_keep_days, export_every_days, ndjson_calls;
+        uint64_t export_keep_days, export_every_days, export_link_s, ndjson_calls;
     } privacy;
     struct { /* [apns] */
         char *production, *sandbox, *proxy, *ca_file;

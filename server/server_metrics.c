@@ -167,3 +167,16 @@ void server_metrics_push(struct metrics *m, struct push *p)
     metrics_add_histogram(m, "sori_push_wake_seconds", "", "From the push to the device's hello.",
                           &c->wake_us);
 }
+
+void server_metrics_exports(struct metrics *m, const struct export_sock_counters *c)
+{
+    metrics_add(m, "sori_export_downloads_total", "", "Exports (or parts) that were sent.",
+                METRIC_COUNTER, &c->served);
+    metrics_add(m, "sori_export_refused_total", "",
+                "Requests for exports that were refused: no such link, over, too often.",
+                METRIC_COUNTER, &c->refused);
+    metrics_add(m, "sori_export_sent_bytes_total", "", "Bytes of exports that were sent.",
+                METRIC_COUNTER, &c->bytes);
+    metrics_add(m, "sori_export_downloads", "", "Exports on their way out now.", METRIC_GAUGE,
+                &c->open);
+}

@@ -15,6 +15,8 @@
 #include "net/stream.h"
 #include "proto/http1.h"
 #include "server/client.h"
+#include "server/export_link.h"
+#include "server/export_sock.h"
 #include "server/http_page.h"
 #include "server/limit_table.h"
 
@@ -43,6 +45,7 @@ struct ws_listener {
     struct wflush flush;
     uint64_t wall_offset_us, wall_read_us;
     bool stopped;
+    struct export_sock *exports; /* NULL: none */
     struct ws_counters count;
     uint8_t scratch[HTTP_PAGE_SCRATCH];
 };
@@ -194,8 +197,17 @@ static bool request(struct http_conn *h, const struct http1_request *q)
             refuse(h, 426);
         return false;
     }
-    struct http_page page = http_page_get(q, l->conf, stream_is_tls(h->s), not_ready,
-                                          worker_now(l->worker) + l->wall_offset_us, l->scratch);
+    uint64_t wall_us = worker_now(l->worker) + l->wall_offset_us;
+    char scratch[EXPORT_SOCK_HEAD_MAX];
+    struct http_page page;
+    if (l->exports && slice_starts(q->path, SLICE_LIT(EXPORT_LINK_PATH))) {
+        if (!export_sock_get(l->exports, h->s, q, wall_us, &page, scratch)) {
+            mem_free(h);
+            return false;
+        }
+    } else {
+        page = http_page_get(q, l->conf, stream_is_tls(h->s), not_ready, wall_us, l->scratch);
+    }
     bool over = worker_now(l->worker) - h->since_us >=
                     HTTP_LIFE * l->conf->session.handshake_timeout_s * US_PER_S ||
                 stream_queued(h->s) > HTTP_QUEUE;
@@ -325,6 +337,11 @@ struct ws_listener *ws_listener_new(struct worker *w, struct router *r,
         return l;
     ws_listener_free(l);
     return NULL;
+}
+
+void ws_listener_set_exports(struct ws_listener *l, struct export_sock *e)
+{
+    l->exports = e;
 }
 
 void ws_listener_stop(struct ws_listener *l)

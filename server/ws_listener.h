@@ -20,6 +20,10 @@ struct ws_listener *ws_listener_new(struct worker *w, struct router *r,
                                     const struct server_conf *conf, struct tls_ctx **tls,
                                     char err[CONF_ERR_MAX]);
 
+/* Exports are fetched here, too (export_sock.h); e must outlive the streams. */
+struct export_sock;
+void ws_listener_set_exports(struct ws_listener *l, struct export_sock *e);
+
 /* Refuses new connections from now on. */
 void ws_listener_stop(struct ws_listener *l);
 /* Ends every connection and frees; the worker must have stopped. NULL is allowed. */

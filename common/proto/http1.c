@@ -283,6 +283,50 @@ int http1_query_get(struct slice query, const char *name, struct wr *w)
 
 /* ---- WebSocket opening handshake ---- */
 
+/* A number of digits at the start of *s, which it leaves. */
+static bool take_number(struct slice *s, uint64_t *n)
+{
+    size_t i = 0;
+
+    for (*n = 0; i < s->len && s->p[i] >= '0' && s->p[i] <= '9'; i++) {
+        if (*n > (UINT64_MAX - 9) / 10) /* no file is so long */
+            return false;
+        *n = *n * 10 + (uint64_t)(s->p[i] - '0');
+    }
+    *s = slice_sub(*s, i, s->len);
+    return i > 0;
+}
+
+int http1_range(struct slice value, uint64_t size, uint64_t *from, uint64_t *len)
+{
+    struct slice s = value;
+    uint64_t first, last = UINT64_MAX;
+
+    if (s.len < 6 || !slice_eq_nocase(slice_of(s.p, 6), SLICE_LIT("bytes=")))
+        return 0;
+    s = slice_sub(s, 6, s.len);
+    if (slice_starts(s, SLICE_LIT("-"))) { /* so many at the end */
+        s = slice_sub(s, 1, s.len);
+        if (!take_number(&s, &last) || s.len > 0)
+            return 0;
+        if (last == 0 || size == 0)
+            return -ERANGE;
+        *from = last < size ? size - last : 0;
+        *len = size - *from;
+        return 1;
+    }
+    if (!take_number(&s, &first) || !slice_starts(s, SLICE_LIT("-")))
+        return 0;
+    s = slice_sub(s, 1, s.len);
+    if (s.len > 0 && (!take_number(&s, &last) || s.len > 0 || last < first))
+        return 0;
+    if (first >= size)
+        return -ERANGE;
+    *from = first;
+    *len = (last < size ? last + 1 : size) - first;
+    return 1;
+}
+
 bool http1_wants_websocket(const struct http1_request *r)
 {
     return http1_has_token(r, "upgrade", "websocket");
@@ -347,6 +391,7 @@ const char *http1_reason(unsigned status)
     } known[] = {
         {200, "OK"},
         {204, "No Content"},
+        {206, "Partial Content"},
         {304, "Not Modified"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
@@ -354,7 +399,9 @@ const char *http1_reason(unsigned status)
         {404, "Not Found"},
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
+        {410, "Gone"},
         {414, "URI Too Long"},
+        {416, "Range Not Satisfiable"},
         {426, "Upgrade Required"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
@@ -374,7 +421,7 @@ void http1_write_response(struct wr *w, const struct http1_response *r)
     wr_fmt(w, "HTTP/1.1 %u %s\r\n", r->status, http1_reason(r->status));
     if (r->type)
         wr_fmt(w, "Content-Type: %s\r\n", r->type);
-    wr_fmt(w, "Content-Length: %zu\r\n", r->body_bytes);
+    wr_fmt(w, "Content-Length: %llu\r\n", (unsigned long long)r->body_bytes);
     if (r->status == 405)
         wr_str(w, "Allow: GET, HEAD\r\n");
     if (r->status == 426)

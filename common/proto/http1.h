@@ -50,6 +50,12 @@ int http1_percent_decode(struct slice s, struct wr *w);
 /* Decodes the value of the query parameter `name` into w; an absent one gives -ENOENT. */
 int http1_query_get(struct slice query, const char *name, struct wr *w);
 
+/* What a Range header (its value; p NULL when there is none) asks of a body of size bytes (RFC 9110
+ * §14.2): one range of bytes. Returns 0: the whole (no header, another unit, several ranges, or
+ * nonsense: it may be ignored); 1: *from and *len are set, send 206 and Content-Range; -ERANGE:
+ * nothing of it is there, send 416. */
+int http1_range(struct slice value, uint64_t size, uint64_t *from, uint64_t *len);
+
 /* True when the request asks for the WebSocket protocol at all ("Upgrade: websocket"). */
 bool http1_wants_websocket(const struct http1_request *r);
 
@@ -65,8 +71,9 @@ void http1_write_switch(struct wr *w, const char accept[HTTP1_ACCEPT_BYTES], con
 
 struct http1_response {
     unsigned status;
-    const char *type;  /* Content-Type, or NULL */
-    size_t body_bytes; /* Content-Length; the body itself is the caller's to send after the head */
+    const char *type; /* Content-Type, or NULL */
+    uint64_t
+        body_bytes; /* Content-Length; the body itself is the caller's to send after the head */
     bool keep_alive;
     const char *extra; /* more header lines, each with its CRLF (a literal of ours), or NULL */
 };

@@ -107,6 +107,7 @@ struct sig_privacy {
     const char *kind, *state;
     struct slice id, sha256; /* binary; empty: not there */
     uint64_t requested_ms, due_ms, expires_ms, bytes;
+    struct slice url; /* of the file: path, made of URL characters; empty: not there */
     bool has_file, ndjson;
 };
 void sig_record_privacy(struct wr *w, enum sig_type type, struct slice re,

@@ -180,6 +180,7 @@ void sig_record_privacy(struct wr *w, enum sig_type type, struct slice re,
         number(w, "bytes", p->bytes);
         hex_if(w, "sha256", p->sha256);
         word(w, "form", p->ndjson ? "ndjson" : "json");
+        text_if(w, "url", p->url);
     }
     end(w);
 }

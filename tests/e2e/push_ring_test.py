@@ -4,8 +4,13 @@ Both sides of each promise of docs/SIGNALING.md §5 about devices that sleep: wh
 a client finds that comes with what was pushed. SPDX-License-Identifier: BSD-3-Clause
 """
 import asyncio
+import base64
+import hashlib
+import hmac
+import http.client
 import json
 import os
+import struct
 import time
 import urllib.request
 import uuid
@@ -399,6 +404,85 @@ def test_an_export_is_written_at_once_and_a_deletion_can_be_taken_back(world):
         assert (await a.request("privacy.cancel"))["data"]["state"] == "cancelled"
 
     play_out(play())
+
+
+def fetch(world, path, method="GET", **headers):
+    """Status, headers and body of a plain request."""
+    c = http.client.HTTPConnection("127.0.0.1", world.clear, timeout=5)
+    c.request(method, path, headers=headers)
+    r = c.getresponse()
+    body = r.read()
+    c.close()
+    return r.status, r.headers, body
+
+
+def test_an_export_is_fetched_with_its_link_and_nothing_else_is(world):
+    alice, bob = names()
+
+    async def play():
+        await register(world, alice, "phone", {"voip": token_of(alice)})
+        a = await caller(world, alice)
+        await a.request("call.invite", str(uuid.uuid4()), OFFER, to=bob)
+        await a.request("privacy.export")
+        end = time.monotonic() + 5
+        while (s := (await a.request("privacy.status", data={"kind": "export"}))["data"])["state"] != "done":
+            assert "url" not in s and time.monotonic() < end, s
+            await asyncio.sleep(0.05)
+        return s
+
+    s = play_out(play())
+    status, head, body = fetch(world, s["url"])
+    assert status == 200 and len(body) == s["bytes"]
+    assert hashlib.sha256(body).hexdigest() == s["sha256"]
+    assert json.loads(body)["user"] == alice and token_of(alice).encode() not in body
+    assert head["Cache-Control"] == "no-store" and head["Content-Type"] == "application/json"
+    assert head["Content-Disposition"].startswith("attachment") and head["X-Content-Type-Options"] == "nosniff"
+    # parts, and the head alone
+    status, head, part = fetch(world, s["url"], Range="bytes=5-9")
+    assert (status, part) == (206, body[5:10]) and head["Content-Range"] == f"bytes 5-9/{len(body)}"
+    status, head, part = fetch(world, s["url"], Range=f"bytes={len(body)}-")
+    assert status == 416 and head["Content-Range"] == f"bytes */{len(body)}"
+    assert fetch(world, s["url"], Range="bytes=0-1,4-5")[2] == body
+    status, head, part = fetch(world, s["url"], method="HEAD")
+    assert status == 200 and part == b"" and int(head["Content-Length"]) == len(body)
+    assert fetch(world, s["url"], method="POST")[0] == 405
+    # nothing else is there
+    for path in ("/export/", "/export", s["url"][:-1], s["url"] + "A", "/export/../ledger.db", "/export/%2e%2e/ledger.db",
+                 f"/export/{s['requestId']}.json", s["url"] + "/", "/export/" + "A" * 2000):
+        assert fetch(world, path)[0] == 404, path
+    # each link is for a while, and for so many requests
+    seen = [fetch(world, s["url"], method="HEAD")[0] for _ in range(40)]
+    assert seen[0] == 200 and seen[-1] == 429
+    assert s["url"].split("/")[-1] not in world.d.log()
+    text = world.admin_get("/metrics")
+    assert "sori_export_downloads_total" in text and "sori_export_downloads 0" in text
+
+
+def export_url(request_id, until_s, form=0x10):
+    """A link as the server makes it; the secret is that of the configuration."""
+    key = hmac.digest(SECRET.encode(), b"sori: link to an export, 1", "sha256")
+    head = bytes([form]) + struct.pack(">Q", until_s) + bytes.fromhex(request_id)
+    return "/export/" + base64.urlsafe_b64encode(head + hmac.digest(key, head, "sha256")[:16]).decode().rstrip("=")
+
+
+def test_a_link_is_over_when_its_time_is(world):
+    alice, _ = names()
+
+    async def play():
+        a = await caller(world, alice)
+        await a.request("privacy.export")
+        end = time.monotonic() + 5
+        while (s := (await a.request("privacy.status", data={"kind": "export"}))["data"])["state"] != "done":
+            assert time.monotonic() < end, s
+            await asyncio.sleep(0.05)
+        return s["requestId"]
+
+    request, now = play_out(play()), int(time.time())
+    assert fetch(world, export_url(request, now + 60))[0] == 200
+    assert fetch(world, export_url(request, now - 1))[0] == 410
+    # signed, and of no file: another form, another request
+    assert fetch(world, export_url(request, now + 60, 0x11))[0] == 404
+    assert fetch(world, export_url("00" * 16, now + 60))[0] == 404
 
 
 def test_what_does_not_work_is_named(world):

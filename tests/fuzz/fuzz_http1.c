@@ -36,6 +36,10 @@ static void use(const struct http1_request *r, struct slice in)
     w = wr_init(buf, sizeof buf);
     (void)http1_query_get(r->query, "user", &w);
     (void)http1_origin_allowed(http1_header(r, "origin"), true, allowed, 1);
+    uint64_t from, len, size = head.len;
+    if (http1_range(http1_header(r, "range"), size, &from, &len) == 1 &&
+        (len == 0 || from >= size || len > size - from))
+        abort();
     if (http1_websocket_check(r, "sori.v1", accept, &status) == -EBADMSG && status != 400 &&
         status != 426)
         abort();

@@ -391,6 +391,47 @@ static void test_missing_origin_and_star(void **state)
     assert_false(http1_origin_allowed(SLICE_LIT("https://a"), true, NULL, 0));
 }
 
+static void test_a_range_is_one_piece_or_nothing(void **state)
+{
+    static const struct {
+        const char *value;
+        uint64_t size;
+        int rc;
+        uint64_t from, len;
+    } c[] = {
+        {NULL, 100, 0, 0, 0},
+        {"", 100, 0, 0, 0},
+        {"bytes=0-0", 100, 1, 0, 1},
+        {"Bytes=0-99", 100, 1, 0, 100},
+        {"bytes=10-", 100, 1, 10, 90},
+        {"bytes=99-", 100, 1, 99, 1},
+        {"bytes=50-1000", 100, 1, 50, 50}, /* the end is cut */
+        {"bytes=-1", 100, 1, 99, 1},
+        {"bytes=-1000", 100, 1, 0, 100},
+        {"bytes=100-", 100, -ERANGE, 0, 0},
+        {"bytes=-0", 100, -ERANGE, 0, 0},
+        {"bytes=0-", 0, -ERANGE, 0, 0},
+        {"bytes=-5", 0, -ERANGE, 0, 0},
+        {"bytes=5-4", 100, 0, 0, 0},
+        {"bytes=0-0,2-3", 100, 0, 0, 0}, /* several: the whole */
+        {"bytes= 0-1", 100, 0, 0, 0},
+        {"bytes=", 100, 0, 0, 0},
+        {"bytes=-", 100, 0, 0, 0},
+        {"bytes=a-b", 100, 0, 0, 0},
+        {"lines=0-1", 100, 0, 0, 0},
+        {"bytes=0-18446744073709551616", 100, 0, 0, 0}, /* beyond 64 bits */
+        {"bytes=18446744073709551605-", 100, -ERANGE, 0, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+        uint64_t from = 0, len = 0;
+        struct slice v = c[i].value ? slice_str(c[i].value) : (struct slice){0};
+        assert_int_equal(http1_range(v, c[i].size, &from, &len), c[i].rc);
+        assert_true(from == c[i].from && len == c[i].len);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_responses),
         cmocka_unit_test(test_origin_must_match_exactly),
         cmocka_unit_test(test_missing_origin_and_star),
+        cmocka_unit_test(test_a_range_is_one_piece_or_nothing),
     };
     return cmocka_run_group_tests_name("http1", tests, NULL, NULL);
 }
