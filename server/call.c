@@ -615,6 +615,11 @@ enum call_role call_ended_by(const struct call *c)
     return c->ended_by;
 }
 
+bool call_invites(const struct call *c)
+{
+    return c->invites;
+}
+
 bool call_missed(const struct call *c)
 {
     return c->state == SIG_CALL_OVER && c->times.answered_us == 0 &&

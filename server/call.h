@@ -171,6 +171,8 @@ const struct call_times *call_times(const struct call *c);
 uint64_t call_ring_until_us(const struct call *c); /* when it ends unanswered */
 /* Who ended it: CALLER, LEG (before the claim), WINNER, or NONE: nobody, time or the server did. */
 enum call_role call_ended_by(const struct call *c);
+/* It invites into a room: room.invite made it. */
+bool call_invites(const struct call *c);
 /* It belongs on the callee's list of missed calls. */
 bool call_missed(const struct call *c);
 /* The room that it goes on in, or invites into; empty: none. */

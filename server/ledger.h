@@ -186,7 +186,7 @@ struct ledger_entry {
     struct sig_call_id id;
     enum ledger_role role;
     bool group, video, missed, seen, hidden;
-    struct slice peer;   /* of a call between two; empty: erased, or a group */
+    struct slice peer;   /* of a call, or invitation, between two; empty: erased, or a stay */
     struct slice device; /* this user's */
     uint64_t created_ms, ring_ms, answer_ms, end_ms;
     enum ledger_outcome outcome;

@@ -84,7 +84,7 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
 #define HISTORY_COLUMNS                                                                           \
     "SELECT p.call_id, p.role, c.kind, c.media, p.missed, p.seen, p.hidden, p.device_id,"         \
     " p.created_ms, c.ring_ms, c.answer_ms, c.end_ms, c.state, c.end_reason, c.ended_by, c.path," \
-    " c.relayed_bytes, CASE WHEN c.kind='1:1' THEN (SELECT o.user_id FROM cdr_party o"            \
+    " c.relayed_bytes, CASE WHEN p.role<>'member' THEN (SELECT o.user_id FROM cdr_party o"        \
     "  WHERE o.call_id=p.call_id AND o.user_id<>p.user_id LIMIT 1) END,"                          \
     " q.samples, q.mos_avg, q.mos_min, q.loss, q.rtt_ms, q.model, q.mos_p10, q.jitter_ms,"        \
     " q.silence_ms, q.path, q.leg, q.codec, q.worst"

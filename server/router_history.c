@@ -89,6 +89,7 @@ static int put_call(struct router *r, const struct call *c, ledger_done_fn *done
          .missed = call_missed(c)},
     };
     const struct ledger_call rec = {.id = *call_id(c),
+                                    .group = call_invites(c),
                                     .video = call_is_video(c),
                                     .created_ms = wall_ms(r, t->made_us),
                                     .ring_ms = wall_ms(r, t->rang_us),

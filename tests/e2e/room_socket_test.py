@@ -305,6 +305,31 @@ def test_closed_rooms_need_an_invitation():
     run(test, extra="open = no")
 
 
+def test_invitations_are_in_the_history_of_both():
+    async def test(server, sfus):
+        alice, bob, carol = (Member(server.ws, u) for u in ("alice", "bob", "carol"))
+        for m in (alice, bob, carol):
+            await m.connect()
+        await alice.join()
+        r = await alice.room("invite", {"users": ["bob", "carol"], "metadata": {"isVideo": True}})
+        calls = {i["user"]: i["callId"] for i in r["data"]["invites"]}
+        for m in (bob, carol):
+            await m.until("call.incoming")
+            await m.request("call.ringing", calls[m.user])
+        await carol.request("call.reject", calls["carol"], data={"reason": "declined"})
+        await alice.request("call.cancel", calls["bob"])
+        await bob.until("call.ended")
+        b, c = [(await m.request("history.list"))["data"] for m in (bob, carol)]
+        assert b["missed"] == 1 and c["missed"] == 0
+        b, c = b["calls"][0], c["calls"][0]
+        assert (b["callId"], b["group"], b["peer"], b["role"], b["missed"]) == (calls["bob"], True, "alice", "callee", True)
+        assert (c["callId"], c["group"], c["peer"], c["outcome"]) == (calls["carol"], True, "alice", "declined")
+        a = (await alice.request("history.list"))["data"]["calls"]
+        assert sorted((e["peer"], e["role"], e["group"]) for e in a) == [("bob", "caller", True), ("carol", "caller", True)]
+
+    run(test, extra="[ledger]\nfile = @FOLDER@/ledger.db\ntoken_key_file = @FOLDER@/secret")
+
+
 def test_a_call_moves_to_a_room_without_a_gap():
     async def test(server, sfus):
         sfus[0].connects = False

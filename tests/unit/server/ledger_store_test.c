@@ -101,6 +101,36 @@ static void test_a_reused_id_changes_nothing_of_a_call_that_ended(void **state)
     assert_int_equal(scene_history(s, C).n, 0); /* who took the id is no party of it */
 }
 
+static void test_an_invitation_into_a_room_names_who_invites(void **state)
+{
+    const struct ledger_party parties[] = {{.user = A, .role = LEDGER_CALLER},
+                                           {.user = B, .role = LEDGER_CALLEE, .missed = true}};
+    const struct ledger_party stay = {.user = B, .role = LEDGER_MEMBER};
+    struct ledger_call c = {.id = scene_id(4),
+                            .group = true,
+                            .created_ms = SCENE_NOW,
+                            .end_ms = SCENE_NOW + 10,
+                            .outcome = LEDGER_MISSED,
+                            .parties = parties,
+                            .parties_n = 2};
+
+    (void)state;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    struct scene_page b = scene_history(s, B);
+    assert_true(b.first.group && b.first.missed);
+    assert_string_equal(b.text, "4<anna@!");
+    assert_string_equal(scene_history(s, A).text, "4>berta");
+    assert_int_equal(scene_badge(s, B), 1);
+    c = (struct ledger_call){.id = scene_id(5),
+                             .group = true,
+                             .created_ms = SCENE_NOW + 20,
+                             .end_ms = SCENE_NOW + 30,
+                             .parties = &stay,
+                             .parties_n = 1};
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    assert_int_equal(scene_history(s, B).n, 2);
+}
+
 static void test_pages_hold_every_call_once_in_order(void **state)
 {
     struct scene_page all = {.n = 0};
@@ -551,6 +581,7 @@ int main(void)
         T(test_the_same_record_twice_is_one),
         T(test_an_open_call_is_ended_once_and_not_reopened),
         T(test_a_reused_id_changes_nothing_of_a_call_that_ended),
+        T(test_an_invitation_into_a_room_names_who_invites),
         T(test_pages_hold_every_call_once_in_order),
         T(test_missed_calls_are_counted_until_seen),
         T(test_a_call_leaves_one_list_and_then_both),
