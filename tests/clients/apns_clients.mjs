@@ -7,6 +7,8 @@
 import fs from 'node:fs';
 import process from 'node:process';
 
+import '../lib/node18.mjs';
+
 const [, , which, options] = process.argv;
 const how = JSON.parse(options);
 const pushes = JSON.parse(fs.readFileSync(0));
