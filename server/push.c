@@ -55,6 +55,8 @@ struct live {
     struct sig_call_id call;
     uint64_t user;
     unsigned n;
+    bool started;      /* one was started by us; its own token is to come */
+    const char *shown; /* what they were told last; static text */
 };
 
 struct push {
@@ -495,7 +497,7 @@ void push_missed(struct push *p, const struct push_call *call, unsigned badge)
     }
 }
 
-static struct live *find_live(struct push *p, const struct sig_call_id *call, uint64_t user)
+static struct live *find_live(const struct push *p, const struct sig_call_id *call, uint64_t user)
 {
     uint64_t h = hash_bytes(slice_of(call->b, sizeof(call->b))) ^ user;
 
@@ -507,47 +509,82 @@ static struct live *find_live(struct push *p, const struct sig_call_id *call, ui
     return NULL;
 }
 
-/* Whether another push may go to the activities of this call and user; counts it. */
-static bool may_update(struct push *p, const struct sig_call_id *call, uint64_t user)
+/* What is remembered of the activities of this call and user. NULL: memory is out. */
+static struct live *keep_live(struct push *p, const struct sig_call_id *call, uint64_t user)
 {
     struct live *l = find_live(p, call, user);
 
-    if (!l) {
-        l = mem_zalloc(sizeof(*l));
-        if (!l)
-            return false;
-        l->call = *call;
-        l->user = user;
-        htable_add(&p->lives, &l->node, hash_bytes(slice_of(call->b, sizeof(call->b))) ^ user);
-    }
-    return l->n < PUSH_LIVE_MAX - 1 && ++l->n > 0;
+    if (l || !(l = mem_zalloc(sizeof(*l))))
+        return l;
+    l->call = *call;
+    l->user = user;
+    htable_add(&p->lives, &l->node, hash_bytes(slice_of(call->b, sizeof(call->b))) ^ user);
+    return l;
 }
 
-void push_live(struct push *p, const struct sig_call_id *call, struct slice user,
-               const char *status, uint64_t started_us, bool over, uint64_t seconds)
+static void forget_live(struct push *p, struct live *l)
 {
-    uint64_t h = hash_bytes(user);
-    bool asked = false, may = over;
+    if (!l)
+        return;
+    htable_del(&p->lives, &l->node);
+    mem_free(l);
+}
 
-    for (const struct dir_device *d = device_dir_first(p->dir, user); d; d = device_dir_next(d)) {
-        const struct dir_token *t = device_dir_token(d, LEDGER_LIVEACTIVITY, call);
-        struct push_content content = {.kind = over ? PUSH_LIVE_END : PUSH_LIVE_UPDATE,
-                                       .status = slice_str(status),
-                                       .started_s = started_us ? wall_s_at(p, started_us) : 0,
-                                       .seconds = seconds};
-        if (!t || push_suspects_has(&p->suspects, t->token))
+/* How the device can be told: its activity's own token, or one to start it. NULL: not at all. */
+static const struct dir_token *live_token(const struct push *p, const struct dir_device *d,
+                                          const struct push_activity *a, enum push_kind *kind)
+{
+    const struct dir_token *t = device_dir_token(d, LEDGER_LIVEACTIVITY, &a->call);
+
+    *kind = a->over ? PUSH_LIVE_END : PUSH_LIVE_UPDATE;
+    if (!t && !a->over && p->conf.live_type.len > 0 && slice_eq(d->device, a->device)) {
+        const struct live *l = find_live(p, &a->call, hash_bytes(a->user));
+        *kind = PUSH_LIVE_START;
+        t = l && l->started ? NULL : device_dir_token(d, LEDGER_LA_START, NULL);
+    }
+    return t && !push_suspects_has(&p->suspects, t->token) ? t : NULL;
+}
+
+/* Whether this change is told: it is counted when it is. */
+static bool may_tell(struct push *p, const struct push_activity *a)
+{
+    struct live *l = keep_live(p, &a->call, hash_bytes(a->user));
+
+    if (!l || l->n >= PUSH_LIVE_MAX - 1 || (l->shown && strcmp(l->shown, a->status) == 0))
+        return false;
+    l->n++;
+    l->shown = a->status;
+    return true;
+}
+
+void push_live(struct push *p, const struct push_activity *a)
+{
+    bool asked = false, may = a->over;
+    enum push_kind kind;
+
+    for (const struct dir_device *d = device_dir_first(p->dir, a->user); d;
+         d = device_dir_next(d)) {
+        const struct dir_token *t = live_token(p, d, a, &kind);
+        struct push_content content = {.kind = kind,
+                                       .from = a->peer,
+                                       .name = a->peer_name,
+                                       .live_type = p->conf.live_type,
+                                       .status = slice_str(a->status),
+                                       .started_s = a->started_us ? wall_s_at(p, a->started_us) : 0,
+                                       .seconds = a->seconds};
+        if (!t)
             continue;
-        if (!asked && !over)
-            may = may_update(p, call, h);
+        if (!asked && !a->over)
+            may = may_tell(p, a);
         asked = true;
-        if (may)
-            (void)send_to(p, d, t->token, call, &content, p->now_us + PUSH_LIVE_S * US_PER_S);
+        if (!may ||
+            !send_to(p, d, t->token, &a->call, &content, p->now_us + PUSH_LIVE_S * US_PER_S))
+            continue;
+        if (kind == PUSH_LIVE_START)
+            find_live(p, &a->call, hash_bytes(a->user))->started = true;
     }
-    struct live *l = over ? find_live(p, call, h) : NULL;
-    if (l) {
-        htable_del(&p->lives, &l->node);
-        mem_free(l);
-    }
+    if (a->over)
+        forget_live(p, find_live(p, &a->call, hash_bytes(a->user)));
 }
 
 /* ---- verdicts ---- */

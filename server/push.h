@@ -76,7 +76,8 @@ struct push_ops {
 
 struct push_conf {
     uint64_t ack_us;
-    struct slice ws; /* the server's address in a payload; may be empty */
+    struct slice ws;        /* the server's address in a payload; may be empty */
+    struct slice live_type; /* of Live Activities that are started; empty: none are */
 };
 
 /* Whether a device has a session with a socket now. */
@@ -133,12 +134,22 @@ void push_lost(struct push *p, struct slice user, struct slice device);
 /* A call was missed: tells all devices of the callee that take alerts. badge: its missed calls not
  * seen yet, this one included; 0: unknown. */
 void push_missed(struct push *p, const struct push_call *call, unsigned badge);
-/* The state of a call changed: tells the Live Activities of the user's devices. status:
- * "connecting" "active", "held", "ended". started_us: when it was answered, 0 = not yet. over: it
- * has ended after seconds; else at most PUSH_LIVE_MAX - 1 of these are sent for one call and user.
- */
-void push_live(struct push *p, const struct sig_call_id *call, struct slice user,
-               const char *status, uint64_t started_us, bool over, uint64_t seconds);
+/* The state of a call, as the Live Activities of one of its users show it. */
+struct push_activity {
+    struct sig_call_id call;
+    struct slice user;
+    struct slice device;          /* the user's device in the call: one may be started there */
+    struct slice peer, peer_name; /* whom it shows; the name may be empty */
+    const char *status;           /* "connecting", "active", "held", "ended" */
+    uint64_t started_us;          /* when it was answered; 0: not yet */
+    bool over;                    /* it has ended, after seconds */
+    uint64_t seconds;
+};
+/* Tells the activities of the user's devices what changed; a device without one, that registered a
+ * push-to-start token and is in the call, gets one started ([push] live_type must be set). At most
+ * PUSH_LIVE_MAX - 1 for one call and user, the end not counted; what they show already is not told
+ * again. */
+void push_live(struct push *p, const struct push_activity *a);
 
 /* What became of a push. out is gone afterwards. */
 void push_verdict(struct push_out *out, const struct push_verdict *v);

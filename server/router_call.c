@@ -438,6 +438,8 @@ void router_call_request(const struct request *q)
     router_push_spoke(r, q->s, &q->m->call_id);
     call_table_event(r->calls, &q->m->call_id, &ev, &r->fx, r->now_us);
     perform(r, q);
+    if (ev.kind == CALL_EV_INFO)
+        router_push_info(r, q->s, &q->m->call_id, q->m->data);
     if (ev.kind == CALL_EV_ANSWER || ev.kind == CALL_EV_REJECT || ev.kind == CALL_EV_CANCEL ||
         ev.kind == CALL_EV_HANGUP)
         router_update_in_call(r, q->s);

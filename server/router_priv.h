@@ -163,6 +163,9 @@ void router_push_begin(struct router *r, const struct sig_call_id *id);
 void router_push_changed(struct router *r, const struct call *c, enum sig_call_state before);
 /* A call was not even made (busy, unreachable), or has ended missed: tells the callee. */
 void router_push_missed(struct router *r, const struct push_call *call, unsigned badge);
+/* A session said call.info with this data: a hold is shown by Live Activities. */
+void router_push_info(struct router *r, const struct session *s, const struct sig_call_id *id,
+                      struct slice data);
 /* Something happened to s's device, before (LOST, CLOSED, EXPIRED) or after (the rest) the calls
  * were told. */
 void router_push_session(struct router *r, const struct session *s, enum call_event_kind kind);

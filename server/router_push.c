@@ -5,6 +5,7 @@
  * before it is told that a session is gone. Pure. SPDX-License-Identifier: BSD-3-Clause */
 #include "base/mem.h"
 #include "base/rand.h"
+#include "proto/json.h"
 #include "server/router_priv.h"
 
 #define RING_TOKEN_SPARE_US (60 * US_PER_S) /* a ring token outlives the ringing by so much */
@@ -95,7 +96,8 @@ bool router_set_push(struct router *r, struct device_dir *dir,
                      const struct router_push_service *service)
 {
     const struct push_conf conf = {.ack_us = r->conf->push.ack_ms * US_PER_MS,
-                                   .ws = slice_str(r->conf->push.address)};
+                                   .ws = slice_str(r->conf->push.address),
+                                   .live_type = slice_str(r->conf->push.live_type)};
 
     r->devices = dir;
     if (!service)
@@ -158,11 +160,42 @@ void router_push_begin(struct router *r, const struct sig_call_id *id)
 
 static void tell_live(struct router *r, const struct call *c, const char *status, bool over)
 {
-    const struct call_times *t = call_times(c);
-    uint64_t seconds = call_duration_ms(c) / 1000;
+    struct push_activity a = {.call = *call_id(c),
+                              .user = call_caller(c),
+                              .device = call_caller_device(c),
+                              .peer = call_callee(c),
+                              .status = status,
+                              .started_us = call_times(c)->answered_us,
+                              .over = over,
+                              .seconds = call_duration_ms(c) / 1000};
 
-    push_live(r->push, call_id(c), call_caller(c), status, t->answered_us, over, seconds);
-    push_live(r->push, call_id(c), call_callee(c), status, t->answered_us, over, seconds);
+    push_live(r->push, &a);
+    a.user = call_callee(c);
+    a.device = call_winner(c);
+    a.peer = call_caller(c);
+    a.peer_name = call_caller_name(c);
+    push_live(r->push, &a);
+}
+
+/* The session's device is one of the two that talk. */
+static bool is_party(const struct call *c, const struct session *s)
+{
+    struct slice user = user_id(s->user), device = session_device(s);
+
+    return (slice_eq(user, call_caller(c)) && slice_eq(device, call_caller_device(c))) ||
+           (slice_eq(user, call_callee(c)) && slice_eq(device, call_winner(c)));
+}
+
+void router_push_info(struct router *r, const struct session *s, const struct sig_call_id *id,
+                      struct slice data)
+{
+    const struct call *c = r->push ? call_table_find(r->calls, id) : NULL;
+    struct json_field hold = {.key = "onHold"};
+    bool on;
+
+    if (c && call_state(c) == SIG_CALL_ACTIVE && is_party(c, s) &&
+        json_fields(data, &hold, 1) == 0 && json_truth(hold.value, &on))
+        tell_live(r, c, on ? "held" : "active", false);
 }
 
 void router_push_changed(struct router *r, const struct call *c, enum sig_call_state before)

@@ -136,6 +136,11 @@ const struct conf_opt server_conf_opts[] = {
     TEXT(push, address, "address", "",
          "This server's address as devices reach it, wss://NAME:PORT/ws, for pushes. Empty: apps "
          "know it."),
+    TEXT(push, live_type, "live_type", "",
+         "Name of the app's ActivityAttributes type, e.g. CallActivityAttributes: a device in a "
+         "call "
+         "that registered a push-to-start token (la_start) gets its Live Activity started. Empty: "
+         "apps start their own."),
     OPT(push, ring_secret, "ring_secret_file", CONF_SECRET, "", 0, 0, NULL, NULL,
         "File with the secret, at least 32 bytes, that signs the token in a push; or "
         "credential:NAME. Empty: a new one at each start, so that pushes sent before are void."),

@@ -35,7 +35,7 @@ struct server_conf {
     } call;
     struct { /* [push] */
         uint64_t ack_ms, ended_keep_s;
-        char *address;
+        char *address, *live_type;
         struct conf_secret ring_secret;
     } push;
     struct { /* [turn] */

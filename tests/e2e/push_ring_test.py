@@ -37,6 +37,7 @@ ring_timeout = 6
 [push]
 address = ws://127.0.0.1:{clear}/ws
 ring_secret_file = @FOLDER@/ring
+live_type = CallActivity
 [ledger]
 file = @FOLDER@/ledger.db
 token_key_file = @FOLDER@/secret
@@ -308,6 +309,48 @@ def test_without_callkit_an_alert_rings(world):
         assert push["body"]["aps"]["interruption-level"] == "time-sensitive"
         assert push["body"]["call_id"] == call
         await a.request("call.cancel", call)
+
+    play_out(play())
+
+
+def test_a_live_activity_is_started_held_and_ended(world):
+    alice, bob = names()
+
+    async def play():
+        b = Client(world.url, bob, "phone")
+        await b.connect()
+        a = await caller(world, alice)
+        await b.request("device.register", data={"platform": "ios", "app": TOPIC, "environment": "production",
+                                                "tokens": [{"type": "la_start", "token": token_of(bob, "start")}]})
+        call = str(uuid.uuid4())
+        await a.request("call.invite", call, OFFER, to=bob)
+        await b.until("call.incoming")
+        await b.request("call.answer", call, ANSWER)
+        path = f"/3/device/{token_of(bob, 'start')}"
+        end = time.monotonic() + 5
+        while not (found := [p for p in world.apple.last() if p["headers"][":path"] == path]):
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+        aps = json.loads(found[0]["payload"])["aps"]
+        assert found[0]["status"] == 200 and aps["event"] == "start" and aps["attributes-type"] == "CallActivity"
+        assert aps["attributes"] == {"callId": call, "caller": alice} and aps["content-state"]["status"] == "connecting"
+        await b.request("device.register", data={
+            "platform": "ios", "app": TOPIC, "environment": "production",
+            "tokens": [{"type": "liveactivity", "token": token_of(bob, "own"), "callId": call}]})
+        for c in (a, b):
+            await c.send("call.state", call, {"connectionState": "connected"})
+        while (await b.until("call.state"))["data"]["state"] != "active":
+            pass
+        for on in (True, False, True):
+            await a.send("call.info", call, {"onHold": on})
+            await b.until("call.info")
+        await b.request("call.hangup", call)
+        path = f"/3/device/{token_of(bob, 'own')}"
+        while len(found := [p for p in world.apple.last() if p["headers"][":path"] == path]) < 3:
+            assert time.monotonic() < end, found
+            await asyncio.sleep(0.02)
+        states = sorted(json.loads(p["payload"])["aps"]["content-state"]["status"] for p in found)
+        assert states == ["active", "ended", "held"] and all(p["status"] == 200 for p in found)
 
     play_out(play())
 

@@ -153,7 +153,9 @@ static int setup(void **state)
     struct world *w = calloc(1, sizeof(*w));
     const struct device_dir_conf dir = {
         .devices = 100, .devices_per_user = 16, .tokens_per_device = 16};
-    const struct push_conf conf = {.ack_us = 500 * US_PER_MS, .ws = SLICE_LIT("wss://a/ws")};
+    const struct push_conf conf = {.ack_us = 500 * US_PER_MS,
+                                   .ws = SLICE_LIT("wss://a/ws"),
+                                   .live_type = SLICE_LIT("CallActivityAttributes")};
 
     w->dir = device_dir_new(&dir);
     w->p = push_new(&conf, w->dir, &ops, w, US_PER_S, WALL + US_PER_S);
@@ -461,26 +463,63 @@ static void test_missed_goes_to_every_alert_token(void **state)
     assert_int_equal(w->logged, 2);
 }
 
+static void live(struct world *w, uint8_t call, const char *user, const char *status)
+{
+    push_live(w->p, &(struct push_activity){.call = {{call}},
+                                            .user = slice_str(user),
+                                            .device = SLICE_LIT("phone"),
+                                            .peer = SLICE_LIT("alice"),
+                                            .status = status,
+                                            .started_us = w->now,
+                                            .over = strcmp(status, "ended") == 0,
+                                            .seconds = 12});
+}
+
 static void test_four_live_activity_pushes_a_call(void **state)
 {
+    static const char *const turns[] = {"held", "active", "held", "active", "held"};
     struct world *w = *state;
-    const struct sig_call_id call = {{7}};
 
     device(w, "phone", LEDGER_CALLKIT, LEDGER_LIVEACTIVITY, "cc01");
-    push_live(w->p, &call, SLICE_LIT("bob"), "connecting", 0, false, 0);
-    push_live(w->p, &call, SLICE_LIT("bob"), "active", w->now, false, 0);
-    push_live(w->p, &call, SLICE_LIT("alice"), "active", w->now, false, 0);
-    push_live(w->p, &(struct sig_call_id){{8}}, SLICE_LIT("bob"), "active", 0, false, 0);
+    live(w, 7, "bob", "connecting");
+    live(w, 7, "bob", "active");
+    live(w, 7, "bob", "active"); /* as they show it */
+    live(w, 7, "alice", "active");
+    live(w, 8, "bob", "active");
     assert_int_equal(w->n, 2);
     assert_string_equal(w->sent[1].status, "active");
     assert_int_equal(w->sent[1].started_s, WALL / US_PER_S + 1);
-    for (int i = 0; i < 5; i++)
-        push_live(w->p, &call, SLICE_LIT("bob"), "held", w->now, false, 0);
+    for (size_t i = 0; i < ARRAY_LEN(turns); i++)
+        live(w, 7, "bob", turns[i]);
     assert_int_equal(w->n, PUSH_LIVE_MAX - 1);
-    push_live(w->p, &call, SLICE_LIT("bob"), "ended", w->now, true, 12);
+    assert_string_equal(w->sent[2].status, "held");
+    live(w, 7, "bob", "ended");
     assert_int_equal(w->n, PUSH_LIVE_MAX);
     assert_int_equal(w->sent[3].kind, PUSH_LIVE_END);
     assert_int_equal(w->sent[3].seconds, 12);
+}
+
+static void test_a_live_activity_is_started_once_where_the_call_is(void **state)
+{
+    struct world *w = *state;
+
+    device(w, "phone", LEDGER_CALLKIT, LEDGER_LA_START, "dd01");
+    device(w, "tablet", LEDGER_CALLKIT, LEDGER_LA_START, "dd02");
+    live(w, 7, "bob", "connecting");
+    assert_int_equal(w->n, 1);
+    assert_int_equal(w->sent[0].kind, PUSH_LIVE_START);
+    assert_string_equal(w->sent[0].token, "dd01");
+    live(w, 7, "bob", "active"); /* its own token has not come yet: nobody to tell */
+    assert_int_equal(w->n, 1);
+    device(w, "phone", LEDGER_CALLKIT, LEDGER_LIVEACTIVITY, "cc01");
+    live(w, 7, "bob", "held");
+    live(w, 7, "bob", "ended");
+    assert_int_equal(w->n, 3);
+    assert_int_equal(w->sent[1].kind, PUSH_LIVE_UPDATE);
+    assert_string_equal(w->sent[2].token, "cc01");
+    /* a call that was never shown is not started to be ended */
+    live(w, 9, "bob", "ended");
+    assert_int_equal(w->n, 3);
 }
 
 static void test_oom_fails_one_thing_not_the_rest(void **state)
@@ -520,6 +559,7 @@ int main(void)
         T(test_the_environment_is_learned),
         T(test_missed_goes_to_every_alert_token),
         T(test_four_live_activity_pushes_a_call),
+        T(test_a_live_activity_is_started_once_where_the_call_is),
         T(test_oom_fails_one_thing_not_the_rest),
     };
 
