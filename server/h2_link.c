@@ -21,6 +21,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/dial.h"
 #include "net/resolve.h"
 #include "net/tls.h"
 #include "net/worker.h"
@@ -29,8 +30,7 @@
 
 #define OUT_BYTES       16384 /* one TLS record's worth */
 #define IN_BYTES        16384
-#define READS_MAX       16 /* of IN_BYTES, in a turn: others have their turn, too */
-#define DIAL_US         (3 * US_PER_S)
+#define READS_MAX       16   /* of IN_BYTES, in a turn: others have their turn, too */
 #define USER_TIMEOUT_MS 5000 /* unacknowledged bytes: the kernel ends the connection */
 
 enum link_state { RESOLVING, DIALLING, PROXY, TLS, UP, OVER };
@@ -41,15 +41,14 @@ struct h2_link {
     struct h2_session *session;
     struct tls *tls;
     struct resolve_query *query;
+    struct dial *dial;
     struct event *readable, *writable;
     int fd;
     enum link_state state;
     bool told_open;
     bool doomed; /* over, to be told */
     enum h2_end end;
-    uint64_t open_by_us, dial_by_us;
-    size_t n_addrs, next_addr;
-    struct addr addrs[RESOLVE_ADDRS_MAX];
+    uint64_t open_by_us;
     uint64_t taken;         /* bytes of the session that TLS has taken */
     size_t out_at, out_len; /* of out */
     struct slice more;      /* of the session, did not fit into out */
@@ -82,6 +81,8 @@ static void doom(struct h2_link *k, enum h2_end end, const char *fmt, ...)
 
 static void close_socket(struct h2_link *k)
 {
+    dial_free(k->dial);
+    k->dial = NULL;
     if (k->readable)
         event_free(k->readable);
     if (k->writable)
@@ -339,30 +340,6 @@ static void hear_proxy(struct h2_link *k)
 
 /* ---- connecting ---- */
 
-static void dial(struct h2_link *k);
-
-static void on_connected(struct h2_link *k)
-{
-    int err = 0;
-    socklen_t len = sizeof(err);
-
-    if (getsockopt(k->fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1)
-        err = errno;
-    if (err != 0) {
-        snprintf(k->why, sizeof(k->why), "cannot connect to %s: %s", k->env->dial_host,
-                 strerror(err));
-        dial(k);
-        return;
-    }
-    event_del(k->writable);
-    event_add(k->readable, NULL);
-    k->dial_by_us = CLOCK_NEVER;
-    if (k->env->by_proxy)
-        ask_proxy(k);
-    else
-        start_tls(k);
-}
-
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
     struct h2_link *k = arg;
@@ -371,9 +348,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     wake(k);
     if (k->doomed || k->state == OVER)
         return;
-    if (k->state == DIALLING && (what & EV_WRITE))
-        on_connected(k);
-    else if (k->state == PROXY && (what & EV_READ))
+    if (k->state == PROXY && (what & EV_READ))
         hear_proxy(k);
     else if (k->state == TLS)
         handshake(k);
@@ -382,46 +357,36 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     /* UP and writable: h2_link_flush() sends. */
 }
 
-static bool open_socket(struct h2_link *k, const struct addr *to)
+/* Owns fd from now on. False: memory is out. */
+static bool take_socket(struct h2_link *k, int fd)
 {
-    struct sockaddr_storage ss;
-    socklen_t len = (socklen_t)addr_to_sockaddr(to, &ss);
+    struct event_base *base = worker_base(k->env->worker);
     int one = 1, timeout_ms = USER_TIMEOUT_MS;
 
-    k->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (k->fd == -1)
-        return false;
-    setsockopt(k->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    setsockopt(k->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
-    struct event_base *base = worker_base(k->env->worker);
-    k->readable = event_new(base, k->fd, EV_READ | EV_PERSIST, on_ready, k);
-    k->writable = event_new(base, k->fd, EV_WRITE | EV_PERSIST, on_ready, k);
-    if (!k->readable || !k->writable) {
-        errno = ENOMEM;
-        return false;
-    }
-    if (connect(k->fd, (struct sockaddr *)&ss, len) == -1 && errno != EINPROGRESS)
-        return false;
-    event_add(k->writable, NULL); /* writable: connected, or failed */
-    return true;
+    k->fd = fd;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+    k->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_ready, k);
+    k->writable = event_new(base, fd, EV_WRITE | EV_PERSIST, on_ready, k);
+    return k->readable && k->writable && event_add(k->readable, NULL) == 0;
 }
 
-/* Tries the next address; k->why has what was wrong with the one before. */
-static void dial(struct h2_link *k)
+/* One of the addresses has answered, or none. */
+static void on_dialled(void *arg, int fd, const char *why)
 {
-    close_socket(k);
-    k->state = DIALLING;
-    while (k->next_addr < k->n_addrs) {
-        k->dial_by_us = worker_now(k->env->worker) + DIAL_US;
-        if (open_socket(k, &k->addrs[k->next_addr++]))
-            return;
-        snprintf(k->why, sizeof(k->why), "cannot connect to %s: %s", k->env->dial_host,
-                 strerror(errno));
-        close_socket(k);
-    }
-    char why[sizeof(k->why)];
-    snprintf(why, sizeof(why), "%s", k->why);
-    doom(k, k->env->by_proxy ? H2_END_PROXY : H2_END_CONNECT, "%s", why);
+    struct h2_link *k = arg;
+
+    k->dial = NULL;
+    wake(k);
+    if (fd == -1)
+        doom(k, k->env->by_proxy ? H2_END_PROXY : H2_END_CONNECT, "cannot connect to %s: %s",
+             k->env->dial_host, why);
+    else if (!take_socket(k, fd))
+        doom(k, H2_END_CONNECT, "memory is out");
+    else if (k->env->by_proxy)
+        ask_proxy(k);
+    else
+        start_tls(k);
 }
 
 static void on_resolved(void *arg, const struct addr *addrs, size_t n, const char *why)
@@ -436,12 +401,13 @@ static void on_resolved(void *arg, const struct addr *addrs, size_t n, const cha
         doom(k, H2_END_RESOLVE, "%s has no address: %s", k->env->dial_host, why);
         return;
     }
-    /* Connections of a pool begin at different addresses. */
-    unsigned first = h2_conn_number(k->conn);
-    for (size_t i = 0; i < n; i++)
-        k->addrs[i] = addrs[(first + i) % n];
-    k->n_addrs = n;
-    dial(k);
+    struct addr to[RESOLVE_ADDRS_MAX];
+    memcpy(to, addrs, n * sizeof(*addrs));
+    dial_order(to, n, h2_conn_number(k->conn)); /* connections of a pool begin at different ones */
+    k->state = DIALLING;
+    k->dial = dial_new(k->env->worker, to, n, on_dialled, k);
+    if (!k->dial)
+        doom(k, H2_END_CONNECT, "memory is out");
 }
 
 /* ---- the pool's calls ---- */
@@ -456,7 +422,6 @@ struct h2_link *h2_link_new(struct h2_link_env *env, struct h2_conn *c)
     k->conn = c;
     k->fd = -1;
     k->open_by_us = worker_now(env->worker) + env->open_us;
-    k->dial_by_us = CLOCK_NEVER;
     k->query = resolver_ask(env->resolver, env->dial_host, env->dial_port, on_resolved, k);
     if (!k->query) {
         mem_free(k);
@@ -515,8 +480,6 @@ uint64_t h2_link_deadline(const struct h2_link *k)
 
     if (k->state == OVER)
         return CLOCK_NEVER;
-    if (k->state == DIALLING && k->dial_by_us < at)
-        at = k->dial_by_us;
     if (k->state == UP && h2_session_deadline(k->session) < at)
         at = h2_session_deadline(k->session);
     return at;
@@ -526,10 +489,6 @@ bool h2_link_tick(struct h2_link *k, uint64_t now_us)
 {
     if (k->state == OVER)
         return true;
-    if (k->state == DIALLING && k->dial_by_us <= now_us) {
-        snprintf(k->why, sizeof(k->why), "cannot connect to %s: no answer", k->env->dial_host);
-        dial(k);
-    }
     if (!k->told_open && k->open_by_us <= now_us)
         doom(k,
              k->state == RESOLVING ? H2_END_RESOLVE
