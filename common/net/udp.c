@@ -234,6 +234,7 @@ unsigned udp_split(struct udp_io *io, const struct sockaddr *from, uint8_t *p, s
         counter_inc(&io->stats.truncated);
         return 0;
     }
+    counter_inc(&io->stats.reads);
     do {
         size_t one = seg > 0 && len > seg ? seg : len;
         out[n++] = (struct udp_msg){sender, &p[at], one, info.mark};

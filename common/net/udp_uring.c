@@ -31,6 +31,7 @@
 #define CQ_ENTRIES 8192  /* what overflows is kept by the kernel */
 #define SLOTS_MIN  64    /* sockets; the table grows */
 #define READS      1024  /* completions of one turn */
+#define GATHERED   64    /* reads of one socket that its owner gets together */
 #define FIXED_MAX  65536 /* sockets that the ring holds by itself, 8 bytes each */
 #define NO_SLOT    UINT32_MAX
 #define RING_FLAGS                                                                \
@@ -54,11 +55,21 @@ struct slot {
     bool fixed;    /* its number is that of a file of the ring's own */
 };
 
+/* Reads of one socket, next to each other in the completion queue, that wait for their owner. */
+struct gathered {
+    struct udp_sock *sock; /* NULL: none */
+    struct uring_bufs *bufs;
+    unsigned n_msg, n_ids;
+    uint16_t id[GATHERED];
+};
+#define GATHER_PKTS (2 * UDP_SLOT_PKTS)
+
 struct uring_io {
     struct io_uring ring;
     bool made, running;             /* running: enabled, by the worker's thread */
     struct uring_bufs bufs[GROUPS]; /* the queue borrows from them */
-    struct udp_msg *msg;            /* UDP_SLOT_PKTS */
+    struct udp_msg *msg;            /* GATHER_PKTS */
+    struct gathered gathered;
     struct msghdr shape;            /* of each read: how long name and control may be */
     struct slot *slot;
     uint32_t n_slots, first_free;
@@ -196,10 +207,26 @@ static void want_arm(struct udp_io *io, uint32_t slot)
     worker_want_flush(io->worker, &io->flush);
 }
 
-/* One read, at p. */
-static void take_read(struct udp_io *io, struct udp_sock *s, uint8_t *p, int len)
+/* Its owner gets what was gathered. */
+static void hand_over(struct udp_io *io)
 {
     struct uring_io *u = io->state;
+    struct gathered *g = &u->gathered;
+    struct udp_sock *s = g->sock;
+
+    g->sock = NULL;
+    if (s && g->n_msg > 0)
+        udp_deliver(io, s, u->msg, g->n_msg);
+    for (unsigned i = 0; i < g->n_ids; i++)
+        uring_bufs_lend(g->bufs, g->id[i]); /* only now: the owner may have pushed */
+    g->n_msg = g->n_ids = 0;
+}
+
+/* One read, at p: its datagrams join those gathered. */
+static void take_read(struct udp_io *io, uint8_t *p, int len)
+{
+    struct uring_io *u = io->state;
+    struct gathered *g = &u->gathered;
     struct io_uring_recvmsg_out *out = io_uring_recvmsg_validate(p, len, &u->shape);
 
     if (!out)
@@ -210,17 +237,20 @@ static void take_read(struct udp_io *io, struct udp_sock *s, uint8_t *p, int len
         .msg_flags = (int)out->flags,
     };
     unsigned bytes = io_uring_recvmsg_payload_length(out, len, &u->shape);
-    unsigned n = udp_split(io, io_uring_recvmsg_name(out), io_uring_recvmsg_payload(out, &u->shape),
-                           bytes, &h, u->msg);
-    if (n > 0)
-        udp_deliver(io, s, u->msg, n);
+    g->n_msg += udp_split(io, io_uring_recvmsg_name(out),
+                          io_uring_recvmsg_payload(out, &u->shape), bytes, &h, u->msg + g->n_msg);
 }
 
 static void take_recv(struct udp_io *io, const struct io_uring_cqe *c)
 {
     struct uring_io *u = io->state;
+    struct gathered *g = &u->gathered;
     struct udp_sock *s = sock_of(u, c->user_data);
 
+    if (g->sock && (g->sock != s || g->n_ids == GATHERED || g->n_msg > GATHER_PKTS - UDP_SLOT_PKTS)) {
+        hand_over(io);
+        s = sock_of(u, c->user_data); /* the owner may have unwatched it */
+    }
     if (s && !(c->flags & IORING_CQE_F_MORE)) {
         u->slot[s->_slot].armed = false;
         want_arm(io, s->_slot);
@@ -229,18 +259,25 @@ static void take_recv(struct udp_io *io, const struct io_uring_cqe *c)
         uint16_t id = (uint16_t)(c->flags >> IORING_CQE_BUFFER_SHIFT);
         struct uring_bufs *bufs =
             &u->bufs[(c->user_data & 3) == KIND_RECV_SHARED ? GROUP_SHARED : GROUP_SINGLE];
-        if (s && c->res >= 0)
-            take_read(io, s, uring_bufs_at(bufs, id), c->res);
-        uring_bufs_lend(bufs, id); /* only now: the owner may have pushed */
+        if (!s || c->res < 0) {
+            uring_bufs_lend(bufs, id);
+            return;
+        }
+        g->sock = s;
+        g->bufs = bufs;
+        g->id[g->n_ids++] = id;
+        take_read(io, uring_bufs_at(bufs, id), c->res);
     } else if (s && c->res < 0 && c->res != -ENOBUFS && c->res != -ECANCELED) {
-        udp_tell_error(io, s);
+        hand_over(io);
+        if (sock_of(u, c->user_data) == s)
+            udp_tell_error(io, s);
     }
 }
 
 /* Takes what has arrived, at most READS reads. Owners may send and push meanwhile, so completions
- * are taken out one by one. When there is none, io_uring_peek_cqe() lets the kernel do what it has
- * put off, which it does in portions (20 sockets at a time in Linux 6.13): IORING_SQ_TASKRUN tells
- * that something is left. */
+ * are taken out one by one; what is next to each other for one owner it gets together. When there is
+ * none, io_uring_peek_cqe() lets the kernel do what it has put off, which it does in portions (20
+ * sockets at a time in Linux 6.13): IORING_SQ_TASKRUN tells that something is left. */
 static void take_all(struct udp_io *io)
 {
     struct uring_io *u = io->state;
@@ -252,6 +289,7 @@ static void take_all(struct udp_io *io)
         if ((copy.user_data & 3) <= KIND_RECV_SHARED)
             take_recv(io, &copy);
     }
+    hand_over(io);
 }
 
 /* What a buffer holds before the payload: what the kernel writes about it. */
@@ -578,7 +616,7 @@ static int allocate(struct udp_io *io, struct uring_io *u)
                                .msg_controllen = sizeof(union udp_read_control)};
     u->first_free = NO_SLOT;
     u->erring = mem_calloc(io->conf.slots, sizeof(*u->erring));
-    u->msg = mem_calloc(UDP_SLOT_PKTS, sizeof(*u->msg));
+    u->msg = mem_calloc(GATHER_PKTS, sizeof(*u->msg));
     u->efd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     return u->efd >= 0 && u->erring && u->msg && grow(u) == 0 ? 0 : -ENOMEM;
 }
