@@ -609,9 +609,22 @@ void consumer_packet(struct consumer *c, struct media_packet *m, unsigned layer,
         video_packet(c, m, layer, now_us);
 }
 
-void consumer_prefetch(const struct consumer *c)
+void consumer_prefetch(const struct consumer *c, unsigned step)
 {
-    transport_prefetch(c->peer->transport);
+    const struct peer *p = c->peer;
+
+    if (step > 1) {
+        transport_prefetch(p->transport, TRANSPORT_OUT, step - 2);
+    } else if (step == 0) {
+        __builtin_prefetch(p);
+        bytes_prefetch(&p->bwe, 2 * sizeof(void *));
+        bytes_prefetch(&p->audio_bytes, offsetof(struct peer, told_bps) -
+                                            offsetof(struct peer, audio_bytes));
+    } else {
+        __builtin_prefetch(p->owner);
+        if (c->sent && consumer_is_audio(c))
+            bytes_prefetch(&c->sent[(c->audio.seq + 1) & c->sent_mask], sizeof(*c->sent));
+    }
 }
 
 void consumer_paced(struct consumer *c, const struct pacer_item *item, uint64_t now_us)

@@ -113,8 +113,10 @@ void consumer_codec(struct consumer *c, uint64_t now_us);
 /* Forwards one packet of its source's stream of that layer. The hot path. */
 void consumer_packet(struct consumer *c, struct media_packet *m, unsigned layer, uint64_t now_us);
 
-/* Its turn comes soon: has what it needs to send brought into the cache. */
-void consumer_prefetch(const struct consumer *c);
+/* Its turn comes soon: has what it needs to send brought into the cache, step by step; each reads
+ * what the one before has asked for, the first one the consumer itself. The last step is the keys. */
+void consumer_prefetch(const struct consumer *c, unsigned step);
+#define CONSUMER_PREFETCH_STEPS (2 + TRANSPORT_PREFETCH_STEPS)
 
 /* Comfort silence: ends a run of audio so that the receiver hears no cut (Opus, PCMU, PCMA). */
 void consumer_silence(struct consumer *c, uint64_t now_us);

@@ -111,9 +111,10 @@ static struct transport *by_ufrag(const struct demux *d, struct slice ufrag)
     return NULL;
 }
 
-struct transport_path *demux_path(struct demux *d, const struct media_path *at)
+static struct transport_path *find_path(const struct demux *d, const struct media_path *at,
+                                        uint64_t hash)
 {
-    struct hnode *n = htable_first(&d->paths, media_path_hash(at));
+    struct hnode *n = htable_first(&d->paths, hash);
 
     for (; n; n = htable_next(n)) {
         struct transport_path *p = CONTAINER_OF(n, struct transport_path, node);
@@ -121,6 +122,23 @@ struct transport_path *demux_path(struct demux *d, const struct media_path *at)
             return p;
     }
     return NULL;
+}
+
+struct transport_path *demux_path(struct demux *d, const struct media_path *at)
+{
+    return find_path(d, at, media_path_hash(at));
+}
+
+void demux_prefetch(const struct demux *d, uint64_t hash, unsigned step)
+{
+    htable_prefetch(&d->paths, hash, step);
+}
+
+struct transport *demux_peek(const struct demux *d, const struct media_path *from, uint64_t hash)
+{
+    const struct transport_path *p = find_path(d, from, hash);
+
+    return p ? p->t : NULL;
 }
 
 void demux_send(struct demux *d, const struct media_path *to, struct slice dgram)

@@ -44,6 +44,11 @@ enum transport_verdict demux_recv(struct demux *d, const struct media_path *from
                                   size_t len, uint64_t now_us, struct transport **t,
                                   struct transport_in *in);
 
+/* Ahead of demux_recv(), with media_path_hash(): step 0 and 1 have the table's parts brought into
+ * the cache, demux_peek() then finds whose path it is; NULL: nobody's. */
+void demux_prefetch(const struct demux *d, uint64_t hash, unsigned step);
+struct transport *demux_peek(const struct demux *d, const struct media_path *from, uint64_t hash);
+
 /* A connection is gone: the path is nobody's any more. */
 void demux_gone(struct demux *d, const struct media_path *path, uint64_t now_us);
 

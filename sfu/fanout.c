@@ -21,7 +21,7 @@ static void flush_one(struct sfu_core *c, struct producer *t)
         if (i + 2 * AHEAD < t->n_consumers)
             __builtin_prefetch(t->consumer[i + 2 * AHEAD]);
         if (i + AHEAD < t->n_consumers)
-            consumer_prefetch(t->consumer[i + AHEAD]);
+            consumer_prefetch(t->consumer[i + AHEAD], CONSUMER_PREFETCH_STEPS - 1);
         for (unsigned k = t->first_news; k != CORE_NEWS_MAX; k = c->news[k].next)
             consumer_packet(to, c->news[k].m, c->news[k].layer, c->now_us);
     }

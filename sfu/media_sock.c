@@ -42,9 +42,15 @@ static void on_recv(void *arg, const struct udp_msg *msg, unsigned n)
     struct media_sock *m = u->m;
     uint64_t now_us = worker_now(m->w);
 
-    for (unsigned i = 0; i < n; i++) {
-        const struct media_path from = {.remote = msg[i].from, .sock = u->number};
-        (void)m->ops->packet(m->arg, &from, msg[i].p, msg[i].len, now_us);
+    for (unsigned at = 0; at < n; at += MEDIA_SOCK_AHEAD) {
+        struct media_path from[MEDIA_SOCK_AHEAD];
+        unsigned k = n - at < MEDIA_SOCK_AHEAD ? n - at : MEDIA_SOCK_AHEAD;
+
+        for (unsigned i = 0; i < k; i++)
+            from[i] = (struct media_path){.remote = msg[at + i].from, .sock = u->number};
+        m->ops->ahead(m->arg, from, k);
+        for (unsigned i = 0; i < k; i++)
+            (void)m->ops->packet(m->arg, &from[i], msg[at + i].p, msg[at + i].len, now_us);
     }
     m->ops->batch(m->arg, now_us);
 }

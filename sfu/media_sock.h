@@ -12,7 +12,11 @@ struct worker;
 
 #define MEDIA_SOCK_ADDRS_MAX 8
 
+#define MEDIA_SOCK_AHEAD 16
+
 struct media_sock_ops {
+    /* The next n packets (at most MEDIA_SOCK_AHEAD) will come from there. */
+    void (*ahead)(void *arg, const struct media_path *from, unsigned n);
     /* One packet. p is writable, and valid until the matching batch() returns. False: it was of no
      * use; a connection that brings nothing else is ended. */
     bool (*packet)(void *arg, const struct media_path *from, uint8_t *p, size_t len,

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "sfu/media_packet.h"
 
+#define USUAL_BYTES 128 /* of a packet of voice */
 #define SEQ_NONE UINT64_MAX /* no packet was ever in that slot */
 
 struct packet_store {
@@ -124,6 +125,19 @@ struct media_packet *packet_store_find(struct packet_store *ps, uint64_t seq)
     if (m->seq != seq || seq == SEQ_NONE || ps->limit - ps->pos[seq & ps->mask] > ps->cap)
         return NULL;
     return m;
+}
+
+void packet_store_prefetch(const struct packet_store *ps, unsigned step)
+{
+    if (step == 0) {
+        bytes_prefetch(ps, sizeof(*ps));
+        return;
+    }
+    unsigned next = (unsigned)(ps->newest + 1) & ps->mask;
+
+    bytes_prefetch(&ps->pkt[next], sizeof(*ps->pkt));
+    __builtin_prefetch(&ps->pos[next]);
+    bytes_prefetch(ps->ring + ps->at, USUAL_BYTES);
 }
 
 bool packet_store_newest(const struct packet_store *ps, uint64_t *seq)

@@ -57,6 +57,9 @@ struct media_packet *packet_store_commit(struct packet_store *ps, uint64_t seq, 
 /* The packet of that sequence number, or NULL: never came, or overwritten. */
 struct media_packet *packet_store_find(struct packet_store *ps, uint64_t seq);
 
+/* A packet is stored soon: step 0 asks for the store, step 1 for where the packet will be. */
+void packet_store_prefetch(const struct packet_store *ps, unsigned step);
+
 /* The highest sequence number that was committed; false when the store is empty. */
 bool packet_store_newest(const struct packet_store *ps, uint64_t *seq);
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/dtls_srtp.h"
+#include "sfu/ahead.h"
 #include "sfu/core_data.h"
 
 #define IO_SLOTS 512 /* reads in flight */
@@ -144,6 +145,13 @@ static bool on_packet(void *arg, const struct media_path *from, uint8_t *p, size
     return sfu_core_packet(w->core, from, p, len, now_us);
 }
 
+static void on_ahead(void *arg, const struct media_path *from, unsigned n)
+{
+    const struct sfu_worker *w = arg;
+
+    ahead(w->core, from, n);
+}
+
 static void on_batch(void *arg, uint64_t now_us)
 {
     struct sfu_worker *w = arg;
@@ -160,7 +168,7 @@ static void on_gone(void *arg, const struct media_path *path, uint64_t now_us)
     arm(w);
 }
 
-static const struct media_sock_ops media_ops = {on_packet, on_batch, on_gone};
+static const struct media_sock_ops media_ops = {on_ahead, on_packet, on_batch, on_gone};
 
 /* ---- mail ---- */
 

@@ -20,6 +20,16 @@ void srtp_index_fini(struct srtp_index *t)
     *t = (struct srtp_index){0};
 }
 
+void srtp_index_prefetch(const struct srtp_index *t, unsigned step)
+{
+    if (t->_n == 0)
+        return;
+    if (step == 0)
+        __builtin_prefetch(&t->_ssrc[t->_hint]);
+    else
+        bytes_prefetch(&t->_v[t->_hint], sizeof(*t->_v));
+}
+
 struct srtp_stream *srtp_index_find(struct srtp_index *t, uint32_t ssrc)
 {
     if (t->_hint < t->_n && t->_ssrc[t->_hint] == ssrc)

@@ -191,10 +191,14 @@ static struct slice trail_of(const struct srtp_sess *s, uint64_t index, uint8_t 
     return slice_of(roc, 4);
 }
 
-void srtp_sess_prefetch(const struct srtp_sess *s)
+void srtp_sess_prefetch(const struct srtp_sess *s, unsigned step)
 {
-    if (s->rtp.cipher)
-        packet_cipher_prefetch(s->rtp.cipher);
+    if (step == 0)
+        bytes_prefetch(s, sizeof(*s));
+    else if (s->rtp.cipher)
+        packet_cipher_prefetch(s->rtp.cipher, step - 1);
+    if (step > 0)
+        srtp_index_prefetch(&s->ssrcs, step - 1);
 }
 
 size_t srtp_sess_protect(struct srtp_sess *s, uint64_t index, struct slice head, struct slice a,

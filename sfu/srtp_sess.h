@@ -56,9 +56,11 @@ void srtp_sess_free(struct srtp_sess *s); /* wipes; NULL is allowed */
 size_t srtp_sess_protect(struct srtp_sess *s, uint64_t index, struct slice head, struct slice a,
                          struct slice b, uint8_t *out);
 
-/* This session is the next one, or the next but one, that protects or unprotects RTP: asks for its
- * keys to be in the processor's cache by then. */
-void srtp_sess_prefetch(const struct srtp_sess *s);
+/* This session protects or unprotects RTP soon: asks for what that touches to be in the processor's
+ * cache by then. Step 0: the session; 1: what is behind it; 2: the keys. Each reads what the one
+ * before has asked for, so some other work belongs between them. */
+void srtp_sess_prefetch(const struct srtp_sess *s, unsigned step);
+#define SRTP_SESS_PREFETCH_STEPS 3
 
 /* Checks and decrypts one RTP packet.
  *

@@ -508,10 +508,21 @@ void transport_send_rtp(struct transport *t, uint64_t index, struct slice head, 
     counter_add(&stats->rtp_out_bytes, n);
 }
 
-void transport_prefetch(const struct transport *t)
+void transport_prefetch(const struct transport *t, enum transport_way way, unsigned step)
 {
-    if (t->out)
-        srtp_sess_prefetch(t->out);
+    const struct srtp_sess *s;
+
+    if (step == 0) {
+        __builtin_prefetch(t);
+        bytes_prefetch(&t->selected, sizeof(t->selected) + sizeof(t->from));
+        bytes_prefetch(&t->in, sizeof(*t) - offsetof(struct transport, in));
+        return;
+    }
+    s = way == TRANSPORT_IN ? t->in : t->out;
+    if (s)
+        srtp_sess_prefetch(s, step - 1);
+    if (step == 1 && way == TRANSPORT_OUT && t->selected)
+        bytes_prefetch(t->selected, sizeof(*t->selected));
 }
 
 void transport_send_rtcp(struct transport *t, struct slice compound)

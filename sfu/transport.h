@@ -170,8 +170,11 @@ struct slice transport_read_data(struct transport *t);
 void transport_send_rtp(struct transport *t, uint64_t index, struct slice head, struct slice a,
                         struct slice b);
 
-/* The next one, or the next but one, to send RTP is this: has its keys brought into the cache. */
-void transport_prefetch(const struct transport *t);
+/* It gets or sends RTP soon: has what that touches brought into the cache, step by step; each reads
+ * what the one before has asked for. The last step is the keys. */
+enum transport_way { TRANSPORT_IN, TRANSPORT_OUT };
+void transport_prefetch(const struct transport *t, enum transport_way way, unsigned step);
+#define TRANSPORT_PREFETCH_STEPS 4
 void transport_send_rtcp(struct transport *t, struct slice compound);
 void transport_send_data(struct transport *t, struct slice sctp_packet);
 #define TRANSPORT_SEND_MAX (EGRESS_PACKET_MAX - SRTP_SESS_RTCP_TAIL_MAX)

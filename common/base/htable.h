@@ -38,6 +38,14 @@ void htable_del(struct htable *t, struct hnode *n);
 struct hnode *htable_first(const struct htable *t, uint64_t hash);
 struct hnode *htable_next(const struct hnode *n);
 
+/* Ahead of a look-up: step 0 has the slot brought into the cache, step 1 its first node. */
+static inline void htable_prefetch(const struct htable *t, uint64_t hash, unsigned step)
+{
+    struct hnode *const *slot = &t->_slots[hash & t->_mask];
+
+    __builtin_prefetch(step == 0 ? (const void *)slot : (const void *)*slot);
+}
+
 /* Visits every node: starts with *pos = 0 and *saved = NULL; gives NULL at the end. The node given
  * may be deleted (and freed) before the next call; deleting others or adding is not allowed. */
 struct hnode *htable_walk(const struct htable *t, size_t *pos, struct hnode **saved);

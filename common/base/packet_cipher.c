@@ -210,16 +210,15 @@ void packet_cipher_free(struct packet_cipher *c)
     mem_free(c);
 }
 
-void packet_cipher_prefetch(const struct packet_cipher *c)
+void packet_cipher_prefetch(const struct packet_cipher *c, unsigned step)
 {
-    const uint8_t *p = c->state;
-
-    for (size_t i = 0; i < STATE_LINES; i++)
-        __builtin_prefetch(p + i * CACHE_LINE);
-    if (c->gcm)
+    if (step == 0) {
+        __builtin_prefetch(c);
         return;
-    for (size_t i = 0; i < sizeof(*c) / CACHE_LINE; i++)
-        __builtin_prefetch((const uint8_t *)c + i * CACHE_LINE);
+    }
+    bytes_prefetch(c->state, STATE_LINES * CACHE_LINE);
+    if (!c->gcm)
+        bytes_prefetch(c, sizeof(*c));
 }
 
 /* Begins a packet. */

@@ -35,8 +35,9 @@ struct packet_cipher *packet_cipher_new(enum packet_cipher_kind kind, struct sli
                                         struct slice auth, bool seal);
 void packet_cipher_free(struct packet_cipher *c); /* wipes; NULL is allowed */
 
-/* Asks the processor to have the context in its cache soon. */
-void packet_cipher_prefetch(const struct packet_cipher *c);
+/* Asks the processor to have the context in its cache soon: step 0 what leads to the keys, step 1,
+ * when that is there, the keys. */
+void packet_cipher_prefetch(const struct packet_cipher *c, unsigned step);
 
 /* Encrypts a and behind it b to out, which may be where a is (then b must follow it directly) but
  * must not overlap otherwise, and writes the tag to tag. Authenticated are:

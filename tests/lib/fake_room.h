@@ -35,7 +35,9 @@
 #include "proto/stun_attr.h"
 #include "sfu/room.h"
 
+#ifndef FAKE_CLIENTS_MAX
 #define FAKE_CLIENTS_MAX 128
+#endif
 #ifndef FAKE_GOT_MAX
 #define FAKE_GOT_MAX 2048
 #endif

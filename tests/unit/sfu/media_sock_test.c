@@ -20,7 +20,7 @@ struct echo {
     struct worker *w;
     struct udp_io *io;
     struct media_sock *m;
-    unsigned packets, batches, gone, times;
+    unsigned packets, ahead, batches, gone, times;
     unsigned want_packets, want_gone; /* the loop stops when there are so many */
     size_t bytes;
     bool useless;
@@ -47,6 +47,15 @@ static bool on_packet(void *arg, const struct media_path *from, uint8_t *p, size
     return !e->useless;
 }
 
+static void on_ahead(void *arg, const struct media_path *from, unsigned n)
+{
+    struct echo *e = arg;
+
+    assert_in_range(n, 1, MEDIA_SOCK_AHEAD);
+    assert_int_not_equal(from[n - 1].remote.port, 0);
+    e->ahead += n;
+}
+
 static void on_batch(void *arg, uint64_t now_us)
 {
     (void)now_us;
@@ -64,7 +73,7 @@ static void on_gone(void *arg, const struct media_path *path, uint64_t now_us)
         worker_stop(e->w);
 }
 
-static const struct media_sock_ops ops = {on_packet, on_batch, on_gone};
+static const struct media_sock_ops ops = {on_ahead, on_packet, on_batch, on_gone};
 
 static void on_timeout(void *arg, uint64_t now_us)
 {
@@ -176,6 +185,7 @@ static void test_udp_of_both_families_comes_back(void **state)
     }
     assert_int_equal(e.packets, 2);
     assert_true(e.batches >= 2);
+    assert_true(e.ahead > 0 && e.ahead <= e.packets);
     echo_close(&e);
 }
 
