@@ -530,6 +530,7 @@ static void commit(struct negotiation *n, struct build *b, const struct neg_remo
         n->remote = *remote;
     mark_changes(b);
     entries_free(n->entry, n->n);
+    n->edition++;
     n->entry = b->next;
     n->n = n->cap = b->count;
     n->tag = b->tag;
@@ -609,6 +610,7 @@ static int unused_entry(struct negotiation *n, enum rtp_kind kind)
         struct neg_entry *v = mem_realloc(n->entry, cap * sizeof(*v));
         if (!v)
             return -ENOMEM;
+        n->edition++;
         n->entry = v;
         n->cap = cap;
     }
@@ -744,6 +746,11 @@ unsigned negotiate_sections(const struct negotiation *n)
 const struct neg_section *negotiate_section(const struct negotiation *n, unsigned i)
 {
     return i < n->n ? &n->entry[i].pub : NULL;
+}
+
+uint32_t negotiate_edition(const struct negotiation *n)
+{
+    return n->edition;
 }
 
 const struct neg_section *negotiate_by_mid(const struct negotiation *n, struct slice mid)

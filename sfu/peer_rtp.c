@@ -306,12 +306,29 @@ static void take_rtx(struct peer *p, struct stream *s, const struct rtp_header *
     producer_packet(s, &in, now_us);
 }
 
+/* What a packet of this payload type is in its section; looked up again only when the type or the
+ * description has changed. */
+static enum neg_pt_role role_of(struct peer *p, struct stream *s, uint8_t pt,
+                                const struct neg_codec **codec)
+{
+    uint32_t edition = negotiate_edition(p->neg);
+
+    if (!s->pt.codec || s->pt.pt != pt || s->pt.edition != edition) {
+        const struct neg_section *sec = negotiate_by_mid(p->neg, slice_str(s->track->mid));
+
+        s->pt = (struct stream_pt){.edition = edition, .pt = pt, .role = NEG_PT_NONE};
+        if (sec)
+            s->pt.role = (uint8_t)neg_section_pt(sec, pt, &s->pt.codec);
+    }
+    *codec = s->pt.codec;
+    return (enum neg_pt_role)s->pt.role;
+}
+
 static void take_media(struct peer *p, struct stream *s, const struct rtp_header *h,
                        const struct rtp_exts *x, uint8_t *buf, size_t len, uint64_t index,
                        uint64_t now_us)
 {
     struct sfu_core *c = p->owner->room->core;
-    const struct neg_section *sec = negotiate_by_mid(p->neg, slice_str(s->track->mid));
     struct stream_packet in = {
         .header = h, .exts = x, .p = buf, .len = len, .index = index, .repaired = false};
 
@@ -319,7 +336,7 @@ static void take_media(struct peer *p, struct stream *s, const struct rtp_header
         producer_padding(s, index, now_us);
         return;
     }
-    in.role = sec ? neg_section_pt(sec, h->pt, &in.codec) : NEG_PT_NONE;
+    in.role = role_of(p, s, h->pt, &in.codec);
     if ((in.role != NEG_PT_MEDIA && in.role != NEG_PT_RED) || !in.codec) {
         core_drop(c, CORE_DROP_PT_UNKNOWN);
         return;

@@ -14,6 +14,14 @@
 #include "sfu/unpadded.h"
 #include "sfu/video_forward.h"
 
+/* What the payload type of its last packet means, in the description of that edition. */
+struct stream_pt {
+    const struct neg_codec *codec; /* NULL: not looked up yet */
+    uint32_t edition;
+    uint8_t pt;
+    uint8_t role; /* enum neg_pt_role */
+};
+
 /* One SSRC: an audio track, or one simulcast layer of a video track. */
 struct stream {
     struct producer *track;
@@ -39,6 +47,7 @@ struct stream {
     uint8_t fir_seq;
     struct link_runs runs; /* losses in a row */
     struct unpadded gaps;  /* audio: what is stored is numbered without padding */
+    struct stream_pt pt;
 };
 
 struct producer {
