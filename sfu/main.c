@@ -19,15 +19,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/admin_http.h"
+#include "sfu/reclaim.h"
 #include "sfu/sfu_node.h"
 
 #define POLL_US (100 * US_PER_MS)
-
-/* For jemalloc, which reads it before main(): what handshakes have freed goes back to the kernel
- * within a second, in a thread of jemalloc's own. The worker that forwards is never held up for
- * it, as glibc's malloc_trim() did, for 90 ms at a time. */
-extern const char *malloc_conf;
-const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";
 
 struct options {
     const char *config;
@@ -246,6 +241,8 @@ int main(int argc, char **argv)
     log_setup((enum log_level)d.conf.log.level, (enum log_format)d.conf.log.format, 2);
     raise_nofile();
     block_signals(&set);
+    if (!reclaim_start())
+        log_warn("sfu", "freed memory is given back late: no background thread");
 
     status = start(&d);
     if (status == EX_OK)
