@@ -205,7 +205,7 @@ bench-push: $(BUILD)/sori-server $(BUILD)/bench/load/h2_push $(BUILD)/bench/load
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/push.py
 
-bench-sfu: $(BUILD)/sori-sfu $(BUILD)/bench/preload/hot_count.so $(call bin,$(filter bench/load/sfu%,$(BENCH)) $(filter bench/micro/srtp%,$(BENCH))) ## SFU against Debian's Janus and the bare limit
+bench-sfu: $(BUILD)/sori-sfu $(BUILD)/bench/preload/hot_count.so $(call bin,$(filter bench/load/sfu%,$(BENCH)) $(filter bench/micro/srtp% bench/micro/calls%,$(BENCH))) ## SFU against Debian's Janus and the bare limit
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/sfu.py
 bench-sfu-quality: $(BUILD)/sori-sfu $(BUILD)/sori-server $(IMPAIR) $(call bin,$(filter bench/load/sfu%,$(BENCH))) ## what calls through bad networks sound and look like

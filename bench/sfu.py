@@ -2,7 +2,7 @@
 """make bench-sfu: what forwarded packets, joins and connections cost sori-sfu; Debian's Janus and the bare
 limit of this machine beside it.
 
-    bench/sfu.py [--quick] [audio40 video8 srtp hotpath join memory workers calls churn scale: only these]
+    bench/sfu.py [--quick] [audio40 video8 srtp core hotpath join memory workers calls churn scale: only these]
 
 Servers run in one network namespace of their own, pinned to one core, and take the same load from
 bench/load/sfu_engine, which has the other core and another namespace behind a veth pair. Receivers are
@@ -256,7 +256,8 @@ def main():
           f"with libsrtp2 {version('libsrtp2-1')}{', and built with OpenSSL' if openssl_srtp() else ''}; server on core "
           f"{SERVER_CORE}, load on core {LOAD_CORE}", flush=True)
     found = {}
-    rows = [("audio40", audio40), ("video8", video8), ("srtp", lambda _quick: sfu_costs.srtp())]
+    rows = [("audio40", audio40), ("video8", video8), ("srtp", lambda _quick: sfu_costs.srtp()),
+            ("core", lambda _quick: sfu_costs.core())]
     if HAVE_SORI:
         rows += [("hotpath", sfu_costs.hotpath), ("join", sfu_costs.joins), ("memory", sfu_costs.memory),
                  ("workers", sfu_costs.workers), ("calls", sfu_costs.calls), ("churn", sfu_costs.churn)]
@@ -277,5 +278,5 @@ if __name__ == "__main__":
     else:
         openssl_srtp()  # outside: apt wants the network
         inner = shlex.join([sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
-        sys.exit(subprocess.run(["unshare", "-rn", "sh", "-c", f"ip link set lo up && exec {inner}"],
+        sys.exit(subprocess.run(["unshare", "-n" if os.geteuid() == 0 else "-rn", "sh", "-c", f"ip link set lo up && exec {inner}"],
                                 env=dict(os.environ, BENCH_SFU_NETNS="1"), check=False).returncode)

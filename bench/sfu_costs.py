@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from sfu_rig import AUDIO, BUILD, LEVEL_ID, MID_ID, SERVER_CORE, VIDEO, VOICE_BYTES, WITNESS_IP, Engine, Sori, Wire, taskset
+from sfu_rig import AUDIO, BUILD, LEVEL_ID, LOAD_CORE, MID_ID, SERVER_CORE, VIDEO, VOICE_BYTES, WITNESS_IP, Engine, Sori, Wire, taskset
 
 TALK = [f"mid={MID_ID}:0", f"level={LEVEL_ID}:20"]
 
@@ -19,6 +19,12 @@ def busy(process, seconds):
     cpu, start = process.cpu_s(), time.monotonic()
     time.sleep(seconds)
     return (process.cpu_s() - cpu) / (time.monotonic() - start)
+
+
+def stay_on(core):
+    """This process leaves the other core to the server."""
+    for task in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(task), [core])
 
 
 def careful(name, measure, quick):
@@ -41,7 +47,7 @@ class Setup:
         self.engine = Engine(self.wire, urgent=self.urgent)
         self.server = None
         try:
-            self.server = Sori(self.wire, self.engine, **self.sori)
+            self.server = Sori(self.wire, self.engine, urgent=self.urgent, **self.sori)
         except BaseException:
             self.__exit__()
             raise
@@ -60,6 +66,15 @@ def srtp():
                          stdout=subprocess.PIPE).stdout.decode()
     print("srtp: " + out.replace("\n", "\n  ").rstrip(), flush=True)
     return {k: float(v) for k, v in re.findall(r"^(srtp_vs_evp|srtp_5000_sessions_ratio) ([\d.]+)", out, re.M)}
+
+
+def core():
+    """bench/micro/calls_bench: the SFU's own code and cryptography for a packet of a two-party call."""
+    binary = os.path.join(BUILD, "bench/micro/calls_bench")
+    for count in (20, 1200):
+        out = subprocess.run(taskset(SERVER_CORE, [binary, str(count)]), check=True, stdout=subprocess.PIPE).stdout
+        print("core: " + out.decode().rstrip(), flush=True)
+    return {}
 
 
 def fill_room(engine, server, receivers, first=0, room="room", media=AUDIO):
@@ -237,18 +252,28 @@ def server_port(engine, n):
     return engine.gone[n]
 
 
+def window(server, engine, ear, seconds):
+    """(share of the core, p50 and p99 of the delay in ms, share lost, times that the generator was late)"""
+    engine("mark"), ear("mark")
+    core = busy(server.server, seconds)
+    lat, gen, got = ear("latency"), engine("stat"), ear("stat")
+    return core, lat["p50_us"] / 1000, lat["p99_us"] / 1000, 1 - got["got"] / max(got["sent"], 1), gen["late"]
+
+
 def calls(quick):
     """Two-party calls: both send a packet every 20 ms. Calls are added until the core is 90 % busy, packets
-    get lost, or the added delay's p99 is over 3 ms. A few calls are heard by a second engine."""
-    most, step = (200, 100) if quick else (2400, 300)
+    get lost, or the added delay's p99 is over 3 ms: medians of several windows, since other guests of the
+    machine are in each. A few calls are heard by a second engine. Server and engines are real-time where
+    root runs this, as deploy/systemd has the server; this process keeps off the server's core."""
+    most, step, windows = (200, 100, 1) if quick else (2400, 300, 5)
     witnesses = 5
+    stay_on(LOAD_CORE)
     with Setup(urgent=True) as (wire, engine, server):
         ear = Engine(wire, urgent=True)
         ear("bind", WITNESS_IP)
         try:
             heard = Sori.__new__(Sori)
             heard.__dict__.update(server.__dict__, engine=ear)
-            sections = [(AUDIO, 0, "sendrecv", 1000)]
             for n in range(2 * witnesses):
                 heard.join(f"w{n // 2}", n, [(AUDIO, 0, "sendrecv", 100000 + n)])
                 ear("open", n)
@@ -257,23 +282,22 @@ def calls(quick):
             for n in range(2 * witnesses):
                 ear("pub", n, 100000 + n, AUDIO["pt"], 50, VOICE_BYTES, 1, *TALK, f"offset={n * 1931 % 20000}")
             engine("quantum", 250)
+            engine("wire", "gen0", wire.server_mac())
             reached, up = 0, 0
             while up < most:
                 for n in range(2 * up, 2 * (up + step)):
-                    server.join(f"c{n // 2}", n, [(sections[0][0], 0, "sendrecv", 1000 + n)])
+                    server.join(f"c{n // 2}", n, [(AUDIO, 0, "sendrecv", 1000 + n)])
                 engine.wait_up(range(2 * up, 2 * (up + step)))
                 for n in range(2 * up, 2 * (up + step)):
                     engine("pub", n, 1000 + n, AUDIO["pt"], 50, VOICE_BYTES, 1, *TALK, f"offset={n * 1931 % 20000}")
                 up += step
                 time.sleep(1)
-                engine("mark"), ear("mark")
-                core = busy(server.server, 2 if quick else 4)
-                lat, gen, got = ear("latency"), engine("stat"), ear("stat")
-                lost = 1 - got["got"] / max(got["sent"], 1)
-                print(f"calls: {up + witnesses} calls, {100 * core:.0f} % of the core, delay p50 {lat['p50_us'] / 1000:.2f} ms, "
-                      f"p99 {lat['p99_us'] / 1000:.2f}, lost {100 * lost:.2f} %, generator late {gen['late']} times, its CPU "
-                      f"not counted", flush=True)
-                if core > 0.9 or lat["p99_us"] > 3000 or lost > 0.01:
+                seen = [window(server, engine, ear, 3) for _ in range(windows)]
+                core, p50, p99, lost, late = map(statistics.median, zip(*seen))
+                print(f"calls: {up + witnesses} calls, {100 * core:.0f} % of the core, {10 * core / (up + witnesses) * 1000:.1f} us "
+                      f"a packet; delay p50 {p50:.2f} ms, p99 {p99:.2f} ({', '.join(f'{s[2]:.2f}' for s in seen)}), lost "
+                      f"{100 * lost:.2f} %, generator late {late:.0f} times", flush=True)
+                if core > 0.9 or p99 > 3 or lost > 0.01:
                     break
                 reached = up + witnesses
         finally:

@@ -54,6 +54,10 @@ table netdev rig {
         self.holed = None
         self.black_hole(False)
 
+    def server_mac(self):
+        out = subprocess.run(["ip", "-j", "link", "show", "srv0"], check=True, stdout=subprocess.PIPE).stdout
+        return json.loads(out)[0]["address"]
+
     def inside(self, argv):
         return ["nsenter", "-n", "-t", str(self.holder.pid), *map(str, argv)]
 

@@ -2,29 +2,40 @@
  * server writes commands to stdin and reads answers, JSON objects, one a line, from stdout.
  *
  *     sfu_engine [PROFILES]     DTLS-SRTP profiles in order of preference,
- * SRTP_AEAD_AES_128_GCM:...
+ *                               SRTP_AEAD_AES_128_GCM:...
  *
  * The first line tells the fingerprint of all clients. Commands; N is a client's number:
+ *
  *     add N                                     {"re":"add","n":N,"ufrag":…,"pwd":…}
  *     go N IP PORT UFRAG PWD client|server [tcp]   checks, then DTLS in that role; when it is done
  *                                               {"event":"up","n":N,…} or {"event":"failed","n":N}
  *     pub N SSRC PT PACKETS_PER_S BYTES BURST [KEY=VALUE…]   sends; bytes of RTP payload
  *         vp8=1  level=ID:DBOV  mid=ID:TEXT  rid=ID:TEXT  twcc=ID  clock=HZ  offset=US  gso=0
  *     play N SSRC PT FPS FILE [KEY=VALUE…]      sends the VP8 frames of an IVF file, for ever;
- * asked for a key frame it begins anew unpub N                                   stops that; `pub`
- * of the same SSRC goes on with its numbers, in any new way level N DBOV of its streams, from now
- * on (RFC 6464) open N  |  count N                        decrypt what arrives (latency,
- * authenticity), or not report on|off                             receiver and sender reports each
- * second remb N BPS tells the server that it may send so much move N another local address: a new
- * socket, then a check cut N on|off                              sends nothing, reads nothing del N
- * rtcp N COUNT HEX | rtp N COUNT HEX | raw N COUNT HEX   sends these bytes COUNT times, protected
- * (a compound; a packet with a header of 12 bytes) or as they are mark counters and latencies begin
- * anew stat [N]  |  joins  | latency            {"re":…} quit
+ *                                               asked for a key frame it begins anew
+ *     unpub N                                   stops that; `pub` of the same SSRC goes on with its
+ *                                               numbers, in any new way
+ *     level N DBOV                              of its streams, from now on (RFC 6464)
+ *     open N  |  count N                        decrypt what arrives (latency, authenticity), or not
+ *     report on|off                             receiver and sender reports each second
+ *     remb N BPS                                tells the server that it may send so much
+ *     move N                                    another local address: a new socket, then a check
+ *     cut N on|off                              sends nothing, reads nothing
+ *     del N
+ *     rtcp N COUNT HEX | rtp N COUNT HEX | raw N COUNT HEX   sends these bytes COUNT times, protected
+ *                               (a compound; a packet with a header of 12 bytes) or as they are
+ *     quantum US                                sends by the clock, every so often
+ *     wire DEVICE MAC                           single packets leave by sfu_wire.h
+ *     mark                                      counters and latencies begin anew
+ *     stat [N]  |  joins  |  latency            {"re":…}
+ *     quit
  *
+ * Latency is until the kernel of this side has the packet: what the scheduler adds until we read it
+ * is ours, not the server's.
  * Payloads end with the talker's client number and a count, and the time when they were sent, which
  * is what latency comes from. One thread; sleeps until something is due or arrives.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "sfu_peer.h"
+#include "sfu_wire.h"
 
 #include <netinet/udp.h>
 #include <sys/epoll.h>
@@ -44,6 +55,7 @@
 #define NUMBER_BITS      18 /* of a payload's number; above it, who sent it */
 #define NUMBER_MASK      ((1u << NUMBER_BITS) - 1)
 #define TICK_US          (10 * US_PER_MS)
+#define TICK_PARTS       20 /* all clients in one go would make those who wait wait */
 #define LATE_US          (20 * US_PER_MS)
 #define REPORT_US        US_PER_S
 #define LATENCY_BINS     100000 /* of 10 us */
@@ -55,7 +67,8 @@ struct stream {
     uint64_t index; /* of the next packet: rollovers and sequence number */
     uint64_t next_us, gap_us;
     unsigned pt, bytes, burst, frames;
-    bool vp8, gso, key, stopped;
+    unsigned at; /* in the heap, from 1; 0: it sends nothing */
+    bool vp8, gso, key;
     uint8_t ext[EXT_MAX];                /* elements of RFC 8285 §4.2, without padding */
     unsigned ext_len, level_at, twcc_at; /* where in ext; 0 = none, else offset + 1 */
     uint64_t sent_pkts, sent_bytes;
@@ -67,7 +80,8 @@ struct engine {
     int epoll;
     struct peer *peer[PEERS_MAX];
     struct stream *stream[STREAMS_MAX];
-    unsigned n_peers, n_streams;
+    struct stream *due[STREAMS_MAX]; /* those that send: a heap by next_us */
+    unsigned n_peers, n_streams, n_due, tick_at;
     uint16_t twcc[PEERS_MAX];
     uint64_t next_tick_us, next_report_us, quantum_us;
     bool report;
@@ -77,6 +91,7 @@ struct engine {
 };
 
 static struct engine en;
+static struct wire wire;
 
 static struct peer *find(unsigned n)
 {
@@ -165,12 +180,17 @@ static void send_frame(struct stream *s, uint64_t now_us)
 {
     static uint8_t buf[64 * PEER_BYTES];
     size_t len = 0, size = 0;
-    bool gso = s->gso && s->burst > 1 && !s->peer->tcp && !s->peer->cut;
+    bool plain = !s->peer->tcp && !s->peer->cut, gso = plain && s->gso && s->burst > 1;
+    bool raw = plain && !gso && wire.on;
 
     for (unsigned i = 0; i < s->burst; i++) {
-        size = make_packet(s, buf + len, i == 0, i + 1 == s->burst, now_us);
+        uint8_t *to = raw ? wire_reserve(&wire) : buf + len;
+        size = make_packet(s, to, i == 0, i + 1 == s->burst, now_us);
         if (gso)
             len += size;
+        else if (raw)
+            en.send_failed += wire_commit(&wire, &s->peer->near,
+                                          (const struct sockaddr_in *)(const void *)&s->peer->far, size);
         else if (!peer_send(s->peer, buf, size))
             en.send_failed++;
         s->sent_pkts++;
@@ -224,30 +244,64 @@ static void play_frame(struct stream *s)
     s->key = false;
 }
 
+/* --- whose turn it is: a heap, the root at 1 */
+
+static void put_at(struct stream *s, unsigned i)
+{
+    en.due[i - 1] = s;
+    s->at = i;
+}
+
+static void sift(struct stream *s, unsigned i)
+{
+    for (; i > 1 && en.due[i / 2 - 1]->next_us > s->next_us; i /= 2)
+        put_at(en.due[i / 2 - 1], i);
+    for (unsigned k; (k = 2 * i) <= en.n_due; i = k) {
+        if (k < en.n_due && en.due[k]->next_us < en.due[k - 1]->next_us)
+            k++;
+        if (en.due[k - 1]->next_us >= s->next_us)
+            break;
+        put_at(en.due[k - 1], i);
+    }
+    put_at(s, i);
+}
+
+static void begin(struct stream *s)
+{
+    sift(s, s->at ? s->at : ++en.n_due);
+}
+
+static void stop(struct stream *s)
+{
+    unsigned i = s->at;
+
+    if (i == 0)
+        return;
+    struct stream *last = en.due[--en.n_due];
+    s->at = 0;
+    if (last != s)
+        sift(last, i);
+}
+
 /* Sends what is due; gives when the next is. */
 static uint64_t send_due(uint64_t now_us)
 {
-    uint64_t next = CLOCK_NEVER;
-
-    for (unsigned i = 0; i < en.n_streams; i++) {
-        struct stream *s = en.stream[i];
-        if (s->stopped)
-            continue;
-        if (s->next_us <= now_us && s->peer->state != PEER_UP)
-            s->next_us = now_us + s->gap_us;
-        if (s->next_us <= now_us) {
+    while (en.n_due > 0 && en.due[0]->next_us <= now_us) {
+        struct stream *s = en.due[0];
+        if (s->peer->state != PEER_UP) {
+            s->next_us = now_us;
+        } else {
             en.late += now_us > s->next_us + LATE_US;
-            while (s->next_us <= now_us) {
-                if (s->film)
-                    play_frame(s);
-                else
-                    send_frame(s, now_us);
-                s->next_us += s->gap_us;
-            }
+            if (s->film)
+                play_frame(s);
+            else
+                send_frame(s, now_us);
         }
-        next = s->next_us < next ? s->next_us : next;
+        s->next_us += s->gap_us;
+        sift(s, 1);
     }
-    return next;
+    en.send_failed += wire_flush(&wire);
+    return en.n_due > 0 ? en.due[0]->next_us : CLOCK_NEVER;
 }
 
 /* --- receiving */
@@ -421,6 +475,39 @@ static void take_frames(struct peer *p, uint64_t now_us)
     memmove(p->tcp_buf, p->tcp_buf + at, p->tcp_len);
 }
 
+/* When the kernel got it, on this process's clock; now, where the kernel has not noted it. */
+static uint64_t arrived_us(struct msghdr *h)
+{
+    struct timespec at, wall;
+    uint64_t now_us = clock_now_us();
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS)
+            continue;
+        memcpy(&at, CMSG_DATA(c), sizeof(at));
+        clock_gettime(CLOCK_REALTIME, &wall);
+        int64_t age_us = (int64_t)(wall.tv_sec - at.tv_sec) * (int64_t)US_PER_S +
+                         (wall.tv_nsec - at.tv_nsec) / 1000;
+        return age_us > 0 ? now_us - (uint64_t)age_us : now_us;
+    }
+    return now_us;
+}
+
+static ssize_t read_datagram(int fd, uint8_t *buf, size_t cap, uint64_t *at_us)
+{
+    union {
+        struct cmsghdr hdr;
+        uint8_t room[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec iov = {buf, cap};
+    struct msghdr h = {NULL, 0, &iov, 1, &control, sizeof(control), 0};
+    ssize_t n = recvmsg(fd, &h, MSG_DONTWAIT);
+
+    if (n > 0)
+        *at_us = arrived_us(&h);
+    return n;
+}
+
 static void read_peer(struct peer *p)
 {
     static uint8_t buf[65536];
@@ -428,8 +515,9 @@ static void read_peer(struct peer *p)
     unsigned fd_turns = 64; /* nobody reads for ever */
 
     while (fd_turns-- > 0 && p->fd >= 0) {
+        uint64_t at_us = 0;
         n = p->tcp ? recv(p->fd, p->tcp_buf + p->tcp_len, 2 * 65536 - p->tcp_len, MSG_DONTWAIT)
-                   : recv(p->fd, buf, sizeof(buf), MSG_DONTWAIT);
+                   : read_datagram(p->fd, buf, sizeof(buf), &at_us);
         if (n <= 0) {
             if (p->tcp && (n == 0 || errno != EAGAIN)) {
                 epoll_ctl(en.epoll, EPOLL_CTL_DEL, p->fd, NULL);
@@ -444,7 +532,7 @@ static void read_peer(struct peer *p)
             p->tcp_len += (size_t)n;
             take_frames(p, clock_now_us());
         } else {
-            take_datagram(p, buf, (size_t)n, clock_now_us());
+            take_datagram(p, buf, (size_t)n, at_us);
         }
     }
 }
@@ -482,7 +570,7 @@ static void send_reports(void)
 
     for (unsigned i = 0; i < en.n_streams; i++) {
         const struct stream *s = en.stream[i];
-        if (s->stopped || s->peer->state != PEER_UP)
+        if (s->at == 0 || s->peer->state != PEER_UP)
             continue;
         put32(b + 4, s->ssrc);
         put32(b + 8, (uint32_t)(wall / US_PER_S) + NTP_UNIX);
@@ -624,7 +712,7 @@ static struct stream *stream_for(struct peer *p, uint32_t ssrc)
         s = en.stream[i];
         if (s->peer == p && s->ssrc == ssrc) {
             s->ext_len = s->level_at = s->twcc_at = 0;
-            s->vp8 = s->stopped = false;
+            s->vp8 = false;
             return s;
         }
     }
@@ -658,6 +746,7 @@ static void do_pub(struct peer *p, char *rest)
     s->gap_us = US_PER_S * s->burst / pps;
     s->ts_step = (uint32_t)(clock * s->burst / pps);
     s->next_us = clock_now_us() + offset_us;
+    begin(s);
 }
 
 static uint8_t *read_file(const char *path, size_t *len)
@@ -693,12 +782,14 @@ static void do_play(struct peer *p, char *rest)
     s->gap_us = US_PER_S / fps;
     s->ts_step = (uint32_t)(clock / fps);
     s->next_us = clock_now_us() + offset_us;
+    begin(s);
 }
 
 static void do_unpub(const struct peer *p)
 {
     for (unsigned i = 0; i < en.n_streams; i++)
-        en.stream[i]->stopped = en.stream[i]->stopped || en.stream[i]->peer == p;
+        if (en.stream[i]->peer == p)
+            stop(en.stream[i]);
 }
 
 static void forget_streams(const struct peer *p)
@@ -707,6 +798,7 @@ static void forget_streams(const struct peer *p)
 
     for (unsigned i = 0; i < en.n_streams; i++) {
         if (en.stream[i]->peer == p) {
+            stop(en.stream[i]);
             mem_free(en.stream[i]->film);
             mem_free(en.stream[i]);
         } else
@@ -888,6 +980,7 @@ static bool peer_command(const char *what, struct peer *p, char *rest)
         return true;
     } else if (strcmp(what, "open") == 0) {
         p->recv = RECV_OPEN;
+        setsockopt(p->fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){1}, sizeof(int));
     } else if (strcmp(what, "count") == 0) {
         p->recv = RECV_COUNT;
     } else if (strcmp(what, "remb") == 0) {
@@ -927,6 +1020,10 @@ static bool command(char *line)
     } else if (strcmp(what, "quantum") == 0) {
         en.quantum_us = number(&line);
         printf("{\"re\":\"quantum\"}\n");
+    } else if (strcmp(what, "wire") == 0) {
+        const char *device = word(&line);
+        wire_open(&wire, device, word(&line));
+        printf("{\"re\":\"wire\"}\n");
     } else if (strcmp(what, "bind") == 0) {
         if (addr_parse(&peer_bind, slice_str(word(&line))) != 0)
             die("bind: no such address");
@@ -975,8 +1072,9 @@ static void tick(uint64_t now_us)
 {
     if (now_us < en.next_tick_us)
         return;
-    en.next_tick_us = now_us + TICK_US;
-    for (unsigned i = 0; i < en.n_peers; i++) {
+    en.next_tick_us = now_us + TICK_US / TICK_PARTS;
+    en.tick_at = (en.tick_at + 1) % TICK_PARTS;
+    for (unsigned i = en.tick_at; i < en.n_peers; i += TICK_PARTS) {
         if (en.peer[i] && peer_tick(en.peer[i], now_us))
             tell_state(en.peer[i]);
     }

@@ -67,6 +67,7 @@ struct peer {
     char far_ufrag[CREDENTIAL_MAX + 1], far_pwd[CREDENTIAL_MAX + 1];
     struct sockaddr_storage far;
     socklen_t far_len;
+    struct sockaddr_in near; /* of an IPv4 client, for sfu_wire.h */
     SSL *ssl;
     BIO *in, *out; /* owned by ssl */
     struct bench_srtp tx, rx;
@@ -364,6 +365,8 @@ static inline void peer_open(struct peer *p)
         die("bind");
     if (connect(p->fd, (struct sockaddr *)&p->far, p->far_len) == -1)
         die("connect");
+    p->near = (struct sockaddr_in){0};
+    getsockname(p->fd, (struct sockaddr *)&p->near, &(socklen_t){sizeof(p->near)});
     if (p->tcp) {
         setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         if (!p->tcp_buf)

@@ -38,17 +38,22 @@ def taskset(core, argv):
     return ["taskset", "-c", str(core), *map(str, argv)]
 
 
+def real_time():
+    """Before exec, of who takes part in measuring delays: nothing else on the machine is part of them. As
+    deploy/systemd has it for the server. Only root can."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        pass
+
+
 class Engine:
     """bench/load/sfu_engine: the clients."""
 
     def __init__(self, wire, profiles=None, core=LOAD_CORE, urgent=False):
-        """urgent: it goes before whatever else has its core, where root may say so: for who measures delays."""
         def first():
             die_with_parent()
-            try:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-            except PermissionError:
-                pass
+            real_time()
         argv = [os.path.join(BUILD, "bench/load/sfu_engine"), *([profiles] if profiles else [])]
         self.process = subprocess.Popen(wire.inside(argv if core is None else taskset(core, argv)),
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -127,6 +132,11 @@ def parse_description(sdp):
     return best[2], int(best[3]), first(r"^a=ice-ufrag:(\S+)"), first(r"^a=ice-pwd:(\S+)"), role
 
 
+def urgent_child():
+    quiet_child()
+    real_time()
+
+
 def quiet_child():
     """Ends with us, and leaves no core file (Janus likes to)."""
     die_with_parent()
@@ -136,11 +146,12 @@ def quiet_child():
 class Process:
     """A server's process: its CPU and memory."""
 
-    def __init__(self, argv, env=None, core=SERVER_CORE, log=None):
+    def __init__(self, argv, env=None, core=SERVER_CORE, log=None, urgent=False):
         self.log = open(log, "wb") if log else subprocess.DEVNULL
         self.process = subprocess.Popen(taskset(core, argv) if core is not None else list(map(str, argv)),
                                         env=dict(os.environ, **(env or {})), stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=quiet_child)
+                                        stdout=self.log, stderr=subprocess.STDOUT,
+                                        preexec_fn=urgent_child if urgent else quiet_child)
         self.pid = self.process.pid
 
     def cpu_s(self):
@@ -206,7 +217,7 @@ class Sori:
     configuration take more lines: sfu=, transport=, limits=, audio=, video=."""
 
     def __init__(self, wire, engine, name="sori-sfu", core=SERVER_CORE, threads=1, binary=None, env=None,
-                 address=SERVER_IP, **lines):
+                 address=SERVER_IP, urgent=False, **lines):
         self.engine, self.wire, self.name = engine, wire, name
         self.folder = tempfile.mkdtemp(prefix="bench-sfu-")
         secret = os.urandom(32).hex().encode()
@@ -216,7 +227,7 @@ class Sori:
             with open(os.path.join(self.folder, file_name), "wb", opener=lambda p, f: os.open(p, f, 0o600)) as f:
                 f.write(content)
         self.server = Process([binary or os.path.join(BUILD, "sori-sfu"), "--config",
-                               os.path.join(self.folder, "sfu.ini")], env, core, os.path.join(self.folder, "out"))
+                               os.path.join(self.folder, "sfu.ini")], env, core, os.path.join(self.folder, "out"), urgent)
         try:
             self.ctl = Ctl(f"unix:{self.folder}/control", secret)
         except OSError:
