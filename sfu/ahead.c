@@ -1,7 +1,8 @@
 /* The look-ahead: each loop reads what the loop before has asked for, and asks for what is behind.
  *
  * Called by sfu_core.c. The audio of small rooms is what it is for (one receiver per packet); where
- * a packet has many receivers, fanout.c looks ahead among them. SPDX-License-Identifier: BSD-3-Clause
+ * a packet has many receivers, fanout.c looks ahead among them. SPDX-License-Identifier:
+ * BSD-3-Clause
  */
 #include "sfu/ahead.h"
 

@@ -618,8 +618,8 @@ void consumer_prefetch(const struct consumer *c, unsigned step)
     } else if (step == 0) {
         __builtin_prefetch(p);
         bytes_prefetch(&p->bwe, 2 * sizeof(void *));
-        bytes_prefetch(&p->audio_bytes, offsetof(struct peer, told_bps) -
-                                            offsetof(struct peer, audio_bytes));
+        bytes_prefetch(&p->audio_bytes,
+                       offsetof(struct peer, told_bps) - offsetof(struct peer, audio_bytes));
     } else {
         __builtin_prefetch(p->owner);
         if (c->sent && consumer_is_audio(c))

@@ -114,7 +114,8 @@ void consumer_codec(struct consumer *c, uint64_t now_us);
 void consumer_packet(struct consumer *c, struct media_packet *m, unsigned layer, uint64_t now_us);
 
 /* Its turn comes soon: has what it needs to send brought into the cache, step by step; each reads
- * what the one before has asked for, the first one the consumer itself. The last step is the keys. */
+ * what the one before has asked for, the first one the consumer itself. The last step is the keys.
+ */
 void consumer_prefetch(const struct consumer *c, unsigned step);
 #define CONSUMER_PREFETCH_STEPS (2 + TRANSPORT_PREFETCH_STEPS)
 

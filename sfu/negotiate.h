@@ -288,12 +288,12 @@ void negotiate_rollback(struct negotiation *n);
 
 /* --- Looking things up. */
 
-/* How many sections there are, and the i-th: NULL beyond the last. */
-unsigned negotiate_sections(const struct negotiation *n);
-const struct neg_section *negotiate_section(const struct negotiation *n, unsigned i);
 /* Another number whenever sections and codecs that were looked up may have moved or changed. */
 uint32_t negotiate_edition(const struct negotiation *n);
 
+/* How many sections there are, and the i-th: NULL beyond the last. */
+unsigned negotiate_sections(const struct negotiation *n);
+const struct neg_section *negotiate_section(const struct negotiation *n, unsigned i);
 const struct neg_section *negotiate_by_mid(const struct negotiation *n, struct slice mid);
 /* The section with the client's stream of that SSRC (its RTX too), NULL when none is told. *layer
  * and *rtx are written on success. */

@@ -150,7 +150,7 @@ struct negotiation {
     unsigned tag; /* the section that the bundle's transport is described in */
     struct neg_entry *entry;
     unsigned n, cap;
-    uint32_t edition; /* grows whenever entries move or change */
+    uint32_t edition;   /* grows whenever entries move or change */
     unsigned n_offered; /* we offer: sections of the awaited offer */
 };
 

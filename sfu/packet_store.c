@@ -12,8 +12,8 @@
 #include "base/mem.h"
 #include "sfu/media_packet.h"
 
-#define USUAL_BYTES 128 /* of a packet of voice */
-#define SEQ_NONE UINT64_MAX /* no packet was ever in that slot */
+#define USUAL_BYTES 128        /* of a packet of voice */
+#define SEQ_NONE    UINT64_MAX /* no packet was ever in that slot */
 
 struct packet_store {
     struct media_packet *pkt; /* slot seq & mask */

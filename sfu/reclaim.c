@@ -1,10 +1,11 @@
 /* jemalloc's background thread, at the lowest priority.
  *
- * What handshakes have freed goes back to the kernel within about a second. The worker that forwards
- * is not held up for it, as by glibc's malloc_trim(), which took 90 ms at a time. Giving pages back
- * takes the kernel milliseconds, too: a thread of the workers' own priority on a worker's core has
- * held up its packets for 6 ms, so it is ordinary even when the daemon is real-time, and comes after
- * everything else. Called by main.c. SPDX-License-Identifier: BSD-3-Clause */
+ * What handshakes have freed goes back to the kernel within about a second. The worker that
+ * forwards is not held up for it, as by glibc's malloc_trim(), which took 90 ms at a time. Giving
+ * pages back takes the kernel milliseconds, too: a thread of the workers' own priority on a
+ * worker's core has held up its packets for 6 ms, so it is ordinary even when the daemon is
+ * real-time, and comes after everything else. Called by main.c. SPDX-License-Identifier:
+ * BSD-3-Clause */
 #include "sfu/reclaim.h"
 
 #include <pthread.h>

@@ -34,8 +34,8 @@ struct srtp_index {
 /* Frees the table; a zeroed one is empty and allowed. */
 void srtp_index_fini(struct srtp_index *t);
 
-/* Ahead of srtp_index_find() and what follows: step 0 asks for the SSRCs, step 1 for the stream that
- * was found last. */
+/* Ahead of srtp_index_find() and what follows: step 0 asks for the SSRCs, step 1 for the stream
+ * that was found last. */
 void srtp_index_prefetch(const struct srtp_index *t, unsigned step);
 
 /* The stream of an SSRC, NULL when it is not there. Good until the next srtp_index_add(). */

@@ -16,19 +16,15 @@
  *     unpub N                                   stops that; `pub` of the same SSRC goes on with its
  *                                               numbers, in any new way
  *     level N DBOV                              of its streams, from now on (RFC 6464)
- *     open N  |  count N                        decrypt what arrives (latency, authenticity), or not
- *     report on|off                             receiver and sender reports each second
- *     remb N BPS                                tells the server that it may send so much
- *     move N                                    another local address: a new socket, then a check
- *     cut N on|off                              sends nothing, reads nothing
- *     del N
- *     rtcp N COUNT HEX | rtp N COUNT HEX | raw N COUNT HEX   sends these bytes COUNT times, protected
- *                               (a compound; a packet with a header of 12 bytes) or as they are
- *     quantum US                                sends by the clock, every so often
- *     wire DEVICE MAC                           single packets leave by sfu_wire.h
- *     mark                                      counters and latencies begin anew
- *     stat [N]  |  joins  |  latency            {"re":…}
- *     quit
+ *     open N  |  count N                        decrypt what arrives (latency, authenticity), or
+ * not report on|off                             receiver and sender reports each second remb N BPS
+ * tells the server that it may send so much move N                                    another local
+ * address: a new socket, then a check cut N on|off                              sends nothing,
+ * reads nothing del N rtcp N COUNT HEX | rtp N COUNT HEX | raw N COUNT HEX   sends these bytes
+ * COUNT times, protected (a compound; a packet with a header of 12 bytes) or as they are quantum US
+ * sends by the clock, every so often wire DEVICE MAC                           single packets leave
+ * by sfu_wire.h mark                                      counters and latencies begin anew stat
+ * [N]  |  joins  |  latency            {"re":…} quit
  *
  * Latency is until the kernel of this side has the packet: what the scheduler adds until we read it
  * is ours, not the server's.
@@ -189,8 +185,9 @@ static void send_frame(struct stream *s, uint64_t now_us)
         if (gso)
             len += size;
         else if (raw)
-            en.send_failed += wire_commit(&wire, &s->peer->near,
-                                          (const struct sockaddr_in *)(const void *)&s->peer->far, size);
+            en.send_failed +=
+                wire_commit(&wire, &s->peer->near,
+                            (const struct sockaddr_in *)(const void *)&s->peer->far, size);
         else if (!peer_send(s->peer, buf, size))
             en.send_failed++;
         s->sent_pkts++;

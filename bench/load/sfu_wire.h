@@ -1,8 +1,8 @@
 /* How the load generator sends many clients' packets cheaply: whole Ethernet frames through one
  * packet socket, a batch a system call. On machines where a system call is dear, a send for each
- * packet costs the generator twice what forwarding it costs the server, and then it is the generator
- * that a bench measures. Receiving stays with the clients' own sockets. IPv4, Linux (packet(7)).
- * SPDX-License-Identifier: BSD-3-Clause */
+ * packet costs the generator twice what forwarding it costs the server, and then it is the
+ * generator that a bench measures. Receiving stays with the clients' own sockets. IPv4, Linux
+ * (packet(7)). SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_BENCH_SFU_WIRE_H
 #define SORI_BENCH_SFU_WIRE_H
 
@@ -32,15 +32,14 @@ static inline void wire_open(struct wire *w, const char *device, const char *to)
 {
     struct ifreq r = {0};
     struct sockaddr_ll at = {.sll_family = AF_PACKET};
-    unsigned b[6];
+    char *rest;
 
     snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", device);
     w->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); /* 0: it receives nothing */
-    if (w->fd == -1 || ioctl(w->fd, SIOCGIFHWADDR, &r) == -1 ||
-        sscanf(to, "%x:%x:%x:%x:%x:%x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6)
+    if (w->fd == -1 || ioctl(w->fd, SIOCGIFHWADDR, &r) == -1)
         die("wire");
-    for (unsigned i = 0; i < 6; i++)
-        w->mac[i] = (uint8_t)b[i];
+    for (unsigned i = 0; i < 6; i++, to = *rest == ':' ? rest + 1 : rest)
+        w->mac[i] = (uint8_t)strtoul(to, &rest, 16);
     memcpy(w->mac + 6, r.ifr_hwaddr.sa_data, 6);
     at.sll_ifindex = (int)if_nametoindex(device);
     if (bind(w->fd, (struct sockaddr *)&at, sizeof(at)) == -1)

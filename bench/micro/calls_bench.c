@@ -1,6 +1,6 @@
 /* What a packet of a two-party call costs the SFU's own code and its cryptography, without the
- * kernel: the whole core with as many calls as one worker shall carry, each client's state cold when
- * its turn comes, packets in batches as they come from a socket.
+ * kernel: the whole core with as many calls as one worker shall carry, each client's state cold
+ * when its turn comes, packets in batches as they come from a socket.
  *
  *     calls_bench [CALLS [BATCH]]       1200, 40
  *
@@ -22,7 +22,7 @@
 static struct packet {
     uint8_t bytes[WIRE_MAX];
     size_t len;
-} *packet;
+} * packet;
 
 static void out_nowhere(void *arg, uint16_t sock, const struct addr *to, struct slice dgram)
 {
@@ -87,8 +87,8 @@ static double run(struct fake_room *w, unsigned batch, bool look)
 
 int main(int argc, char **argv)
 {
-    unsigned calls = argc > 1 ? (unsigned)atoi(argv[1]) : 1200;
-    unsigned batch = argc > 2 ? (unsigned)atoi(argv[2]) : 40;
+    unsigned calls = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 1200;
+    unsigned batch = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 40;
     struct fake_room *w = fake_room_new("");
 
     if (calls == 0 || 2 * calls > FAKE_CLIENTS_MAX || batch == 0 || batch > BATCH_MAX)

@@ -58,7 +58,7 @@ struct udp_out {
 
 struct udp_stats {
     struct counter recv_pkts, sent_pkts;
-    struct counter reads; /* that brought them: one may bring many that the kernel merged */
+    struct counter reads;     /* that brought them: one may bring many that the kernel merged */
     struct counter overflow;  /* arrived while the socket's receive buffer was full: looked up each
                                * second for shared sockets, in turns for the others, at the end */
     struct counter truncated; /* longer than a slot, dropped */

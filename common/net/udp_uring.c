@@ -70,7 +70,7 @@ struct uring_io {
     struct uring_bufs bufs[GROUPS]; /* the queue borrows from them */
     struct udp_msg *msg;            /* GATHER_PKTS */
     struct gathered gathered;
-    struct msghdr shape;            /* of each read: how long name and control may be */
+    struct msghdr shape; /* of each read: how long name and control may be */
     struct slot *slot;
     uint32_t n_slots, first_free;
     uint32_t *to_arm; /* slots; as many as there are slots */
@@ -237,8 +237,8 @@ static void take_read(struct udp_io *io, uint8_t *p, int len)
         .msg_flags = (int)out->flags,
     };
     unsigned bytes = io_uring_recvmsg_payload_length(out, len, &u->shape);
-    g->n_msg += udp_split(io, io_uring_recvmsg_name(out),
-                          io_uring_recvmsg_payload(out, &u->shape), bytes, &h, u->msg + g->n_msg);
+    g->n_msg += udp_split(io, io_uring_recvmsg_name(out), io_uring_recvmsg_payload(out, &u->shape),
+                          bytes, &h, u->msg + g->n_msg);
 }
 
 static void take_recv(struct udp_io *io, const struct io_uring_cqe *c)
@@ -247,7 +247,8 @@ static void take_recv(struct udp_io *io, const struct io_uring_cqe *c)
     struct gathered *g = &u->gathered;
     struct udp_sock *s = sock_of(u, c->user_data);
 
-    if (g->sock && (g->sock != s || g->n_ids == GATHERED || g->n_msg > GATHER_PKTS - UDP_SLOT_PKTS)) {
+    if (g->sock &&
+        (g->sock != s || g->n_ids == GATHERED || g->n_msg > GATHER_PKTS - UDP_SLOT_PKTS)) {
         hand_over(io);
         s = sock_of(u, c->user_data); /* the owner may have unwatched it */
     }
@@ -275,9 +276,9 @@ static void take_recv(struct udp_io *io, const struct io_uring_cqe *c)
 }
 
 /* Takes what has arrived, at most READS reads. Owners may send and push meanwhile, so completions
- * are taken out one by one; what is next to each other for one owner it gets together. When there is
- * none, io_uring_peek_cqe() lets the kernel do what it has put off, which it does in portions (20
- * sockets at a time in Linux 6.13): IORING_SQ_TASKRUN tells that something is left. */
+ * are taken out one by one; what is next to each other for one owner it gets together. When there
+ * is none, io_uring_peek_cqe() lets the kernel do what it has put off, which it does in portions
+ * (20 sockets at a time in Linux 6.13): IORING_SQ_TASKRUN tells that something is left. */
 static void take_all(struct udp_io *io)
 {
     struct uring_io *u = io->state;

@@ -68,8 +68,8 @@ static void test_any_mix_of_senders_is_looked_at(void **state)
 
     (void)state;
     fake_request(w, gone, CTL_LEAVE);
-    const struct media_path mix[] = {a->path,    b->path,    stranger,  c->path, alone->path,
-                                     deaf->path, mute->path, gone->path};
+    const struct media_path mix[] = {a->path,     b->path,    stranger,   c->path,
+                                     alone->path, deaf->path, mute->path, gone->path};
     for (int round = 0; round < 3; round++) {
         for (unsigned n = 0; n <= AHEAD_MAX; n++) {
             for (unsigned i = 0; i < n; i++)
