@@ -147,15 +147,15 @@ class Member(Client):
             await self.socket.close()
 
 
-def run(test):
-    """Runs a test(server, sfu) coroutine with both daemons, and lets it fail after a minute."""
+def run(test, extra=""):
+    """Runs a test(server, sfu) coroutine with both daemons, and lets it fail after a minute. extra: of server.ini."""
     async def go():
         port, control, admin = free_port(), free_port(), free_port()
         loop = asyncio.get_running_loop()
         sfu = Daemon("sori-sfu", SFU.format(port=port, control=control, admin=admin),
                      files={"secret": SECRET + "\n"})
         sfu.admin = admin
-        server = Server(SERVER, control=control)
+        server = Server(SERVER + extra, control=control)
         await loop.run_in_executor(None, sfu.__enter__)
         try:
             await loop.run_in_executor(None, server.__enter__)

@@ -180,7 +180,7 @@ static void test_without_history_nothing_is_kept_but_answered(void **state)
     assert_int_equal(counter_get(&counted()->quality_accepted), 1);
 }
 
-static void test_memory_that_fails_costs_a_report(void **state)
+static void test_oom_costs_a_report(void **state)
 {
     bool failed = true;
     char id[16];
@@ -215,7 +215,7 @@ int main(void)
         T(test_wild_reports_change_nothing_but_their_own_figures),
         T(test_a_crash_costs_a_summary_less_than_a_minute),
         T(test_without_history_nothing_is_kept_but_answered),
-        T(test_memory_that_fails_costs_a_report),
+        T(test_oom_costs_a_report),
     };
 
     return cmocka_run_group_tests_name("router_quality", tests, NULL, NULL);
