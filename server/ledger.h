@@ -307,9 +307,9 @@ struct ledger *ledger_new(const struct ledger_conf *conf, struct ledger_store *s
 void ledger_free(struct ledger *l);
 
 /* Worker. Records: kept through trouble. done may be NULL. Idempotent: a record with the same key
- * replaces the one before; only a call that has ended stays as it ended, whoever uses its id again.
- * Return 0; -ENOSPC: the queue is full; -ENOMEM; -EINVAL: too long, no key, too many parties:
- * nothing was queued, no done. */
+ * replaces the one before; only a call that has ended stays as it ended, whoever uses its id again:
+ * a later record of the same end can but tell its path. Return 0; -ENOSPC: the queue is full;
+ * -ENOMEM; -EINVAL: too long, no key, too many parties: nothing was queued, no done. */
 int ledger_put_call(struct ledger *l, const struct ledger_call *c, ledger_done_fn *done, void *ctx);
 int ledger_put_push(struct ledger *l, const struct ledger_push *p, ledger_done_fn *done, void *ctx);
 int ledger_put_quality(struct ledger *l, const struct ledger_quality *q, ledger_done_fn *done,

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-enum { HIDE_STEP = 64 };
+enum { HIDE_STEP = 64, SAME_CALL_MS = 1000 };
 
 static void bind_id(sqlite3_stmt *q, int i, const struct sig_call_id *id)
 {
@@ -106,6 +106,19 @@ static int put_parties(struct sqlite_store *s, const struct ledger_call *c)
     return rc;
 }
 
+/* A call that has ended: its path may come to light afterwards. Its end, reckoned anew, tells it
+ * from another one under its id: an id stays taken for longer ([call] ended_keep). */
+static int learn_path(struct sqlite_store *s, const struct ledger_call *c)
+{
+    sqlite3_stmt *q = sq_get(s, SQ_CALL_PATH);
+
+    bind_id(q, 1, &c->id);
+    bind_word(q, 2, ledger_path_name(c->path));
+    sq_u64(q, 3, c->end_ms);
+    sq_u64(q, 4, SAME_CALL_MS);
+    return sq_run(s, q, NULL);
+}
+
 int sq_put_call(struct ledger_store *base, const struct ledger_call *c, bool history)
 {
     struct sqlite_store *s = sq_of(base);
@@ -117,7 +130,7 @@ int sq_put_call(struct ledger_store *base, const struct ledger_call *c, bool his
     if (known < 0)
         return known;
     if (known && end_ms != 0)
-        return 0; /* the first end counts: this is late, or another call under its id */
+        return learn_path(s, c); /* the first end counts: the rest may be another call's */
     int rc = sq_save(s);
     if (rc != 0)
         return rc;

@@ -25,6 +25,7 @@ enum sq_id {
     /* calls */
     SQ_CALL_END,
     SQ_CALL_PUT,
+    SQ_CALL_PATH,
     SQ_CALL_DEL,
     SQ_CALL_OLD,
     SQ_PARTY_PUT,

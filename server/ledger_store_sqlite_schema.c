@@ -120,6 +120,8 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
         " answer_ms=excluded.answer_ms, end_ms=excluded.end_ms, state=excluded.state,"
         " end_reason=excluded.end_reason, ended_by=excluded.ended_by, path=excluded.path,"
         " node=excluded.node, region=excluded.region, relayed_bytes=excluded.relayed_bytes",
+    [SQ_CALL_PATH] = "UPDATE cdr SET path=?2 WHERE call_id=?1 AND abs(end_ms-?3)<?4 AND"
+                     " ?2<>'unknown' AND (path='unknown' OR ?2='turn')",
     [SQ_CALL_DEL] = "DELETE FROM cdr WHERE call_id=?1",
     [SQ_CALL_OLD] = "SELECT call_id FROM cdr WHERE created_ms<?1 LIMIT ?2",
     [SQ_PARTY_PUT] =

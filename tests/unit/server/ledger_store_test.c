@@ -131,6 +131,40 @@ static void test_an_invitation_into_a_room_names_who_invites(void **state)
     assert_int_equal(scene_history(s, B).n, 2);
 }
 
+static void test_the_path_of_a_call_may_come_to_light_after_its_end(void **state)
+{
+    const struct ledger_party parties[] = {{.user = A, .role = LEDGER_CALLER},
+                                           {.user = B, .role = LEDGER_CALLEE}};
+    struct ledger_call c = {.id = scene_id(8),
+                            .created_ms = SCENE_NOW,
+                            .answer_ms = SCENE_NOW + 10,
+                            .end_ms = SCENE_NOW + 5000,
+                            .parties = parties,
+                            .parties_n = 2};
+    static const struct {
+        int later_ms;
+        enum ledger_path told, kept;
+    } v[] = {
+        {0, LEDGER_PATH_UNKNOWN, LEDGER_PATH_UNKNOWN},
+        {3600000, LEDGER_P2P, LEDGER_PATH_UNKNOWN}, /* another call under its id */
+        {1, LEDGER_P2P, LEDGER_P2P},
+        {0, LEDGER_PATH_UNKNOWN, LEDGER_P2P},
+        {0, LEDGER_TURN, LEDGER_TURN}, /* one end went over the relay */
+        {0, LEDGER_P2P, LEDGER_TURN},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(v); i++) {
+        struct ledger_call again = c;
+        again.created_ms += (uint64_t)v[i].later_ms;
+        again.end_ms += (uint64_t)v[i].later_ms;
+        again.path = v[i].told;
+        assert_int_equal(DO(s, put_call(s, &again, true)), 0);
+        assert_int_equal(scene_history(s, A).first.path, v[i].kept);
+        assert_int_equal(scene_history(s, A).first.end_ms, c.end_ms);
+    }
+}
+
 static void test_pages_hold_every_call_once_in_order(void **state)
 {
     struct scene_page all = {.n = 0};
@@ -582,6 +616,7 @@ int main(void)
         T(test_an_open_call_is_ended_once_and_not_reopened),
         T(test_a_reused_id_changes_nothing_of_a_call_that_ended),
         T(test_an_invitation_into_a_room_names_who_invites),
+        T(test_the_path_of_a_call_may_come_to_light_after_its_end),
         T(test_pages_hold_every_call_once_in_order),
         T(test_missed_calls_are_counted_until_seen),
         T(test_a_call_leaves_one_list_and_then_both),
