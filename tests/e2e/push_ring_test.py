@@ -166,6 +166,16 @@ async def caller(world, user):
     return c
 
 
+async def exported(c):
+    """Asks for an export; how it stands when it is done."""
+    assert (await c.request("privacy.export"))["data"]["state"] == "pending"
+    end = time.monotonic() + 5
+    while (s := (await c.request("privacy.status", data={"kind": "export"}))["data"])["state"] != "done":
+        assert "url" not in s and time.monotonic() < end, s
+        await asyncio.sleep(0.05)
+    return s
+
+
 def token_of(user, kind="voip"):
     """A token of the user's own: 32 bytes of his name."""
     return (user + kind).encode().hex().ljust(64, "0")[:64]
@@ -434,11 +444,7 @@ def test_an_export_is_written_at_once_and_a_deletion_can_be_taken_back(world):
 
     async def play():
         a = await caller(world, alice)
-        assert (await a.request("privacy.export"))["data"]["state"] == "pending"
-        end = time.monotonic() + 5
-        while (s := (await a.request("privacy.status", data={"kind": "export"}))["data"])["state"] != "done":
-            assert time.monotonic() < end, s
-            await asyncio.sleep(0.05)
+        s = await exported(a)
         assert s["bytes"] > 100 and len(s["sha256"]) == 64
         assert (await a.request("privacy.export"))["data"]["code"] == "privacy.too_soon"
         assert (await a.request("privacy.delete"))["data"]["state"] == "pending"
@@ -466,12 +472,7 @@ def test_an_export_is_fetched_with_its_link_and_nothing_else_is(world):
         await register(world, alice, "phone", {"voip": token_of(alice)})
         a = await caller(world, alice)
         await a.request("call.invite", str(uuid.uuid4()), OFFER, to=bob)
-        await a.request("privacy.export")
-        end = time.monotonic() + 5
-        while (s := (await a.request("privacy.status", data={"kind": "export"}))["data"])["state"] != "done":
-            assert "url" not in s and time.monotonic() < end, s
-            await asyncio.sleep(0.05)
-        return s
+        return await exported(a)
 
     s = play_out(play())
     status, head, body = fetch(world, s["url"])
@@ -513,12 +514,7 @@ def test_a_link_is_over_when_its_time_is(world):
 
     async def play():
         a = await caller(world, alice)
-        await a.request("privacy.export")
-        end = time.monotonic() + 5
-        while (s := (await a.request("privacy.status", data={"kind": "export"}))["data"])["state"] != "done":
-            assert time.monotonic() < end, s
-            await asyncio.sleep(0.05)
-        return s["requestId"]
+        return (await exported(a))["requestId"]
 
     request, now = play_out(play()), int(time.time())
     assert fetch(world, export_url(request, now + 60))[0] == 200
