@@ -179,7 +179,7 @@ static const struct call_fx *answer_of(const struct router *r)
 }
 
 /* After an invite, which was new: wakes the callee's devices, or tells them that they missed it. */
-static void invited(const struct request *q, const struct push_call *call)
+static void invited(const struct request *q, const struct push_call *call, bool into_room)
 {
     struct router *r = q->r;
     const struct call_fx *fx = answer_of(r);
@@ -191,7 +191,7 @@ static void invited(const struct request *q, const struct push_call *call)
     else if (fx->kind == CALL_FX_REPLY)
         router_push_begin(r, &call->id);
     else
-        router_history_refused(r, call, fx->err);
+        router_history_refused(r, call, into_room, fx->err);
 }
 
 static struct push_call push_call_of(const struct request *q, const struct sig_call_id *id,
@@ -239,7 +239,7 @@ static void invite(const struct request *q)
     perform(r, q);
     struct push_call call = push_call_of(q, &q->m->call_id, q->m->to, in.is_video);
     if (!known)
-        invited(q, &call);
+        invited(q, &call, false);
     router_update_in_call(r, q->s);
 }
 
@@ -284,7 +284,7 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
     enum sig_err err = r->fx.n > 0 && r->fx.fx[0].kind == CALL_FX_ERROR ? r->fx.fx[0].err : SIG_OK;
     perform(r, NULL); /* the inviter hears of all of them in one reply */
     struct push_call pushed_call = push_call_of(q, call, user, in->is_video);
-    invited(q, &pushed_call);
+    invited(q, &pushed_call, true);
     return err;
 }
 

@@ -192,7 +192,8 @@ void router_history_changed(struct router *r, const struct call *c, enum sig_cal
     }
 }
 
-void router_history_refused(struct router *r, const struct push_call *call, enum sig_err why)
+void router_history_refused(struct router *r, const struct push_call *call, bool into_room,
+                            enum sig_err why)
 {
     bool busy = why == SIG_ERR_CALL_BUSY, missed = !busy || r->conf->call.busy_is_missed;
     uint64_t now_ms = r->wall_us / US_PER_MS;
@@ -206,6 +207,7 @@ void router_history_refused(struct router *r, const struct push_call *call, enum
         {.user = call->caller, .role = LEDGER_CALLER},
         {.user = call->callee, .role = LEDGER_CALLEE, .missed = missed}};
     const struct ledger_call rec = {.id = call->id,
+                                    .group = into_room,
                                     .video = call->video,
                                     .created_ms = now_ms,
                                     .end_ms = now_ms,

@@ -199,7 +199,8 @@ void router_history_fini(struct router *r);
 /* A call was answered, or has ended: keeps its record, tells the callee that it was missed. */
 void router_history_changed(struct router *r, const struct call *c, enum sig_call_state before);
 /* An invite was refused: the callee is busy, or can't be reached. */
-void router_history_refused(struct router *r, const struct push_call *call, enum sig_err why);
+void router_history_refused(struct router *r, const struct push_call *call, bool into_room,
+                            enum sig_err why);
 /* The record of a call that has ended is to be written again: more is known of it. */
 void router_history_again(struct router *r, const struct call *c);
 /* Somebody leaves a room: the stay becomes a record. */

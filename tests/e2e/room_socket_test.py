@@ -326,6 +326,10 @@ def test_invitations_are_in_the_history_of_both():
         assert (c["callId"], c["group"], c["peer"], c["outcome"]) == (calls["carol"], True, "alice", "declined")
         a = (await alice.request("history.list"))["data"]["calls"]
         assert sorted((e["peer"], e["role"], e["group"]) for e in a) == [("bob", "caller", True), ("carol", "caller", True)]
+        r = await alice.room("invite", {"users": ["dora"]})
+        assert r["data"]["failed"][0]["code"] == "callee.unreachable"
+        d = (await alice.request("history.list"))["data"]["calls"][0]
+        assert (d["peer"], d["group"], d["outcome"]) == ("dora", True, "unreachable")
 
     run(test, extra="[ledger]\nfile = @FOLDER@/ledger.db\ntoken_key_file = @FOLDER@/secret")
 
