@@ -66,7 +66,7 @@ int tariff_add_tier(struct tariff *t, struct slice text)
 int tariff_fixed_read(struct tariff_fixed *out, struct slice text)
 {
     size_t sign = find(text, '=');
-    struct tariff_fixed f;
+    struct tariff_fixed f = {.name = ""};
 
     if (slice_to_cstr(trim(slice_sub(text, 0, sign)), f.name, sizeof(f.name)) != 0 ||
         f.name[0] == '\0' ||
