@@ -385,13 +385,13 @@ void router_quality_tick(struct router *r)
 
 /* ---- rooms ---- */
 
-/* What the SFU said last held until now. */
+/* What the SFU said last held until now; a moment, for who leaves with its word. */
 static void hold(struct router *r, struct seat_quality *q)
 {
-    uint64_t us = r->now_us - q->since_us;
+    uint64_t us = r->now_us - q->since_us, ms = (us < HOLD_MAX_US ? us : HOLD_MAX_US) / US_PER_MS;
 
     if (q->mos_milli > 0)
-        call_leg_add_mos(&q->leg, q->mos_milli, (us < HOLD_MAX_US ? us : HOLD_MAX_US) / US_PER_MS);
+        call_leg_add_mos(&q->leg, q->mos_milli, ms > 0 ? ms : 1);
     q->since_us = r->now_us;
 }
 
