@@ -206,12 +206,14 @@ def invite_round(r, kind, seconds):
     before = r.ask("apple")["rejected"]
     x = r.run(RATE, seconds, *sets)
     x["rejected"] = r.ask("apple")["rejected"] - before
+    x["whole"] = len(sets) == 1 or x["alerts"] >= 0.99 * x["calls"]
     show(text, x)
     return x
 
 
 def is_quiet(x):
-    return x["others"] <= OTHERS_MAX
+    """Nobody disturbed it, and all its alerts were sent."""
+    return x["others"] <= OTHERS_MAX and x["whole"]
 
 
 def wait_for_quiet(cores, until):
@@ -235,8 +237,9 @@ def bench_invites(r, rounds, seconds, figures):
             if sum(map(is_quiet, got)) < rounds:
                 wait_for_quiet(r.cores, until)
                 got.append(invite_round(r, kind, seconds))
+    done = {k: [x for x in v if x["whole"]] for k, v in done.items()}
     rejected = [x["rejected"] for x in done["storm"]]
-    if any(x["alerts"] < x["calls"] * 0.99 for x in done["alerts"] + done["storm"]) or min(rejected) == 0:
+    if not all(done.values()) or min(rejected) == 0:
         raise RuntimeError(f"there was no storm: {rejected} alerts rejected")
     p99 = {k: statistics.median([x["p99"] for x in v if is_quiet(x)] or [x["p99"] for x in v])
            for k, v in done.items()}
