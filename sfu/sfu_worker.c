@@ -145,6 +145,8 @@ static bool on_packet(void *arg, const struct media_path *from, uint8_t *p, size
     return sfu_core_packet(w->core, from, p, len, now_us);
 }
 
+_Static_assert(MEDIA_SOCK_AHEAD <= AHEAD_MAX, "a larger group would not be looked at");
+
 static void on_ahead(void *arg, const struct media_path *from, unsigned n)
 {
     const struct sfu_worker *w = arg;
