@@ -13,16 +13,19 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/admin_http.h"
+#include "net/notify_sock.h"
+#include "net/signal_wait.h"
 #include "sfu/reclaim.h"
 #include "sfu/sfu_node.h"
+#include "sfu/sfu_worker.h"
 
-#define POLL_US (100 * US_PER_MS)
+#define POLL_US      (100 * US_PER_MS)
+#define STOP_GRACE_S 30 /* to end what still lives after the drain */
 
 struct options {
     const char *config;
@@ -35,6 +38,8 @@ struct daemon {
     struct metrics *metrics;
     struct sfu_node *node;
     struct admin_http *admin;
+    struct pulse *pulse; /* of the workers */
+    struct notify notify;
     bool ready, draining;
     uint64_t end_us; /* of the drain */
 };
@@ -130,6 +135,16 @@ static void log_start(const struct daemon *d)
     log_info("sfu", "sori-sfu %s is ready, %u threads", SORI_VERSION, n);
 }
 
+static int start_pulse(struct daemon *d)
+{
+    unsigned n = sfu_node_threads(d->node);
+
+    d->pulse = pulse_new(n);
+    for (unsigned i = 0; d->pulse && i < n; i++)
+        pulse_add(d->pulse, sfu_node_worker(d->node, i)->loop);
+    return d->pulse ? 0 : -ENOMEM;
+}
+
 static int start(struct daemon *d)
 {
     char err[CONF_ERR_MAX];
@@ -149,13 +164,16 @@ static int start(struct daemon *d)
         log_error("sfu", "cannot start: %s", err);
         return EX_CONFIG;
     }
-    int e = sfu_node_start(d->node);
+    int e = start_pulse(d);
+    if (!e)
+        e = sfu_node_start(d->node);
     if (e) {
         log_error("sfu", "cannot start threads: %s", strerror(-e));
         return EX_OSERR;
     }
     __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
     log_start(d);
+    notify_ready(&d->notify);
     return EX_OK;
 }
 
@@ -164,8 +182,10 @@ static void stop(struct daemon *d)
     __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
     admin_http_stop(d->admin);
     sfu_node_free(d->node);
+    pulse_free(d->pulse);
     metrics_free(d->metrics);
     sfu_conf_free(&d->conf);
+    notify_fini(&d->notify);
 }
 
 /* From now on no new room; not ready any more. Doing it twice changes nothing. */
@@ -177,6 +197,7 @@ static void drain(struct daemon *d)
     d->end_us = clock_now_us() + d->conf.sfu.drain_timeout_s * US_PER_S;
     __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
     sfu_node_drain(d->node, true);
+    notify_stopping(&d->notify, (d->conf.sfu.drain_timeout_s + STOP_GRACE_S) * US_PER_S);
     log_info("sfu", "draining: %" PRIu64 " rooms, at most %" PRIu64 " s", sfu_node_rooms(d->node),
              d->conf.sfu.drain_timeout_s);
 }
@@ -186,17 +207,25 @@ static bool is_drained(const struct daemon *d)
     return d->draining && (sfu_node_rooms(d->node) == 0 || clock_now_us() >= d->end_us);
 }
 
+/* The next signal; -1 when there is something to look at first. */
+static int next_signal(const struct daemon *d, const sigset_t *set)
+{
+    uint64_t poll = d->draining ? clock_now_us() + POLL_US : CLOCK_NEVER;
+    uint64_t beat = notify_deadline(&d->notify);
+
+    return signal_wait(set, poll < beat ? poll : beat);
+}
+
 static void wait_for_end(struct daemon *d, const sigset_t *set)
 {
-    static const struct timespec poll = {.tv_nsec = (long)(POLL_US * 1000)};
-
     while (!is_drained(d)) {
-        int sig = d->draining ? sigtimedwait(set, NULL, &poll) : sigwaitinfo(set, NULL);
+        int sig = next_signal(d, set);
 
         if (sig == SIGINT || (sig == SIGTERM && d->draining))
             break;
         if (sig == SIGTERM || sig == SIGUSR1)
             drain(d);
+        notify_beat(&d->notify, d->pulse, clock_now_us());
     }
     log_info("sfu", "stopping with %" PRIu64 " rooms", sfu_node_rooms(d->node));
 }
@@ -241,6 +270,14 @@ int main(int argc, char **argv)
     log_setup((enum log_level)d.conf.log.level, (enum log_format)d.conf.log.format, 2);
     raise_nofile();
     block_signals(&set);
+    if (notify_init(&d.notify) != 0) {
+        fputs(
+            "sori-sfu: NOTIFY_SOCKET or WATCHDOG_USEC of the environment cannot be used: start it "
+            "by systemd, or without them\n",
+            stderr);
+        sfu_conf_free(&d.conf);
+        return EX_CONFIG;
+    }
     if (!reclaim_start())
         log_warn("sfu", "freed memory is given back late: no background thread");
 

@@ -13,21 +13,25 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/admin_http.h"
+#include "net/inherited_sock.h"
+#include "net/notify_sock.h"
+#include "net/signal_wait.h"
 #include "turn/file_watch.h"
 #include "turn/control_listener.h"
 #include "turn/turn_conf.h"
 #include "turn/turn_node.h"
 #include "turn/turn_redis_link.h"
+#include "turn/turn_worker.h"
 #include "turn/usage_writer.h"
 
-#define POLL_US   (100 * US_PER_MS)
-#define SETTLE_US (500 * US_PER_MS) /* certificate and key are written one after the other */
+#define POLL_US      (100 * US_PER_MS)
+#define STOP_GRACE_S 30                /* to end what still lives after the drain */
+#define SETTLE_US    (500 * US_PER_MS) /* certificate and key are written one after the other */
 
 struct options {
     const char *config;
@@ -44,6 +48,8 @@ struct daemon {
     struct admin_http *admin;
     struct control_listener *control;
     struct file_watch *files; /* certificates, secrets, users; NULL: not watched */
+    struct pulse *pulse;      /* of the workers */
+    struct notify notify;
     bool ready, draining;
     uint64_t end_us;  /* of the drain */
     uint64_t look_us; /* when to look at the files; 0 = not until told */
@@ -218,6 +224,16 @@ static int start_writer(struct daemon *d, char err[CONF_ERR_MAX])
     return 0;
 }
 
+static int start_pulse(struct daemon *d)
+{
+    unsigned n = turn_node_threads(d->node);
+
+    d->pulse = pulse_new(n);
+    for (unsigned i = 0; d->pulse && i < n; i++)
+        pulse_add(d->pulse, turn_node_worker(d->node, i)->loop);
+    return d->pulse ? 0 : -ENOMEM;
+}
+
 static int start(struct daemon *d)
 {
     char err[CONF_ERR_MAX];
@@ -239,7 +255,9 @@ static int start(struct daemon *d)
         log_error("turn", "cannot start: %s", err);
         return EX_CONFIG;
     }
-    int e = turn_node_start(d->node);
+    int e = start_pulse(d);
+    if (!e)
+        e = turn_node_start(d->node);
     if (e) {
         log_error("turn", "cannot start threads: %s", strerror(-e));
         return EX_OSERR;
@@ -253,9 +271,11 @@ static int start(struct daemon *d)
         log_listeners("dtls", d->conf.listen_udp, d->conf.n_udp);
     log_listeners("tcp", d->conf.listen_tcp, d->conf.n_tcp);
     log_listeners("tls", d->conf.listen_tls, d->conf.n_tls);
+    inherited_report();
     log_io(d->node);
     __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
     log_info("turn", "sori-turn %s is ready, %u threads", SORI_VERSION, turn_node_threads(d->node));
+    notify_ready(&d->notify);
     return EX_OK;
 }
 
@@ -263,6 +283,8 @@ static void reload(struct daemon *d, const char *path)
 {
     struct turn_conf fresh = {0};
     char err[CONF_ERR_MAX];
+
+    notify_reloading(&d->notify, clock_now_us());
     int e = turn_conf_load(&fresh, path, err);
 
     if (!e)
@@ -272,6 +294,7 @@ static void reload(struct daemon *d, const char *path)
     else
         log_info("turn", "secrets, users and certificates reloaded");
     turn_conf_free(&fresh);
+    notify_ready(&d->notify);
 }
 
 static void stop(struct daemon *d)
@@ -281,10 +304,12 @@ static void stop(struct daemon *d)
     control_listener_stop(d->control);
     admin_http_stop(d->admin);
     turn_node_free(d->node);
+    pulse_free(d->pulse);
     turn_redis_link_stop(d->redis);
     usage_writer_stop(d->writer);
     metrics_free(d->metrics);
     turn_conf_free(&d->conf);
+    notify_fini(&d->notify);
 }
 
 /* From now on no new allocation; not ready any more. Doing it twice changes nothing. */
@@ -296,6 +321,7 @@ static void drain(struct daemon *d)
     d->end_us = clock_now_us() + d->conf.drain_timeout_s * US_PER_S;
     __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
     turn_node_drain(d->node);
+    notify_stopping(&d->notify, (d->conf.drain_timeout_s + STOP_GRACE_S) * US_PER_S);
     log_info("turn", "draining: %" PRIu64 " allocations, at most %" PRIu64 " s",
              turn_node_allocations(d->node), d->conf.drain_timeout_s);
 }
@@ -305,12 +331,13 @@ static bool is_drained(const struct daemon *d)
     return d->draining && (turn_node_allocations(d->node) == 0 || clock_now_us() >= d->end_us);
 }
 
-/* The next signal; -1 after POLL_US without one while there is something to look at. */
+/* The next signal; -1 when there is something to look at first. */
 static int next_signal(const struct daemon *d, const sigset_t *set)
 {
-    static const struct timespec poll = {.tv_nsec = (long)(POLL_US * 1000)};
+    uint64_t poll = d->draining || d->look_us ? clock_now_us() + POLL_US : CLOCK_NEVER;
+    uint64_t beat = notify_deadline(&d->notify);
 
-    return d->draining || d->look_us ? sigtimedwait(set, NULL, &poll) : sigwaitinfo(set, NULL);
+    return signal_wait(set, poll < beat ? poll : beat);
 }
 
 /* Looks at the files when something happened around them and they have settled. */
@@ -336,6 +363,7 @@ static void wait_for_end(struct daemon *d, const char *path, const sigset_t *set
         else if (sig == SIGTERM || sig == SIGUSR1)
             drain(d);
         look_at_files(d, path);
+        notify_beat(&d->notify, d->pulse, clock_now_us());
     }
     log_info("turn", "stopping with %" PRIu64 " allocations", turn_node_allocations(d->node));
 }
@@ -381,6 +409,13 @@ int main(int argc, char **argv)
     log_setup((enum log_level)d.conf.log_level, (enum log_format)d.conf.log_format, 2);
     raise_nofile();
     block_signals(&set);
+    if (notify_init(&d.notify) != 0 || inherited_init() < 0) {
+        fputs("sori-turn: NOTIFY_SOCKET, WATCHDOG_USEC or LISTEN_FDS of the environment cannot be "
+              "used: start it by systemd, or without them\n",
+              stderr);
+        turn_conf_free(&d.conf);
+        return EX_CONFIG;
+    }
 
     status = start(&d);
     if (status == EX_OK)

@@ -97,7 +97,7 @@ int turn_udp_listener_new(struct turn_udp_listener **out, struct turn_worker *w,
         return -ENOMEM;
     l->w = w;
     l->number = number;
-    int fd = udp_open(at, true, (unsigned)w->conf->udp_buffer_bytes);
+    int fd = udp_listen(at, (unsigned)w->conf->udp_buffer_bytes);
     if (fd < 0) {
         mem_free(l);
         return fd;

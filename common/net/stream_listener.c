@@ -7,6 +7,7 @@
 #include "net/stream_priv.h"
 
 #include "base/mem.h"
+#include "net/inherited_sock.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -91,24 +92,34 @@ static void on_resume(void *arg, uint64_t now_us)
     stream_listener_resume(arg);
 }
 
-/* A bound, listening descriptor, or -errno. Accepted sockets inherit the TCP options. */
+/* Accepted sockets inherit them. */
+static bool set_tcp_options(int fd)
+{
+    int on = 1, ms = STREAM_USER_TIMEOUT_MS;
+    return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
+           setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms) == 0;
+}
+
+/* A bound, listening descriptor, or -errno. */
 static int listen_on(const struct addr *addr, bool reuseport)
 {
     struct sockaddr_storage ss;
     socklen_t len = addr_to_sockaddr(addr, &ss);
     if (len == 0)
         return -EAFNOSUPPORT;
-    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd == -1)
-        return -errno;
-    int on = 1, ms = STREAM_USER_TIMEOUT_MS;
-    bool ok = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-              (!reuseport || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
-              (ss.ss_family != AF_INET6 ||
-               setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-              setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
-              setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms) == 0 &&
-              bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, STREAM_BACKLOG) == 0;
+    int fd = inherited_take(addr, SOCK_STREAM), on = 1;
+    bool ok = true;
+    if (fd < 0) {
+        fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (fd == -1)
+            return -errno;
+        ok = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+             (!reuseport || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
+             (ss.ss_family != AF_INET6 ||
+              setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
+             bind(fd, (struct sockaddr *)&ss, len) == 0;
+    }
+    ok = ok && set_tcp_options(fd) && listen(fd, STREAM_BACKLOG) == 0;
     if (ok)
         return fd;
     int err = errno;

@@ -119,6 +119,10 @@ struct udp_stats *udp_io_stats(struct udp_io *io);
  * Returns the descriptor or -errno (-EADDRINUSE: try another port). */
 int udp_open(const struct addr *at, bool reuseport, unsigned buffer_bytes);
 
+/* The same for a listener of one of several workers: takes a socket that is bound there already
+ * (inherited_sock.h), each once, else opens one with reuseport. Main thread. */
+int udp_listen(const struct addr *at, unsigned buffer_bytes);
+
 /* The address a descriptor is bound to (ADDR_NONE when it is none). */
 struct addr udp_local(int fd);
 

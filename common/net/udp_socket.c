@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/inherited_sock.h"
+
 static int set_int(int fd, int level, int name, int value)
 {
     return setsockopt(fd, level, name, &value, sizeof(value)) == -1 ? -errno : 0;
@@ -55,6 +57,34 @@ int udp_set_gro(int fd)
     return set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
 }
 
+/* What may be set before and after bind(). */
+static int set_options(int fd, unsigned buffer_bytes)
+{
+    int err = udp_set_dont_fragment(fd, false);
+
+    if (!err && buffer_bytes > 0) {
+        /* The kernel clamps to its limits silently; a smaller buffer is not an error. */
+        err = set_int(fd, SOL_SOCKET, SO_RCVBUF, (int)buffer_bytes);
+        if (!err)
+            err = set_int(fd, SOL_SOCKET, SO_SNDBUF, (int)buffer_bytes);
+    }
+    return err;
+}
+
+int udp_listen(const struct addr *at, unsigned buffer_bytes)
+{
+    int fd = inherited_take(at, SOCK_DGRAM);
+
+    if (fd < 0)
+        return udp_open(at, true, buffer_bytes);
+    int err = set_options(fd, buffer_bytes);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
 int udp_open(const struct addr *at, bool reuseport, unsigned buffer_bytes)
 {
     struct sockaddr_storage ss;
@@ -66,17 +96,11 @@ int udp_open(const struct addr *at, bool reuseport, unsigned buffer_bytes)
     if (fd == -1)
         return -errno;
 
-    int err = udp_set_dont_fragment(fd, false);
+    int err = set_options(fd, buffer_bytes);
     if (!err && at->family == ADDR_V6)
         err = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     if (!err && reuseport)
         err = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!err && buffer_bytes > 0) {
-        /* The kernel clamps to its limits silently; a smaller buffer is not an error. */
-        err = set_int(fd, SOL_SOCKET, SO_RCVBUF, (int)buffer_bytes);
-        if (!err)
-            err = set_int(fd, SOL_SOCKET, SO_SNDBUF, (int)buffer_bytes);
-    }
     if (!err && bind(fd, (const struct sockaddr *)&ss, len) == -1)
         err = -errno;
     if (err) {

@@ -104,11 +104,11 @@ class Daemon:
     """One running daemon; its folder holds the configuration and whatever add_file() wrote."""
 
     def __init__(self, name, config="", *, files=None, ready=r"\bis ready\b", args=(), env=None,
-                 start_s=15, stop_s=15, build=None, prefix=()):
+                 start_s=15, stop_s=15, build=None, prefix=(), pass_fds=()):
         self.name, self.ready = name, re.compile(ready)
         self.start_s, self.stop_s = start_s, stop_s
         self.binary = os.path.join(build or BUILD, name)
-        self.args, self.prefix = list(args), list(prefix)
+        self.args, self.prefix, self.pass_fds = list(args), list(prefix), pass_fds
         self.env = dict(os.environ, **(env or {}))
         self.folder = tempfile.mkdtemp(prefix=name + "-")
         self.lines, self._news, self.process = [], threading.Condition(), None
@@ -128,6 +128,7 @@ class Daemon:
     def start(self):
         self.process = subprocess.Popen(
             [*self.prefix, self.binary, "--config", self.config, *self.args], env=self.env,
+            pass_fds=self.pass_fds,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -10,10 +10,11 @@ from soridaemon import Daemon, free_port, make_cert
 
 
 class Server:
-    def __init__(self, config, prefix=(), **values):
+    def __init__(self, config, prefix=(), env=None, pass_fds=(), **values):
         self.tls, self.clear, self.admin = free_port(), free_port(), free_port()
         text = config.format(tls=self.tls, clear=self.clear, admin=self.admin, **values)
-        self.d = Daemon("sori-server", text, files={"secret": SECRET + "\n"}, prefix=prefix)
+        self.d = Daemon("sori-server", text, files={"secret": SECRET + "\n"}, prefix=prefix, env=env,
+                        pass_fds=pass_fds)
         make_cert(self.d.folder)
         self.wss, self.ws = f"wss://127.0.0.1:{self.tls}/ws", f"ws://127.0.0.1:{self.clear}/ws"
 
