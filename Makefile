@@ -14,6 +14,7 @@ comma   := ,
 VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 BUILD   ?= build/$(VARIANT)
 PREFIX  ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 Q       := $(if $(V),,@)
 PY      := /usr/bin/python3
 
@@ -42,7 +43,7 @@ $(BUILD)/turn/offload_sock.o: $(BPF_OBJ)
 endif
 
 SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)
-SRC_server := $(filter-out server/main.c server/report_main.c,$(wildcard server/*.c))
+SRC_server := $(filter-out server/main.c server/report_main.c server/sorictl_main.c,$(wildcard server/*.c))
 SRC_turn   := $(filter-out turn/main.c turn/turnctl_main.c,$(wildcard turn/*.c))
 SRC_sfu    := $(filter-out sfu/main.c sfu/sfuctl_main.c,$(wildcard sfu/*.c))
 TESTS      := $(wildcard tests/unit/*/*_test.c)
@@ -55,14 +56,14 @@ LIB_common := $(BUILD)/libcommon.a
 LIB_server := $(BUILD)/libserver.a
 LIB_turn   := $(BUILD)/libturn.a
 LIB_sfu    := $(BUILD)/libsfu.a
-DAEMONS    := $(BUILD)/sori-server $(BUILD)/sori-report $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
+DAEMONS    := $(BUILD)/sori-server $(BUILD)/sorictl $(BUILD)/sori-report $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
               $(BUILD)/sori-sfu $(BUILD)/sori-sfuctl
 WEB        := $(wildcard server/web/*)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install clean help print-% \
+.PHONY: all run test test-oom test-unit test-images fuzz-smoke sim check format deps install deb clean help print-% \
         bench-signal bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
 
 all: $(DAEMONS) ## build the daemons
@@ -91,6 +92,10 @@ $(LIB_common) $(LIB_server) $(LIB_turn) $(LIB_sfu):
 
 # The page is compiled into sori-server with .incbin.
 $(BUILD)/server/web_files.o: $(WEB)
+
+$(BUILD)/sorictl: $(BUILD)/server/sorictl_main.o $(LIB_common)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
 
 $(BUILD)/sori-turnctl: $(BUILD)/turn/turnctl_main.o $(LIB_turn) $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
@@ -168,6 +173,10 @@ test-oom: ## unit tests of failing allocations, under the address sanitizer
 	  $(patsubst %.c,$(BUILD)-oom/%,$(TESTS))
 	@BUILD=$(BUILD)-oom $(PY) tests/run.py oom
 
+test-images: ## build and run the images of deploy/docker with buildah; as root, takes minutes
+	@deploy/deps.sh images
+	@SORI_ROOT=$(CURDIR) $(PY) -m pytest -q -p no:cacheprovider tests/images/images_test.py
+
 sim: $(call bin,$(SIMS)) ## simulate calls: make sim SEEDS=1000000
 	@for s in $(call bin,$(SIMS)); do $$s --seeds $(or $(SEEDS),10000) --start $(or $(START),1) || exit 1; done
 
@@ -216,16 +225,23 @@ bench-ledger: $(BUILD)/bench/load/ledger_driver ## durable records a second, bes
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/ledger.py
 
+# Tools and daemons, in the order of their names.
+INSTALLED := $(sort $(notdir $(DAEMONS)))
 install: all ## install daemons, units and (where none is) configuration: PREFIX, DESTDIR
-	install -Dm755 $(BUILD)/sori-server $(DESTDIR)$(PREFIX)/bin/sori-server
-	install -Dm755 $(BUILD)/sori-report $(DESTDIR)$(PREFIX)/bin/sori-report
-	install -Dm755 $(BUILD)/sori-turn $(DESTDIR)$(PREFIX)/bin/sori-turn
-	install -Dm755 $(BUILD)/sori-turnctl $(DESTDIR)$(PREFIX)/bin/sori-turnctl
-	install -Dm755 $(BUILD)/sori-sfu $(DESTDIR)$(PREFIX)/bin/sori-sfu
-	install -Dm755 $(BUILD)/sori-sfuctl $(DESTDIR)$(PREFIX)/bin/sori-sfuctl
+	for b in $(INSTALLED); do install -Dm755 $(BUILD)/$$b $(DESTDIR)$(PREFIX)/bin/$$b || exit 1; done
 	for f in server turn sfu report; do [ -e $(DESTDIR)/etc/sori/$$f.ini ] || \
 	  install -Dm644 config/$$f.ini $(DESTDIR)/etc/sori/$$f.ini || exit 1; done
-	install -Dm644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/*.service deploy/systemd/*.timer
+	for d in server turn sfu; do [ -d $(DESTDIR)/etc/sori/$$d.secrets ] || \
+	  install -dm700 $(DESTDIR)/etc/sori/$$d.secrets || exit 1; done
+	install -dm755 $(DESTDIR)$(UNITDIR)
+	for u in deploy/systemd/*; do sed 's|/usr/local/bin/|$(PREFIX)/bin/|' $$u \
+	  >$(DESTDIR)$(UNITDIR)/$${u##*/} && chmod 644 $(DESTDIR)$(UNITDIR)/$${u##*/} || exit 1; done
+	for d in sysctl prometheus grafana; do install -Dm644 -t $(DESTDIR)$(PREFIX)/share/sori/$$d \
+	  deploy/$$d/* || exit 1; done
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/doc/sori docs/*.md
+
+deb: all ## a Debian package of what is built: $(BUILD)/sori_VERSION_ARCH.deb
+	@BUILD=$(abspath $(BUILD)) VERSION=$(VERSION) MAKE="$(MAKE)" deploy/debian/build.sh
 
 clean: ## remove what was built
 	rm -rf build

@@ -561,6 +561,13 @@ bool call_table_in_call(const struct call_table *t, struct slice user, struct sl
     return false;
 }
 
+const struct call *call_table_walk(const struct call_table *t, size_t *pos, struct hnode **saved)
+{
+    struct hnode *n = htable_walk(&t->by_id, pos, saved);
+
+    return n ? CONTAINER_OF(n, struct entry, by_id)->call : NULL;
+}
+
 size_t call_table_count(const struct call_table *t)
 {
     return t->live_n;

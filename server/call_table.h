@@ -14,6 +14,7 @@
 #include "server/call.h"
 
 struct call_table;
+struct hnode;
 
 /* Hard limit behind call_table_conf.per_user. */
 #define CALL_TABLE_PER_USER_MAX 64
@@ -92,6 +93,9 @@ const struct call *call_table_changed(struct call_table *t, const struct sig_cal
 const struct call *call_table_find(const struct call_table *t, const struct sig_call_id *id);
 /* Whether the device is a party of a call that is up, dials or rings (5 s pings). */
 bool call_table_in_call(const struct call_table *t, struct slice user, struct slice device);
+/* Visits all calls, ended ones included, as htable_walk(); borrowed until the next call into the
+ * table that changes it. */
+const struct call *call_table_walk(const struct call_table *t, size_t *pos, struct hnode **saved);
 /* Live calls; ended calls still kept. */
 size_t call_table_count(const struct call_table *t);
 size_t call_table_ended(const struct call_table *t);

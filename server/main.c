@@ -2,11 +2,14 @@
  *
  * One worker runs everything: sockets, router, timers. SIGHUP reads certificate and token keys
  * again (a bad file leaves the old ones in force). SIGTERM and SIGINT tell the clients to come back
- * elsewhere, close, and exit; a second one exits at once.
+ * elsewhere, close, and exit; a second one exits at once. Under systemd: Type=notify, its watchdog
+ * and its sockets.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/admin_http.h"
+#include "net/inherited_sock.h"
+#include "net/notify_sock.h"
 #include "net/tls.h"
 #include "net/worker.h"
 #include "server/apns_link.h"
@@ -14,9 +17,12 @@
 #include "server/export_sock.h"
 #include "server/ledger_link.h"
 #include "server/node_link.h"
+#include "server/operator_listener.h"
 #include "server/router.h"
 #include "server/server_metrics.h"
 #include "server/server_keys.h"
+#include "server/status_board.h"
+#include "server/web_files.h"
 #include "server/ws_listener.h"
 
 #include <errno.h>
@@ -30,7 +36,10 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define STOP_GRACE_US (500 * US_PER_MS)
+#define STOP_GRACE_US    (500 * US_PER_MS)
+#define GOAWAY_SPREAD_MS 1000 /* clients come back within that time of a stop */
+#define BOARD_US         US_PER_S
+#define BOARD_BYTES      (64 << 10)
 
 struct server {
     struct server_conf conf;
@@ -49,7 +58,12 @@ struct server {
     struct metrics *metrics;
     struct admin_http *admin;
     struct event *signals[3];
-    struct wtimer stop_timer;
+    struct operator_listener *control;
+    struct status_board *board;
+    uint64_t start_us;
+    struct wtimer stop_timer, beat_timer, board_timer;
+    struct notify notify;
+    bool closing;           /* clients are being told that the end is now */
     bool stopping, loading; /* atomic: ready() reads on another thread */
 };
 
@@ -92,23 +106,48 @@ static void on_stop_timer(void *arg, uint64_t now_us)
 {
     struct server *s = arg;
 
-    (void)now_us;
-    worker_stop(s->worker);
-}
-
-static void stop(struct server *s)
-{
-    if (s->stopping) {
+    if (s->closing) {
         worker_stop(s->worker);
         return;
     }
-    __atomic_store_n(&s->stopping, true, __ATOMIC_RELAXED); /* ready() reads on another thread */
-    log_info("main", "stopping: %u connections", ws_listener_count(s->listener));
-    ws_listener_stop(s->listener);
-    router_drain(s->router, 1000);
+    s->closing = true;
+    ws_listener_enter(s->listener);
     router_close_all(s->router, SIG_CLOSE_RESTART);
     /* Time for the Close frames to leave. */
-    worker_timer(s->worker, &s->stop_timer, worker_now(s->worker) + STOP_GRACE_US);
+    worker_timer(s->worker, &s->stop_timer, now_us + STOP_GRACE_US);
+}
+
+/* Sends clients elsewhere within that time, then closes. Again: changes nothing. */
+static void drain(void *arg, uint64_t within_us)
+{
+    struct server *s = arg;
+
+    if (s->stopping)
+        return;
+    __atomic_store_n(&s->stopping, true, __ATOMIC_RELAXED); /* ready() reads on another thread */
+    log_info("main", "stopping: %u connections", ws_listener_count(s->listener));
+    notify_stopping(&s->notify, within_us + STOP_GRACE_US + US_PER_S);
+    ws_listener_stop(s->listener);
+    router_drain(s->router, within_us > 0 ? within_us / US_PER_MS : GOAWAY_SPREAD_MS);
+    worker_timer(s->worker, &s->stop_timer, worker_now(s->worker) + within_us);
+}
+
+/* This worker is all that there is to look after: that the timer fires says that it is alive. */
+static void on_beat_timer(void *arg, uint64_t now_us)
+{
+    struct server *s = arg;
+
+    notify_beat(&s->notify, NULL, now_us);
+    worker_timer(s->worker, &s->beat_timer, notify_deadline(&s->notify));
+}
+
+/* Ends now; a second time at once. */
+static void stop(struct server *s)
+{
+    if (s->closing)
+        worker_stop(s->worker);
+    drain(s, 0);
+    on_stop_timer(s, worker_now(s->worker));
 }
 
 /* Keys of [app NAME] may have been rotated. */
@@ -141,11 +180,13 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
         stop(s);
         return;
     }
+    notify_reloading(&s->notify, worker_now(s->worker));
     if (load_files(s, err) == 0)
         log_info("main", "certificate and token keys were read again");
     else
         log_error("main", "the old certificate and keys stay in force: %s", err);
     reload_apns(s);
+    notify_ready(&s->notify);
 }
 
 static bool ready(void *arg)
@@ -169,6 +210,87 @@ static const char *degraded(void *arg)
     if (health != LEDGER_FINE)
         return ledger_health_help(health);
     return s->apns ? apns_link_trouble(s->apns) : NULL;
+}
+
+/* ---- the operator ---- */
+
+static struct operator_facts facts(void *arg)
+{
+    struct server *s = arg;
+
+    return (struct operator_facts){.seconds = (worker_now(s->worker) - s->start_us) / US_PER_S,
+                                   .ready = ready(s),
+                                   .degraded = degraded(s)};
+}
+
+/* Writes the status while somebody looks at the page. */
+static void on_board_timer(void *arg, uint64_t now_us)
+{
+    static uint8_t text[BOARD_BYTES];
+    struct server *s = arg;
+
+    if (status_board_wanted(s->board, now_us)) {
+        struct operator_facts now = facts(s);
+        struct wr w = wr_init(text, sizeof(text));
+        ws_listener_enter(s->listener);
+        operator_put_status(&w, s->router, &now);
+        if (!w.bad)
+            (void)status_board_write(s->board, wr_done(&w)); /* no memory: the page asks again */
+    }
+    worker_timer(s->worker, &s->board_timer, now_us + BOARD_US);
+}
+
+/* On the admin listener's thread. */
+static char *look_at_board(void *arg, size_t *len)
+{
+    const struct server *s = arg;
+
+    return status_board_look(s->board, clock_now_us(), len);
+}
+
+static void serve_pages(struct server *s)
+{
+    static const char *const paths[] = {"/", "/status.css", "/status.js"};
+    static struct admin_page pages[ARRAY_LEN(paths) + 1];
+
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        const struct web_file *f = web_file_status(slice_str(paths[i]));
+        pages[i] = (struct admin_page){.path = f->path, .type = f->type, .body = f->body};
+    }
+    pages[ARRAY_LEN(paths)] = (struct admin_page){
+        .path = "/status.json", .type = "application/json", .make = look_at_board};
+    admin_http_pages(s->admin, pages, ARRAY_LEN(pages));
+}
+
+/* Opens what the operator looks in by. Returns an exit code. */
+static int open_operator(struct server *s)
+{
+    const struct operator_host host = {.facts = facts, .drain = drain, .arg = s};
+    char err[CONF_ERR_MAX];
+
+    s->board = status_board_new();
+    if (!s->board)
+        return EX_OSERR;
+    s->board_timer = (struct wtimer){.fn = on_board_timer, .arg = s};
+    worker_timer(s->worker, &s->board_timer, worker_now(s->worker) + BOARD_US);
+    if (s->conf.admin.listen.family != ADDR_NONE) {
+        s->admin = admin_http_start(&s->conf.admin.listen, s->metrics, ready, s, err);
+        if (!s->admin) {
+            fprintf(stderr, "sori-server: %s\n", err);
+            return EX_UNAVAILABLE;
+        }
+        admin_http_degraded(s->admin, degraded);
+        serve_pages(s);
+    }
+    if (*s->conf.admin.control) {
+        s->control = operator_listener_new(s->worker, s->conf.admin.control, s->router, s->listener,
+                                           &host, err);
+        if (!s->control) {
+            fprintf(stderr, "sori-server: %s\n", err);
+            return EX_UNAVAILABLE;
+        }
+    }
+    return EX_OK;
 }
 
 /* ---- records and pushes ---- */
@@ -290,6 +412,7 @@ static int serve(struct server *s)
     s->worker = worker_new(0);
     if (!s->worker)
         return EX_OSERR;
+    s->start_us = worker_now(s->worker);
     s->router = router_new(&s->conf, &s->keys, clock_now_us(), clock_wall_us());
     s->metrics = metrics_new();
     if (!s->router || !s->metrics)
@@ -305,14 +428,10 @@ static int serve(struct server *s)
     }
     ws_listener_set_exports(s->listener, s->exports);
     server_metrics_register(s->metrics, router_count(s->router), ws_listener_counters(s->listener));
-    if (s->conf.admin.listen.family != ADDR_NONE) {
-        s->admin = admin_http_start(&s->conf.admin.listen, s->metrics, ready, s, err);
-        if (!s->admin) {
-            fprintf(stderr, "sori-server: %s\n", err);
-            goto out;
-        }
-        admin_http_degraded(s->admin, degraded);
-    }
+    rc = open_operator(s);
+    if (rc != EX_OK)
+        goto out;
+    rc = EX_UNAVAILABLE;
     for (size_t i = 0; router_node(s->router, i); i++) {
         s->links[i] = node_link_new(s->worker, s->listener, router_node(s->router, i),
                                     slice_str(s->conf.sfu.nodes.v[i]));
@@ -325,13 +444,19 @@ static int serve(struct server *s)
             goto out;
     }
     s->stop_timer = (struct wtimer){.fn = on_stop_timer, .arg = s};
+    s->beat_timer = (struct wtimer){.fn = on_beat_timer, .arg = s};
+    worker_timer(s->worker, &s->beat_timer, notify_deadline(&s->notify));
+    inherited_report();
     log_info("main", "sori-server " SORI_VERSION " is ready%s",
              s->conf.dev.enabled ? " (development mode: anybody gets a token)" : "");
+    notify_ready(&s->notify);
     worker_run(s->worker);
     log_info("main", "stopped");
     rc = EX_OK;
 out:
     admin_http_stop(s->admin);
+    status_board_free(s->board);
+    operator_listener_free(s->control);
     for (size_t i = 0; i < ARRAY_LEN(s->links); i++)
         node_link_free(s->links[i]);
     ws_listener_free(s->listener);
@@ -407,7 +532,12 @@ int main(int argc, char **argv)
     log_setup((enum log_level)s.conf.log.level, (enum log_format)s.conf.log.format, STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     rc = EX_CONFIG;
-    if (load_files(&s, err) != 0 || (o.check && apns_link_check(&s.conf, err) != 0)) {
+    if (notify_init(&s.notify) != 0 || inherited_init() < 0) {
+        fputs(
+            "sori-server: NOTIFY_SOCKET, WATCHDOG_USEC or LISTEN_FDS of the environment cannot be "
+            "used: start it by systemd, or without them\n",
+            stderr);
+    } else if (load_files(&s, err) != 0 || (o.check && apns_link_check(&s.conf, err) != 0)) {
         fprintf(stderr, "sori-server: %s\n", err);
     } else if (o.check) {
         puts("configuration ok");
@@ -416,6 +546,7 @@ int main(int argc, char **argv)
         raise_descriptors(&s.conf);
         rc = serve(&s);
     }
+    notify_fini(&s.notify);
     token_keys_free(s.keys);
     tls_ctx_free(s.tls);
     server_conf_free(&s.conf);

@@ -349,10 +349,13 @@ static bool prepare_upgrade(const struct request *q, char text[SIG_CALL_ID_TEXT 
     return false;
 }
 
-void router_call_migrated(struct router *r, const struct sig_call_id *id)
+bool router_call_end(struct router *r, const struct sig_call_id *id, enum sig_reason reason)
 {
-    if (call_table_end(r->calls, id, SIG_REASON_ROOM_MIGRATED, &r->fx, r->now_us))
+    bool ended = call_table_end(r->calls, id, reason, &r->fx, r->now_us);
+
+    if (ended)
         perform(r, NULL);
+    return ended;
 }
 
 /* ---- requests ---- */

@@ -1,6 +1,6 @@
 /* The router's body, shared by router.c (messages), router_session.c, router_presence.c,
- * router_call.c, router_room.c, router_room_say.c, router_sfu.c and login.c (hello, tokens) and by
- * nobody else. SPDX-License-Identifier:
+ * router_call.c, router_room.c, router_room_say.c, router_sfu.c, router_operator.c and login.c
+ * (hello, tokens) and by nobody else. SPDX-License-Identifier:
  * BSD-3-Clause */
 #ifndef SORI_SERVER_ROUTER_PRIV_H
 #define SORI_SERVER_ROUTER_PRIV_H
@@ -147,8 +147,8 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
                               struct sig_call_id *call);
 /* Draws a random call id. */
 void router_new_call_id(struct sig_call_id *id);
-/* Ends a call that went on in its room. */
-void router_call_migrated(struct router *r, const struct sig_call_id *id);
+/* Ends a call by the server's will. False when there is no such live call. */
+bool router_call_end(struct router *r, const struct sig_call_id *id, enum sig_reason reason);
 
 /* ---- router_push.c ---- */
 

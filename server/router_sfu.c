@@ -430,7 +430,7 @@ static void check_migrated(struct router *r, struct room *room)
     if (!a || !b || seat_state(a) != SIG_ROOM_CONNECTED || seat_state(b) != SIG_ROOM_CONNECTED)
         return;
     room->has_call = false;
-    router_call_migrated(r, &room->call);
+    (void)router_call_end(r, &room->call, SIG_REASON_ROOM_MIGRATED);
 }
 
 static void on_event(void *arg, struct node *n, const struct ctl_msg *m)

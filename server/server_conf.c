@@ -292,7 +292,11 @@ const struct conf_opt server_conf_opts[] = {
          "Sessions of one user at once."),
 
     OPT(admin, listen, "listen", CONF_ADDR, "", 0, 0, NULL, NULL,
-        "Address of /metrics, /livez and /readyz for the operator; loopback. Empty: none."),
+        "Address of /metrics, /livez, /readyz and the status page (/) for the operator; loopback. "
+        "Empty: none."),
+    TEXT(admin, control, "control", "",
+         "Path of a Unix socket for sorictl, which sees users' names and ends calls; readable by "
+         "nobody else. Under systemd /run/sori/control. Empty: none."),
 
     OPT(log, level, "level", CONF_ENUM, "info", 0, 0, NULL, "error|warn|info|debug",
         "Least important line written."),

@@ -87,6 +87,7 @@ struct server_conf {
     } limits;
     struct { /* [admin] */
         struct addr listen;
+        char *control;
     } admin;
     struct { /* [log] */
         unsigned level, format;

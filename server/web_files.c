@@ -25,30 +25,22 @@ EMBED(web_app_js, "app.js");
 EMBED(web_page_parts_js, "page_parts.js");
 EMBED(web_quality_page_js, "quality_page.js");
 EMBED(web_room_page_js, "room_page.js");
+EMBED(web_status_html, "status.html");
+EMBED(web_status_css, "status.css");
+EMBED(web_status_js, "status.js");
 
-const struct web_file *web_file_find(struct slice path)
+struct embedded {
+    const char *path, *type;
+    const uint8_t *begin, *end;
+};
+
+static const char HTML[] = "text/html; charset=utf-8", JS[] = "text/javascript; charset=utf-8",
+                  CSS[] = "text/css; charset=utf-8";
+
+static const struct web_file *find(const struct embedded *files, size_t n, struct web_file *found,
+                                   struct slice path)
 {
-    static const char js[] = "text/javascript; charset=utf-8", css[] = "text/css; charset=utf-8";
-    static struct web_file found[12];
-    const struct {
-        const char *path, *type;
-        const uint8_t *begin, *end;
-    } files[] = {
-        {"/", "text/html; charset=utf-8", web_index_html_begin, web_index_html_end},
-        {"/style.css", css, web_style_css_begin, web_style_css_end},
-        {"/room.css", css, web_room_css_begin, web_room_css_end},
-        {"/sori.js", js, web_sori_js_begin, web_sori_js_end},
-        {"/sori_base.js", js, web_sori_base_js_begin, web_sori_base_js_end},
-        {"/sori_quality.js", js, web_sori_quality_js_begin, web_sori_quality_js_end},
-        {"/sori_report.js", js, web_sori_report_js_begin, web_sori_report_js_end},
-        {"/sori_room.js", js, web_sori_room_js_begin, web_sori_room_js_end},
-        {"/app.js", js, web_app_js_begin, web_app_js_end},
-        {"/page_parts.js", js, web_page_parts_js_begin, web_page_parts_js_end},
-        {"/quality_page.js", js, web_quality_page_js_begin, web_quality_page_js_end},
-        {"/room_page.js", js, web_room_page_js_begin, web_room_page_js_end},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+    for (size_t i = 0; i < n; i++) {
         if (!slice_is(path, files[i].path))
             continue;
         found[i] =
@@ -57,4 +49,37 @@ const struct web_file *web_file_find(struct slice path)
         return &found[i];
     }
     return NULL;
+}
+
+const struct web_file *web_file_find(struct slice path)
+{
+    static const struct embedded files[] = {
+        {"/", HTML, web_index_html_begin, web_index_html_end},
+        {"/style.css", CSS, web_style_css_begin, web_style_css_end},
+        {"/room.css", CSS, web_room_css_begin, web_room_css_end},
+        {"/sori.js", JS, web_sori_js_begin, web_sori_js_end},
+        {"/sori_base.js", JS, web_sori_base_js_begin, web_sori_base_js_end},
+        {"/sori_quality.js", JS, web_sori_quality_js_begin, web_sori_quality_js_end},
+        {"/sori_report.js", JS, web_sori_report_js_begin, web_sori_report_js_end},
+        {"/sori_room.js", JS, web_sori_room_js_begin, web_sori_room_js_end},
+        {"/app.js", JS, web_app_js_begin, web_app_js_end},
+        {"/page_parts.js", JS, web_page_parts_js_begin, web_page_parts_js_end},
+        {"/quality_page.js", JS, web_quality_page_js_begin, web_quality_page_js_end},
+        {"/room_page.js", JS, web_room_page_js_begin, web_room_page_js_end},
+    };
+    static struct web_file found[ARRAY_LEN(files)];
+
+    return find(files, ARRAY_LEN(files), found, path);
+}
+
+const struct web_file *web_file_status(struct slice path)
+{
+    static const struct embedded files[] = {
+        {"/", HTML, web_status_html_begin, web_status_html_end},
+        {"/status.css", CSS, web_status_css_begin, web_status_css_end},
+        {"/status.js", JS, web_status_js_begin, web_status_js_end},
+    };
+    static struct web_file found[ARRAY_LEN(files)];
+
+    return find(files, ARRAY_LEN(files), found, path);
 }

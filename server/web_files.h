@@ -13,4 +13,7 @@ struct web_file {
 /* The file served at path, or NULL. */
 const struct web_file *web_file_find(struct slice path);
 
+/* A file of the operator's status page, which the public listeners do not serve. */
+const struct web_file *web_file_status(struct slice path);
+
 #endif

@@ -12,12 +12,11 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "net/unix_sock.h"
 #include "proto/json.h"
 #include "turn/control.h"
 #include "turn/turn_worker.h"
@@ -30,7 +29,7 @@ struct control_listener {
     void (*drain)(void);
     int fd, stop_fd;
     uint64_t start_us;
-    struct sockaddr_un at;
+    const char *path;
     pthread_t thread;
     uint8_t line[CONTROL_LINE_MAX];
     uint8_t reply[CONTROL_REPLY_MAX];
@@ -115,14 +114,6 @@ static void answer_quota(struct control_listener *l, const struct control_reques
     wr_str(w, "}\n");
 }
 
-static const char *level_name(void)
-{
-    return log_enabled(LOG_DEBUG)  ? "debug"
-           : log_enabled(LOG_INFO) ? "info"
-           : log_enabled(LOG_WARN) ? "warn"
-                                   : "error";
-}
-
 static void answer_status(struct control_listener *l, struct wr *w)
 {
     uint64_t made = 0, up = 0, up_bytes = 0, down = 0, down_bytes = 0;
@@ -140,7 +131,7 @@ static void answer_status(struct control_listener *l, struct wr *w)
            ",\"down_packets\":%" PRIu64 ",\"down_bytes\":%" PRIu64 "}\n",
            SORI_VERSION, (long)getpid(), (clock_now_us() - l->start_us) / US_PER_S,
            turn_node_threads(l->node),
-           turn_shared_draining(turn_node_shared(l->node)) ? "true" : "false", level_name(),
+           turn_shared_draining(turn_node_shared(l->node)) ? "true" : "false", log_level_text(),
            turn_node_allocations(l->node), made, up, up_bytes, down, down_bytes);
 }
 
@@ -168,7 +159,7 @@ static void answer(struct control_listener *l, struct slice line, struct wr *w)
         return;
     case CONTROL_LOG_LEVEL:
         log_set_level(r.level);
-        log_info("control", "log level is %s", level_name());
+        log_info("control", "log level is %s", log_level_text());
         break;
     case CONTROL_DRAIN:
         l->drain();
@@ -253,41 +244,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* True when path is a socket that nobody listens on: left over by a process that was killed. */
-static bool is_stale(const struct sockaddr_un *at)
-{
-    struct stat st;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool refused = fd != -1 && connect(fd, (const struct sockaddr *)at, sizeof(*at)) == -1 &&
-                   errno == ECONNREFUSED;
-
-    if (fd != -1)
-        close(fd);
-    return refused && lstat(at->sun_path, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* fchmod() before bind() makes the file with that mode: at no time can others open it. */
-static int open_socket(struct control_listener *l)
-{
-    const struct sockaddr *sa = (const struct sockaddr *)&l->at;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd == -1)
-        return -errno;
-    if (is_stale(&l->at))
-        unlink(l->at.sun_path);
-    if (fchmod(fd, 0600) == 0 && bind(fd, sa, sizeof(l->at)) == 0) {
-        if (listen(fd, BACKLOG) == 0) {
-            l->fd = fd;
-            return 0;
-        }
-        unlink(l->at.sun_path);
-    }
-    int err = -errno;
-    close(fd);
-    return err;
-}
-
 struct control_listener *control_listener_start(const char *path, struct turn_node *node,
                                                 void (*drain)(void), char err[CONTROL_ERR_MAX])
 {
@@ -295,15 +251,14 @@ struct control_listener *control_listener_start(const char *path, struct turn_no
     int e = l ? 0 : -ENOMEM;
 
     if (!e) {
-        *l = (struct control_listener){.node = node, .drain = drain, .fd = -1, .stop_fd = -1};
+        *l = (struct control_listener){.node = node, .drain = drain, .path = path, .fd = -1};
         l->start_us = clock_now_us();
-        l->at.sun_family = AF_UNIX;
-        if (slice_to_cstr(slice_str(path), l->at.sun_path, sizeof(l->at.sun_path)) != 0)
-            e = -ENAMETOOLONG;
+        l->stop_fd = eventfd(0, EFD_CLOEXEC);
+        e = l->stop_fd == -1 ? -errno : 0;
     }
     if (!e) {
-        l->stop_fd = eventfd(0, EFD_CLOEXEC);
-        e = l->stop_fd == -1 ? -errno : open_socket(l);
+        l->fd = unix_listen(path, BACKLOG);
+        e = l->fd < 0 ? l->fd : 0;
     }
     if (!e) {
         e = -pthread_create(&l->thread, NULL, run, l);
@@ -312,7 +267,7 @@ struct control_listener *control_listener_start(const char *path, struct turn_no
         unlink(path);
     }
     snprintf(err, CONTROL_ERR_MAX, "%s: %s", path, strerror(-e));
-    if (l && l->fd != -1)
+    if (l && l->fd >= 0)
         close(l->fd);
     if (l && l->stop_fd != -1)
         close(l->stop_fd);
@@ -326,7 +281,7 @@ void control_listener_stop(struct control_listener *l)
         return;
     eventfd_write(l->stop_fd, 1);
     pthread_join(l->thread, NULL);
-    unlink(l->at.sun_path);
+    unlink(l->path);
     close(l->fd);
     close(l->stop_fd);
     mem_free(l);

@@ -50,6 +50,11 @@ int log_level_parse(struct slice name, enum log_level *out)
     return -EINVAL;
 }
 
+const char *log_level_text(void)
+{
+    return level_names[atomic_load_explicit(&log_level_now, memory_order_relaxed)];
+}
+
 bool log_enabled(enum log_level level)
 {
     return (int)level <= atomic_load_explicit(&log_level_now, memory_order_relaxed);

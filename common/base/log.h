@@ -20,6 +20,9 @@ void log_set_level(enum log_level level);
 /* "error" "warn" "info" "debug" -> level. Returns 0 or -EINVAL. */
 int log_level_parse(struct slice name, enum log_level *out);
 
+/* The name of the level in force. */
+const char *log_level_text(void);
+
 /* Whether a line of this level would be written: guard for costly arguments. */
 bool log_enabled(enum log_level level);
 

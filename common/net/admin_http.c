@@ -22,11 +22,16 @@ struct admin_http {
     struct metrics *metrics;
     bool (*ready)(void *arg);
     const char *(*degraded)(void *arg); /* atomic */
+    const struct admin_page *pages;     /* atomic */
+    size_t n_pages;
     void *arg;
     uint16_t port;
 };
 
 static const char TEXT[] = "text/plain; charset=utf-8";
+/* A page may fetch from here and nowhere else, and nobody may put it into a frame. */
+static const char PAGE_POLICY[] =
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 static const char PROMETHEUS[] = "text/plain; version=0.0.4; charset=utf-8";
 
 /* Queues r (taken over, may be NULL) as the answer. */
@@ -53,17 +58,40 @@ static enum MHD_Result say(struct MHD_Connection *c, unsigned status, const char
                                                   MHD_RESPMEM_PERSISTENT));
 }
 
+/* text is taken over. */
+static enum MHD_Result say_made(struct MHD_Connection *c, const char *type, char *text, size_t len)
+{
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer_with_free_callback(len, text, mem_free);
+    if (!r)
+        mem_free(text);
+    return answer(c, MHD_HTTP_OK, type, r);
+}
+
 static enum MHD_Result say_metrics(struct MHD_Connection *c, struct metrics *m)
 {
     size_t len;
     char *text = metrics_render(m, &len);
     if (!text)
         return say(c, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer_with_free_callback(len, text, mem_free);
-    if (!r)
-        mem_free(text);
-    return answer(c, MHD_HTTP_OK, PROMETHEUS, r);
+    return say_made(c, PROMETHEUS, text, len);
+}
+
+static enum MHD_Result say_page(struct MHD_Connection *c, struct admin_http *a,
+                                const struct admin_page *p)
+{
+    size_t len;
+    if (p->body.len > 0) {
+        struct MHD_Response *r = MHD_create_response_from_buffer(
+            p->body.len, (void *)(uintptr_t)p->body.p, MHD_RESPMEM_PERSISTENT);
+        if (r)
+            MHD_add_response_header(r, "Content-Security-Policy", PAGE_POLICY);
+        return answer(c, MHD_HTTP_OK, p->type, r);
+    }
+    char *text = p->make(a->arg, &len);
+    if (!text)
+        return say(c, MHD_HTTP_SERVICE_UNAVAILABLE, "not now: ask again in a second\n");
+    return say_made(c, p->type, text, len);
 }
 
 static enum MHD_Result say_ready(struct MHD_Connection *c, struct admin_http *a)
@@ -104,6 +132,10 @@ static enum MHD_Result serve(void *arg, struct MHD_Connection *c, const char *ur
         return say(c, MHD_HTTP_OK, "ok\n");
     if (same(url, "/readyz"))
         return say_ready(c, a);
+    const struct admin_page *pages = __atomic_load_n(&a->pages, __ATOMIC_ACQUIRE);
+    for (size_t i = 0; pages && i < a->n_pages; i++)
+        if (same(url, pages[i].path))
+            return say_page(c, a, &pages[i]);
     return say(c, MHD_HTTP_NOT_FOUND, "not found\n");
 }
 
@@ -155,6 +187,12 @@ struct admin_http *admin_http_start(const struct addr *listen, struct metrics *m
 void admin_http_degraded(struct admin_http *a, const char *(*degraded)(void *arg))
 {
     __atomic_store_n(&a->degraded, degraded, __ATOMIC_RELEASE);
+}
+
+void admin_http_pages(struct admin_http *a, const struct admin_page *pages, size_t n)
+{
+    a->n_pages = n;
+    __atomic_store_n(&a->pages, pages, __ATOMIC_RELEASE);
 }
 
 uint16_t admin_http_port(const struct admin_http *a)

@@ -1,4 +1,5 @@
-/* The operator's HTTP listener: GET /metrics (Prometheus text), /livez, /readyz. Loopback only.
+/* The operator's HTTP listener: GET /metrics (Prometheus text), /livez, /readyz, and pages of the
+ * daemon's. Loopback only.
  *
  * It has a thread of its own (libmicrohttpd's), so that a stuck worker can still be seen from
  * outside. SPDX-License-Identifier: BSD-3-Clause */
@@ -27,6 +28,16 @@ struct admin_http *admin_http_start(const struct addr *listen, struct metrics *m
  * status 200, since what does work is worth the traffic. degraded(arg), with the arg of the start
  * and on the listener's thread, gives a text that stays, or NULL. */
 void admin_http_degraded(struct admin_http *a, const char *(*degraded)(void *arg));
+
+/* Something else that is served with GET and HEAD. */
+struct admin_page {
+    const char *path, *type;
+    struct slice body; /* stays; empty: make() it */
+    /* Heap memory (mem_free()) of *len bytes, on the listener's thread; NULL: 503, not now. */
+    char *(*make)(void *arg, size_t *len);
+};
+/* Serves n pages, too, which stay. arg of make() is that of the start. Once. */
+void admin_http_pages(struct admin_http *a, const struct admin_page *pages, size_t n);
 
 /* The port that it listens on (the kernel's choice for port 0). */
 uint16_t admin_http_port(const struct admin_http *a);

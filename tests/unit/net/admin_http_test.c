@@ -78,6 +78,43 @@ static void test_paths_and_methods(void **state)
     metrics_free(m);
 }
 
+static char *make(void *arg, size_t *len)
+{
+    static const char text[] = "{\"made\":1}";
+    *len = sizeof text - 1;
+    return *(bool *)arg ? mem_strndup(slice_str(text)) : NULL;
+}
+
+static void test_pages_of_the_daemon(void **state)
+{
+    const struct admin_page pages[] = {
+        {.path = "/", .type = "text/html", .body = SLICE_LIT("<p>page")},
+        {.path = "/data.json", .type = "application/json", .make = make}};
+    struct metrics *m = metrics_new();
+    char err[ADMIN_HTTP_ERR_MAX], out[4096];
+    (void)state;
+    is_ready = true;
+    struct admin_http *a = admin_http_start(&loopback, m, ready, &is_ready, err);
+    assert_non_null(a);
+    admin_http_pages(a, pages, ARRAY_LEN(pages));
+    ask(admin_http_port(a), "GET /", out, sizeof out);
+    assert_non_null(strstr(out, "Content-Type: text/html\r\n"));
+    assert_non_null(strstr(out, "Content-Security-Policy: default-src 'self'"));
+    assert_non_null(strstr(out, "\r\n\r\n<p>page"));
+    ask(admin_http_port(a), "GET /data.json", out, sizeof out);
+    assert_non_null(strstr(out, "Cache-Control: no-store"));
+    assert_non_null(strstr(out, "\r\n\r\n{\"made\":1}"));
+    ask(admin_http_port(a), "POST /data.json", out, sizeof out);
+    assert_non_null(strstr(out, " 405 "));
+    is_ready = false; /* make() has nothing */
+    ask(admin_http_port(a), "GET /data.json", out, sizeof out);
+    assert_non_null(strstr(out, " 503 "));
+    ask(admin_http_port(a), "GET /other", out, sizeof out);
+    assert_non_null(strstr(out, " 404 "));
+    admin_http_stop(a);
+    metrics_free(m);
+}
+
 static void test_only_loopback_addresses(void **state)
 {
     static const struct {
@@ -130,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths_and_methods),
+        cmocka_unit_test(test_pages_of_the_daemon),
         cmocka_unit_test(test_only_loopback_addresses),
         cmocka_unit_test(test_address_in_use_is_told),
     };
