@@ -63,7 +63,7 @@ WEB        := $(wildcard server/web/*)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all run test test-oom test-unit test-images fuzz-smoke sim check format deps install deb clean help print-% \
+.PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install deb clean help print-% \
         bench-signal bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
 
 all: $(DAEMONS) ## build the daemons
@@ -172,10 +172,6 @@ test-oom: ## unit tests of failing allocations, under the address sanitizer
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=$(BUILD)-oom -j$$(nproc) \
 	  $(patsubst %.c,$(BUILD)-oom/%,$(TESTS))
 	@BUILD=$(BUILD)-oom $(PY) tests/run.py oom
-
-test-images: ## build and run the images of deploy/docker with buildah; as root, takes minutes
-	@deploy/deps.sh images
-	@SORI_ROOT=$(CURDIR) $(PY) -m pytest -q -p no:cacheprovider tests/images/images_test.py
 
 sim: $(call bin,$(SIMS)) ## simulate calls: make sim SEEDS=1000000
 	@for s in $(call bin,$(SIMS)); do $$s --seeds $(or $(SEEDS),10000) --start $(or $(START),1) || exit 1; done
