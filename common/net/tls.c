@@ -440,7 +440,8 @@ static SSL_CTX *load_client(struct tls_ctx *c, const char *ca_file, const char *
         return NULL;
     }
     SSL_CTX_set_default_passwd_cb(s, no_passphrase);
-    if (!set_protocol(s, false) || SSL_CTX_set_alpn_protos(s, c->alpn, (unsigned)c->alpn_len) != 0)
+    if (!set_protocol(s, false) ||
+        (c->alpn_len > 0 && SSL_CTX_set_alpn_protos(s, c->alpn, (unsigned)c->alpn_len) != 0))
         set_error(err, "tls", "cannot set protocol options");
     else if (use_authorities(s, ca_file, err) && use_identity(s, cert_file, key_file, err)) {
         SSL_CTX_set_verify(s, SSL_VERIFY_PEER, NULL);
@@ -462,7 +463,7 @@ struct tls_ctx *tls_client_ctx_new(const char *ca_file, const char *cert_file, c
         return NULL;
     }
     c->refs = 1;
-    if (strchr(alpn, ',') || alpn_encode(c, alpn) != 0)
+    if (alpn && (strchr(alpn, ',') || alpn_encode(c, alpn) != 0))
         snprintf(err, TLS_ERR_MAX, "bad ALPN protocol \"%s\"", alpn);
     else
         c->first.tls = load_client(c, ca_file, cert_file, key_file, err);
@@ -671,7 +672,7 @@ int tls_handshake(struct tls *t, bool *want_write)
     int rc = SSL_do_handshake(t->ssl);
     if (rc != 1)
         return verdict(t, rc, want_write);
-    if (t->client && !speaks_ours(t)) {
+    if (t->client && t->ctx->alpn_len > 0 && !speaks_ours(t)) {
         t->why = "the server does not speak the protocol that we asked for (ALPN)";
         return -EPROTO;
     }

@@ -196,6 +196,21 @@ static void test_believes_only_the_right_certificate(void **state)
     tls_ctx_free(c);
 }
 
+static void test_no_protocol_need_be_named(void **state)
+{
+    struct tls_ctx *c = tls_client_ctx_new(ca_file, NULL, NULL, NULL, err);
+    X509 *x = cert_for("DNS:redis.example.com", -HOUR, HOUR, false);
+    struct pair p;
+
+    (void)state;
+    assert_non_null(c);
+    assert_int_equal(shake(&p, c, x, TLS1_3_VERSION, NULL, "redis.example.com", 0), 1);
+    assert_int_equal(tls_alpn(p.client).len, 0);
+    pair_close(&p);
+    X509_free(x);
+    tls_ctx_free(c);
+}
+
 static void test_names_are_sent_addresses_are_not(void **state)
 {
     struct tls_ctx *c = context(NULL, NULL);
@@ -357,6 +372,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_believes_only_the_right_certificate),
+        cmocka_unit_test(test_no_protocol_need_be_named),
         cmocka_unit_test(test_names_are_sent_addresses_are_not),
         cmocka_unit_test(test_a_server_must_choose_our_protocol),
         cmocka_unit_test(test_shows_its_certificate_when_asked),
