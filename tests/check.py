@@ -38,7 +38,7 @@ CONFINED = {
     r"liburing\.h": r"^common/net/uring_bufs\.h$",
     r"nghttp2/": r"^server/h2_session\.c$",
     r"bpf/": r"^turn/offload_sock\.c$|^turn/bpf/",
-    r"hiredis/": r"^server/redis_link\.c$|^turn/(turn_redis|redis_conn)_link\.c$",
+    r"hiredis/": r"^common/proto/resp\.c$|^turn/(turn_redis|redis_conn)_link\.c$",
     r"sys/socket\.h|netinet/|arpa/inet\.h|sys/epoll\.h|poll\.h": r"^common/net/|^common/base/addr\.c$|" + SHELL.pattern,
 }
 LAYER = {"common/base": 0, "common/proto": 1, "common/net": 2, "server": 3, "turn": 3, "sfu": 3}
