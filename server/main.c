@@ -18,6 +18,7 @@
 #include "server/ledger_link.h"
 #include "server/node_link.h"
 #include "server/operator_listener.h"
+#include "server/redis_conf.h"
 #include "server/router.h"
 #include "server/server_metrics.h"
 #include "server/server_keys.h"
@@ -450,6 +451,8 @@ static int serve(struct server *s)
     log_info("main", "sori-server " SORI_VERSION " is ready%s",
              s->conf.dev.enabled ? " (development mode: anybody gets a token)" : "");
     notify_ready(&s->notify);
+    if (redis_conf_wanted(&s->conf))
+        log_warn("main", "[redis] is checked and nothing more: nodes do not meet yet");
     worker_run(s->worker);
     log_info("main", "stopped");
     rc = EX_OK;

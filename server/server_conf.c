@@ -5,6 +5,7 @@
 #include "server/server_conf.h"
 
 #include "proto/sig.h"
+#include "server/redis_conf.h"
 
 #include <errno.h>
 
@@ -188,6 +189,42 @@ const struct conf_opt server_conf_opts[] = {
          "Without a connection to its media server for so long a room is placed on another one."),
     UINT(room, restart_timeout_s, "restart_timeout", "60", 1, 3600, "s",
          "A room for which no media server is found for so long is closed."),
+
+    LIST(redis, servers, "servers", "",
+         "Redis 7, where several nodes meet: host:port or unix:PATH, the first of them that is a "
+         "master. Empty, and no sentinels: this node is alone."),
+    LIST(redis, sentinels, "sentinels", "",
+         "Instead, Sentinels (host:port) that know which server is the master."),
+    TEXT(redis, master, "master", "mymaster", "The name that the Sentinels know it by."),
+    OPT(redis, username, "username", CONF_STRING, "", 0, 128, NULL, NULL,
+        "User of Redis's ACL, see docs/CLUSTER.md. Empty: the default user."),
+    OPT(redis, password, "password_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the password; or credential:NAME. Empty: none is asked for."),
+    OPT(redis, sentinel_username, "sentinel_username", CONF_STRING, "", 0, 128, NULL, NULL,
+        "User of the Sentinels' ACL. Empty: their default user."),
+    OPT(redis, sentinel_password, "sentinel_password_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the password of the Sentinels; or credential:NAME. Empty: none is asked for."),
+    UINT(redis, database, "database", "0", 0, 65535, NULL, "Number of the database (SELECT)."),
+    BOOL(redis, tls, "tls", "no", "TLS to servers and Sentinels, but not on Unix sockets."),
+    TEXT(redis, ca_file, "ca_file", "",
+         "PEM file with the authorities that their certificates are checked against. Empty: the "
+         "system's."),
+    TEXT(redis, cert_file, "cert_file", "", "PEM certificate that we show them. Empty: none."),
+    TEXT(redis, key_file, "key_file", "", "Its private key, not readable by group or others."),
+    OPT(redis, tls_name, "tls_name", CONF_STRING, "", 0, 253, NULL, NULL,
+        "Whom their certificates must be for. Empty: the host that is connected to; Sentinels name "
+        "addresses rather than hosts."),
+    OPT(redis, key_prefix, "key_prefix", CONF_STRING, "sori:", 0, 64, NULL, NULL,
+        "What every key and channel begins with; the same on all nodes."),
+    UINT(redis, timeout_ms, "timeout", "1000", 10, 60000, "ms",
+         "After so long without an answer the connection is given up and made anew."),
+    UINT(redis, lease_s, "lease", "8", 1, 300, "s",
+         "How long this node counts as alive without a word from it; it says one each third of "
+         "that."),
+    UINT(redis, queue, "queue", "65536", 64, 10000000, "commands",
+         "Commands that may wait for Redis; more are refused, and counted."),
+    UINT(redis, queue_bytes, "queue_bytes", "67108864", 65536, 17179869184, "bytes",
+         "The same in bytes."),
 
     TEXT(
         ledger, file, "file", "",
@@ -492,6 +529,9 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
                 "given (for instance: openssl rand -hex 32)";
     else if (c->dev.enabled && c->auth.hs256_secret.len == 0)
         wrong = "[dev] enabled: development mode signs tokens and needs [auth] hs256_secret_file";
+    char buf[CONF_ERR_MAX];
+    if (!wrong)
+        wrong = redis_conf_wrong(c, buf);
     if (!wrong)
         return 0;
     snprintf(err, CONF_ERR_MAX, "%s", wrong);

@@ -56,6 +56,15 @@ struct server_conf {
         uint64_t joins_per_10s;
         uint64_t empty_timeout_s, node_timeout_s, restart_timeout_s;
     } room;
+    struct { /* [redis] */
+        struct conf_list servers, sentinels;
+        char *master, *username, *sentinel_username, *key_prefix;
+        struct conf_secret password, sentinel_password;
+        uint64_t database;
+        bool tls;
+        char *ca_file, *cert_file, *key_file, *tls_name;
+        uint64_t timeout_ms, lease_s, queue, queue_bytes;
+    } redis;
     struct { /* [ledger] */
         char *file;
         struct conf_secret token_key;
