@@ -140,6 +140,10 @@ $(IMPAIR): $(call obj,$(wildcard tests/lib/impair/*.c)) $(LIB_common)
 EMODEL_GRID := $(BUILD)/tests/lib/emodel_grid
 $(EMODEL_GRID): $(BUILD)/tests/lib/emodel_grid.o $(LIB_common)
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+# What every presence store promises, asked of one.
+PRESENCE_CONFORM := $(BUILD)/tests/lib/presence_conform
+$(PRESENCE_CONFORM): $(BUILD)/tests/lib/presence_conform.o $(LIB_server) $(LIB_common)
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SERVER_L)
 # Counts allocations and locks of a daemon under load.
 $(BUILD)/bench/preload/%.so: bench/preload/%.c
 	@mkdir -p $(@D)
@@ -149,6 +153,7 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/rep
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L) $(SFU_L) $(SERVER_L)
 
 TEST_BINS := $(call bin,$(TESTS)) $(call bin,$(FUZZ)) $(call bin,$(SIMS)) $(IMPAIR) $(EMODEL_GRID) \
+             $(PRESENCE_CONFORM) \
              $(call bin,$(BENCH))
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)
 

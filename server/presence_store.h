@@ -28,7 +28,8 @@ struct presence_entry {
 
 /* A lookup under way. The caller owns it and keeps it alive until fn ran or it was cancelled. fn
  * gets the user's entries (n may be 0), valid inside the call only; err is 0, or a negative errno
- * when the store cannot answer (then n is 0: treat as unknown, not as gone). */
+ * when the store cannot answer: then the entries are those of this node alone, and whoever else
+ * there may be is unknown, not gone. */
 struct presence_lookup;
 typedef void presence_lookup_fn(struct presence_lookup *l, int err,
                                 const struct presence_entry *entries, size_t n);
@@ -41,10 +42,17 @@ struct presence_lookup {
 /* Something about this user changed: told only for watched users. May come from inside a call. */
 typedef void presence_changed_fn(void *arg, struct slice user);
 
+/* Another node has a newer session of this device: the one here is to end (4409, replaced) and to
+ * be removed. Never from inside a call; a store of one node has nothing to say here. */
+typedef void presence_replaced_fn(void *arg, struct slice user, struct slice device,
+                                  const uint8_t session[PRESENCE_SESSION_BYTES]);
+
 struct presence_store {
     const struct presence_store_ops *ops;
     presence_changed_fn *changed; /* set by presence_new() */
     void *changed_arg;
+    presence_replaced_fn *replaced; /* set by whoever owns the sessions; may be NULL */
+    void *replaced_arg;
 };
 
 struct presence_store_ops {

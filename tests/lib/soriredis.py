@@ -15,15 +15,17 @@ from soridaemon import free_port
 class Redis:
     """with Redis(password="x") as r: r.do("SET", "key", "value")"""
 
-    def __init__(self, password=None):
+    def __init__(self, password=None, *options):
         self.folder, self.password, self.process = tempfile.mkdtemp(prefix="redis-"), password, None
+        self.options = [str(o) for o in options]
         self.port, self.path = free_port(), os.path.join(self.folder, "socket")
 
     def start(self):
         more = ["--requirepass", self.password] if self.password else []
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path,
-             "--dir", self.folder, "--save", "", "--appendonly", "no", *more],
+             "--dir", self.folder, "--save", "", "--appendonly", "no", *more,
+             *self.options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while True:
@@ -59,6 +61,42 @@ class Redis:
 
     def __exit__(self, *_):
         self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Sentinel:
+    """One of those who watch a master: with Sentinel(master, quorum=2) as s: ..."""
+
+    def __init__(self, master, quorum, down_after_ms=1000):
+        self.folder, self.port, self.process = tempfile.mkdtemp(prefix="sentinel-"), free_port(), None
+        self.conf = os.path.join(self.folder, "sentinel.conf")
+        with open(self.conf, "w", encoding="utf-8") as f:
+            f.write(f"""port {self.port}
+bind 127.0.0.1
+dir {self.folder}
+sentinel monitor mymaster 127.0.0.1 {master.port} {quorum}
+sentinel down-after-milliseconds mymaster {down_after_ms}
+sentinel failover-timeout mymaster 5000
+""")
+
+    def do(self, *words):
+        with socket.create_connection(("127.0.0.1", self.port), 5) as s, s.makefile("rb") as f:
+            send(s, *words)
+            return read(f)
+
+    def master(self):
+        """What it knows of the master."""
+        flat = self.do("SENTINEL", "master", "mymaster")
+        return dict(zip(flat[::2], flat[1::2]))
+
+    def __enter__(self):
+        self.process = subprocess.Popen(["redis-server", self.conf, "--sentinel"], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

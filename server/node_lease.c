@@ -1,0 +1,266 @@
+/* Which nodes live.
+ *
+ * Part of presence_store_redis.c. Pure. Others are asked for one by one, from the first time that
+ * somebody wants to know of them until they are dead: a read a second for each pair of nodes, none
+ * for a user.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "server/node_lease.h"
+
+#include <assert.h>
+
+#include "base/hash.h"
+#include "base/htable.h"
+#include "base/mem.h"
+#include "server/presence_wire.h"
+
+#define WANTED_US (60 * US_PER_S) /* a dead node that nobody has asked for is forgotten */
+#define NODES_MAX 1024
+#define RENEWALS  3              /* of a lease in its life */
+#define GRACE_US  (3 * US_PER_S) /* after Redis came back: others may be on their way to it */
+#define RETRY_US  (500 * US_PER_MS)
+
+struct peer {
+    struct hnode by_name;
+    struct node_lease *l;
+    struct redis_call call;
+    bool asking, known;
+    uint64_t epoch; /* known: of the process that lives; 0: none */
+    uint64_t heard_us, wanted_us;
+    size_t name_len;
+    uint8_t name[];
+};
+
+struct node_lease {
+    struct node_lease_conf conf;
+    const struct node_lease_ops *ops;
+    void *arg;
+    struct redis_client *client;
+    struct redis_call renewal;
+    struct htable peers;
+    bool renewing, taken, lost;
+    bool fresh; /* Redis is there again, and has not confirmed the lease since */
+    uint64_t renew_us, poll_us, up_us;
+};
+
+static void key_of(struct node_lease *l, struct slice node, struct wr *w)
+{
+    presence_wire_key(w, l->conf.prefix, "node", node);
+}
+
+/* ---- our own ---- */
+
+static void on_renewed(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                       uint64_t now_us)
+{
+    struct node_lease *l = call->arg;
+    struct slice said = end == REDIS_ANSWERED ? resp_text(reply) : (struct slice){0};
+
+    l->renewing = false;
+    if (said.len == 0 && now_us + RETRY_US < l->renew_us)
+        l->renew_us = now_us + RETRY_US;
+    if (slice_is(said, "lost") && !l->lost) {
+        l->lost = true;
+        l->ops->lost(l->arg, now_us);
+        return;
+    }
+    bool is_new = slice_is(said, "new");
+    if (!is_new && !slice_is(said, "ok"))
+        return;
+    l->taken = true;
+    if (is_new || l->fresh)
+        l->ops->stands(l->arg, now_us);
+    l->fresh = false;
+}
+
+static void renew(struct node_lease *l, uint64_t now_us)
+{
+    uint8_t key_buf[PRESENCE_WIRE_KEY_MAX], epoch_buf[32], ms_buf[24];
+    struct wr key = wr_init(key_buf, sizeof(key_buf)),
+              epoch = wr_init(epoch_buf, sizeof(epoch_buf)), ms = wr_init(ms_buf, sizeof(ms_buf));
+
+    l->renew_us = now_us + l->conf.lease_us / RENEWALS;
+    if (l->renewing || l->lost)
+        return;
+    key_of(l, l->conf.node, &key);
+    presence_wire_epoch(&epoch, l->conf.epoch);
+    wr_u64(&ms, l->conf.lease_us / US_PER_MS);
+    const struct slice words[] = {wr_done(&key), wr_done(&epoch), wr_done(&ms),
+                                  l->taken ? SLICE_LIT("0") : SLICE_LIT("1"), SLICE_LIT("serving")};
+    l->renewal = (struct redis_call){
+        .fn = on_renewed, .arg = l, .deadline_us = now_us + l->conf.lease_us, .again = true};
+    l->renewing =
+        redis_client_eval(l->client, &l->renewal, PRESENCE_LEASE, 1, words, 5, now_us) == 0;
+}
+
+/* ---- others ---- */
+
+static void on_peer(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                    uint64_t now_us)
+{
+    struct peer *p = call->arg;
+    struct node_lease *l = p->l;
+    uint64_t epoch = 0;
+
+    p->asking = false;
+    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR)
+        return; /* asked again by the next poll; meanwhile what is known grows old */
+    if (reply->kind == RESP_STRING && presence_wire_epoch_decode(&epoch, reply->text) != 0)
+        epoch = 0;
+    if (epoch == 0 && p->known && now_us < l->up_us + GRACE_US)
+        epoch = p->epoch;
+    bool other = !p->known || p->epoch != epoch;
+    p->known = true;
+    p->epoch = epoch;
+    p->heard_us = now_us;
+    if (other)
+        l->ops->changed(l->arg, now_us);
+}
+
+static void ask(struct node_lease *l, struct peer *p, uint64_t now_us)
+{
+    uint8_t key_buf[PRESENCE_WIRE_KEY_MAX];
+    struct wr key = wr_init(key_buf, sizeof(key_buf));
+
+    if (p->asking || !l->client)
+        return;
+    key_of(l, slice_of(p->name, p->name_len), &key);
+    const struct slice words[] = {SLICE_LIT("HGET"), wr_done(&key), SLICE_LIT("epoch")};
+    p->call = (struct redis_call){.fn = on_peer, .arg = p, .again = true};
+    p->asking = redis_client_call(l->client, &p->call, words, 3, now_us) == 0;
+}
+
+static void drop_peer(struct node_lease *l, struct peer *p)
+{
+    if (p->asking)
+        redis_client_cancel(l->client, &p->call);
+    htable_del(&l->peers, &p->by_name);
+    mem_free(p);
+}
+
+static struct peer *find_peer(const struct node_lease *l, struct slice node)
+{
+    for (struct hnode *n = htable_first(&l->peers, hash_bytes(node)); n; n = htable_next(n)) {
+        struct peer *p = CONTAINER_OF(n, struct peer, by_name);
+        if (slice_eq(slice_of(p->name, p->name_len), node))
+            return p;
+    }
+    return NULL;
+}
+
+static struct peer *need_peer(struct node_lease *l, struct slice node)
+{
+    struct peer *p = find_peer(l, node);
+
+    if (p || l->peers.count >= NODES_MAX)
+        return p;
+    p = mem_zalloc(sizeof(*p) + node.len);
+    if (!p)
+        return NULL;
+    p->l = l;
+    p->name_len = node.len;
+    memcpy(p->name, node.p, node.len);
+    htable_add(&l->peers, &p->by_name, hash_bytes(node));
+    return p;
+}
+
+enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t epoch,
+                              uint64_t now_us)
+{
+    if (slice_eq(node, l->conf.node))
+        return epoch == l->conf.epoch && !l->lost ? NODE_ALIVE : NODE_DEAD;
+    struct peer *p = node.len > 0 ? need_peer(l, node) : NULL;
+    if (!p)
+        return NODE_UNKNOWN;
+    p->wanted_us = now_us;
+    /* What was asked for twice and not answered is not known any more. */
+    if (p->known && now_us < p->heard_us + 3 * l->conf.poll_us)
+        return p->epoch == epoch ? NODE_ALIVE : NODE_DEAD;
+    p->known = false;
+    ask(l, p, now_us);
+    return NODE_UNKNOWN;
+}
+
+static void poll_peers(struct node_lease *l, uint64_t now_us)
+{
+    struct hnode *n, *saved = NULL;
+    size_t pos = 0;
+
+    l->poll_us = now_us + l->conf.poll_us;
+    while ((n = htable_walk(&l->peers, &pos, &saved))) {
+        struct peer *p = CONTAINER_OF(n, struct peer, by_name);
+        if (p->known && p->epoch == 0 && now_us >= p->wanted_us + WANTED_US)
+            drop_peer(l, p);
+        else
+            ask(l, p, now_us);
+    }
+}
+
+/* ---- life ---- */
+
+struct node_lease *node_lease_new(const struct node_lease_conf *conf,
+                                  const struct node_lease_ops *ops, void *arg)
+{
+    struct node_lease *l = mem_zalloc(sizeof(*l));
+
+    assert(conf->epoch != 0);
+    if (!l)
+        return NULL;
+    if (htable_init(&l->peers, 0) != 0) {
+        mem_free(l);
+        return NULL;
+    }
+    l->conf = *conf;
+    l->ops = ops;
+    l->arg = arg;
+    return l;
+}
+
+void node_lease_free(struct node_lease *l)
+{
+    struct hnode *n, *saved = NULL;
+    size_t pos = 0;
+
+    if (!l)
+        return;
+    if (l->renewing)
+        redis_client_cancel(l->client, &l->renewal);
+    while ((n = htable_walk(&l->peers, &pos, &saved)))
+        drop_peer(l, CONTAINER_OF(n, struct peer, by_name));
+    htable_fini(&l->peers);
+    mem_free(l);
+}
+
+void node_lease_use(struct node_lease *l, struct redis_client *client)
+{
+    l->client = client;
+}
+
+void node_lease_up(struct node_lease *l, uint64_t now_us)
+{
+    l->fresh = true;
+    l->up_us = now_us;
+    renew(l, now_us);
+    poll_peers(l, now_us);
+}
+
+bool node_lease_is_lost(const struct node_lease *l)
+{
+    return l->lost;
+}
+
+uint64_t node_lease_deadline(const struct node_lease *l)
+{
+    if (!l->client || !redis_client_ready(l->client))
+        return CLOCK_NEVER; /* node_lease_up() comes */
+    return l->renew_us < l->poll_us ? l->renew_us : l->poll_us;
+}
+
+void node_lease_tick(struct node_lease *l, uint64_t now_us)
+{
+    if (!l->client || !redis_client_ready(l->client))
+        return;
+    if (now_us >= l->renew_us)
+        renew(l, now_us);
+    if (now_us >= l->poll_us)
+        poll_peers(l, now_us);
+}

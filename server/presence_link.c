@@ -1,0 +1,183 @@
+/* The presence store of many nodes with its two connections.
+ *
+ * Made by main.c. One connection for commands and one that hears what other nodes say: a subscriber
+ * of RESP2 can do nothing else. SPDX-License-Identifier: BSD-3-Clause */
+#include "server/presence_link.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "net/redis_link.h"
+#include "net/resolve.h"
+#include "net/worker.h"
+#include "server/presence_store_redis.h"
+#include "server/presence_wire.h"
+#include "server/redis_conf.h"
+
+#define TICK_US   (100 * US_PER_MS)
+#define ANSWER_US (5 * US_PER_S) /* a failover is over by then */
+
+struct presence_link {
+    struct worker *worker;
+    struct presence_store *store;
+    struct redis_link *commands, *ears;
+    struct resolver *resolver;
+    struct tls_ctx *tls;
+    struct wtimer tick;
+    struct slice channel;
+    uint8_t channel_buf[PRESENCE_WIRE_KEY_MAX];
+    struct redis_endpoint at[REDIS_ENDPOINTS_MAX];
+};
+
+static uint64_t now_of(void *arg)
+{
+    return worker_now(((struct presence_link *)arg)->worker);
+}
+
+static void on_tick(void *arg, uint64_t now_us)
+{
+    struct presence_link *l = arg;
+
+    presence_store_redis_tick(l->store);
+    worker_timer(l->worker, &l->tick, now_us + TICK_US);
+}
+
+static void on_up(void *arg, uint64_t now_us)
+{
+    (void)now_us;
+    presence_store_redis_up(((struct presence_link *)arg)->store);
+}
+
+static void on_down(void *arg, const char *why, uint64_t now_us)
+{
+    (void)why;
+    (void)now_us;
+    presence_store_redis_down(((struct presence_link *)arg)->store);
+}
+
+static void on_hears(void *arg, uint64_t now_us)
+{
+    (void)now_us;
+    presence_store_redis_hears(((struct presence_link *)arg)->store);
+}
+
+static void on_said(void *arg, struct slice channel, struct slice payload, uint64_t now_us)
+{
+    (void)channel;
+    (void)now_us;
+    presence_store_redis_heard(((struct presence_link *)arg)->store, payload);
+}
+
+static const struct redis_client_ops commands_ops = {.up = on_up, .down = on_down};
+static const struct redis_client_ops ears_ops = {.up = on_hears, .message = on_said};
+
+static const char *or_null(const char *text)
+{
+    return *text ? text : NULL;
+}
+
+static bool make_links(struct presence_link *l, const struct server_conf *c)
+{
+    struct redis_link_conf conf = {.name = "commands",
+                                   .resolver = l->resolver,
+                                   .tls = l->tls,
+                                   .tls_name = or_null(c->redis.tls_name)};
+
+    redis_conf_client(c, l->at, &conf.client);
+    conf.client.scripts = presence_wire_scripts;
+    conf.client.scripts_n = PRESENCE_SCRIPTS;
+    l->commands = redis_link_new(l->worker, &conf, &commands_ops, l);
+    conf.name = "news";
+    conf.client.scripts = NULL;
+    conf.client.scripts_n = 0;
+    conf.client.channels = &l->channel;
+    conf.client.channels_n = 1;
+    conf.client.sharded = true;
+    l->ears = redis_link_new(l->worker, &conf, &ears_ops, l);
+    return l->commands && l->ears;
+}
+
+static bool make_store(struct presence_link *l, const struct server_conf *c)
+{
+    struct presence_store_redis_conf conf = {.prefix = slice_str(c->redis.key_prefix),
+                                             .node = slice_str(c->server.node_id),
+                                             .lease_us = c->redis.lease_s * US_PER_S,
+                                             .answer_us = ANSWER_US,
+                                             .now = now_of,
+                                             .now_arg = l};
+
+    while (conf.epoch == 0)
+        rand_bytes(&conf.epoch, sizeof(conf.epoch));
+    l->store = presence_store_redis_new(&conf);
+    if (!l->store)
+        return false;
+    struct wr w = wr_init(l->channel_buf, sizeof(l->channel_buf));
+    presence_store_redis_channel(l->store, &w);
+    l->channel = wr_done(&w);
+    return true;
+}
+
+struct presence_link *presence_link_new(struct worker *w, const struct server_conf *c,
+                                        char err[TLS_ERR_MAX])
+{
+    struct presence_link *l = mem_zalloc(sizeof(*l));
+
+    snprintf(err, TLS_ERR_MAX, "[redis]: out of memory or threads");
+    if (!l)
+        return NULL;
+    l->worker = w;
+    l->tick = (struct wtimer){.fn = on_tick, .arg = l};
+    l->resolver = resolver_new(w);
+    if (!l->resolver)
+        goto fail;
+    if (c->redis.tls) {
+        l->tls = tls_client_ctx_new(or_null(c->redis.ca_file), or_null(c->redis.cert_file),
+                                    or_null(c->redis.key_file), NULL, err);
+        if (!l->tls)
+            goto fail;
+    }
+    if (!make_store(l, c) || !make_links(l, c))
+        goto fail;
+    presence_store_redis_use(l->store, redis_link_client(l->commands));
+    worker_timer(w, &l->tick, 0);
+    return l;
+fail:
+    presence_link_free(l);
+    return NULL;
+}
+
+void presence_link_free(struct presence_link *l)
+{
+    if (!l)
+        return;
+    worker_timer_cancel(l->worker, &l->tick);
+    presence_store_free(l->store);
+    redis_link_free(l->ears);
+    redis_link_free(l->commands);
+    tls_ctx_free(l->tls);
+    resolver_free(l->resolver);
+    mem_free(l);
+}
+
+struct presence_store *presence_link_store(struct presence_link *l)
+{
+    return l->store;
+}
+
+bool presence_link_ready(const struct presence_link *l)
+{
+    return redis_client_ready(redis_link_client(l->commands)) &&
+           redis_client_ready(redis_link_client(l->ears));
+}
+
+const char *presence_link_why(const struct presence_link *l)
+{
+    const char *why = redis_client_why(redis_link_client(l->commands));
+
+    return why[0] != '\0' ? why : redis_client_why(redis_link_client(l->ears));
+}
+
+const struct redis_client_stats *presence_link_stats(const struct presence_link *l)
+{
+    return redis_client_stats(redis_link_client(l->commands));
+}

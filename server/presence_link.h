@@ -1,0 +1,28 @@
+/* The presence store of many nodes with its two connections to Redis, on a worker.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SERVER_PRESENCE_LINK_H
+#define SORI_SERVER_PRESENCE_LINK_H
+
+#include "net/redis_client.h"
+#include "net/tls.h"
+#include "server/presence_store.h"
+#include "server/server_conf.h"
+
+struct presence_link;
+struct worker;
+
+/* As [redis] and [server] node_id of c say (redis_conf_wanted(c)); c outlives it. Connects when the
+ * worker runs. NULL: err says what is wrong, and which file. */
+struct presence_link *presence_link_new(struct worker *w, const struct server_conf *c,
+                                        char err[TLS_ERR_MAX]);
+/* With the store. NULL is allowed. */
+void presence_link_free(struct presence_link *l);
+
+/* The store, for presence_new(); the link frees it. Whether it is connected; why not; what has
+ * become of its commands. */
+struct presence_store *presence_link_store(struct presence_link *l);
+bool presence_link_ready(const struct presence_link *l);
+const char *presence_link_why(const struct presence_link *l);
+const struct redis_client_stats *presence_link_stats(const struct presence_link *l);
+
+#endif
