@@ -27,7 +27,7 @@ HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-cla
 ALLC    := -std=c11 -D_GNU_SOURCE -DSORI_VERSION=\"$(VERSION)\" -I. -Icommon -I$(BUILD)/gen $(WARN) \
            $(HARDEN) $(CFLAGS) -fno-omit-frame-pointer -pthread -MMD -MP
 ALLC    += $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
-PKG_C    = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_C    = $(shell pkg-config --cflags $(PKGS) libpq 2>/dev/null)
 PKG_L    = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih -lunistring -lm
 ALLL    := -pthread $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now)
 
@@ -109,8 +109,8 @@ $(BUILD)/sori-sfuctl: $(BUILD)/sfu/sfuctl_main.o $(LIB_sfu) $(LIB_common)
 SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null)
 # Sanitizers bring an allocator of their own.
 $(BUILD)/sori-sfu: PKG_L += $(SFU_L) $(if $(SAN),,-ljemalloc)
-# HTTP/2 to push services (nghttp2) and the ledger (SQLite) are the server's only.
-SERVER_L := $(shell pkg-config --libs libnghttp2 sqlite3 2>/dev/null)
+# HTTP/2 to push services (nghttp2) and the ledger (SQLite, PostgreSQL) are the server's only.
+SERVER_L := $(shell pkg-config --libs libnghttp2 sqlite3 libpq 2>/dev/null)
 $(BUILD)/sori-server $(BUILD)/sori-report: PKG_L += $(SERVER_L)
 $(BUILD)/sori-report: $(BUILD)/server/report_main.o $(LIB_server) $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")

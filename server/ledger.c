@@ -10,12 +10,14 @@
 #include "server/ledger_priv.h"
 
 #include "base/mem.h"
+#include "base/rand.h"
 
 #include <assert.h>
 #include <errno.h>
 
 #define RETRY_FIRST_US (250 * US_PER_MS)
 #define RETRY_MAX_US   (10 * US_PER_S)
+#define RETRY_AWAY_US  (2 * US_PER_S) /* asking for a connection costs little */
 
 static void set_health(struct ledger *l, enum ledger_health h)
 {
@@ -193,8 +195,11 @@ static int recover(struct ledger *l)
     enum ledger_health h = l->store->ops->health(l->store);
     set_health(l, h == LEDGER_FINE ? LEDGER_TROUBLE : h);
     uint64_t pause = RETRY_FIRST_US << (l->retries < 6 ? l->retries : 6);
+    uint64_t max = h == LEDGER_AWAY ? RETRY_AWAY_US : RETRY_MAX_US;
+    pause = pause < max ? pause : max;
     l->retries++;
-    l->retry_us = l->conf.now_us ? now + (pause < RETRY_MAX_US ? pause : RETRY_MAX_US) : 0;
+    /* Servers that lost one database do not all come back to it at once. */
+    l->retry_us = l->conf.now_us ? now + pause * 3 / 4 + rand_below(pause / 2 + 1) : 0;
     return rc;
 }
 

@@ -9,9 +9,10 @@
  * a thread of its own; unit tests and the simulator call ledger_run() and ledger_deliver()
  * themselves. What is asked of a disk is in ledger_store.h, with one implementation per engine.
  *
- * While the store is in trouble (disk full, read-only, damaged) records wait in the queue, which
- * goes on being tried; requests fail at once with -EAGAIN, so that nobody waits for them; what
- * finds the queue full is refused with -ENOSPC and counted. ledger_health() says what is wrong.
+ * While the store is in trouble (disk full, read-only, damaged, away) records wait in the queue,
+ * which goes on being tried; requests fail at once with -EAGAIN, so that nobody waits for them;
+ * what finds the queue full is refused with -ENOSPC and counted. ledger_health() says what is
+ * wrong.
  *
  * Times are wall clock milliseconds since the epoch (0: not, or unknown). Users and devices are the
  * texts of the signaling protocol. Tokens are secrets: nothing here logs them.
@@ -281,6 +282,7 @@ enum ledger_health {
     LEDGER_READ_ONLY,
     LEDGER_DAMAGED,
     LEDGER_TROUBLE, /* another I/O error, locked, out of memory */
+    LEDGER_AWAY,    /* a database server that can't be reached */
     LEDGER_HEALTH_COUNT
 };
 const char *
@@ -367,7 +369,8 @@ int ledger_devices(struct ledger *l, struct slice user, struct slice device, siz
                    ledger_done_fn *done, void *ctx);
 
 /* Worker. Does one bounded step of what time brings: purges that are due, exports, retention.
- * r->more in done: call it again, soon; else in an hour. Asked for by ledger_link.c. */
+ * r->more in done: call it again, soon; -EBUSY: another server sweeps, in a second; else in an
+ * hour. Asked for by ledger_link.c. */
 int ledger_sweep(struct ledger *l, uint64_t now_ms, ledger_done_fn *done, void *ctx);
 
 /* Worker. Calls done for what ledger_run() has finished. Returns how many. */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/worker.h"
+#include "server/ledger_store_pg.h"
 #include "server/ledger_store_sqlite.h"
 #include "server/server_conf.h"
 
@@ -21,6 +22,7 @@
 #define FIRST_SWEEP (10 * US_PER_S)
 #define SWEEP_US    (3600 * US_PER_S)
 #define SWEEP_AGAIN (10 * US_PER_MS) /* between steps: others want the disk too */
+#define SWEEP_OTHER (1 * US_PER_S)   /* another server is at it */
 
 struct ledger_link {
     struct worker *worker;
@@ -133,7 +135,7 @@ static void wake(void *arg)
 static void on_swept(void *ctx, int rc, const struct ledger_result *r)
 {
     struct ledger_link *k = ctx;
-    uint64_t pause = rc == 0 && r->more ? SWEEP_AGAIN : SWEEP_US;
+    uint64_t pause = rc == 0 && r->more ? SWEEP_AGAIN : rc == -EBUSY ? SWEEP_OTHER : SWEEP_US;
 
     k->sweeping = false;
     worker_timer(k->worker, &k->sweep, worker_now(k->worker) + pause);
@@ -164,10 +166,16 @@ static void on_asked(void *arg)
 
 /* ---- life ---- */
 
-static struct ledger_sqlite_conf store_conf(const struct server_conf *c)
+static struct ledger_store_conf store_conf(const struct server_conf *c)
 {
-    return (struct ledger_sqlite_conf){
+    return (struct ledger_store_conf){
         .file = c->ledger.file,
+        .postgres = c->ledger.postgres,
+        .password = slice_of(c->ledger.password.p, c->ledger.password.len),
+        .node = c->server.node_id,
+        .erased_file = c->ledger.erased_file,
+        .connect_timeout_ms = c->ledger.connect_timeout_ms,
+        .query_timeout_ms = c->ledger.query_timeout_ms,
         .export_dir = c->privacy.export_dir,
         .secret = slice_of(c->ledger.token_key.p, c->ledger.token_key.len),
         .check = c->ledger.check,
@@ -224,12 +232,18 @@ static void link_free(struct ledger_link *k)
     mem_free(k);
 }
 
+bool ledger_link_wanted(const struct server_conf *c)
+{
+    return *c->ledger.file || *c->ledger.postgres;
+}
+
 int ledger_link_new(struct worker *w, const struct server_conf *c, struct ledger_link **out,
                     char why[LEDGER_LINK_WHY_MAX])
 {
-    const struct ledger_sqlite_conf conf = store_conf(c);
+    const struct ledger_store_conf conf = store_conf(c);
     struct ledger_store *s;
-    int rc = ledger_sqlite_open(&conf, wall_ms(), &s, why);
+    int rc = *conf.postgres ? ledger_pg_open(&conf, wall_ms(), &s, why)
+                            : ledger_sqlite_open(&conf, wall_ms(), &s, why);
 
     if (rc != 0)
         return rc;
@@ -293,14 +307,14 @@ struct ledger *ledger_link_ledger(struct ledger_link *k)
 int ledger_link_export_path(const struct ledger_link *k, const struct ledger_privacy *p, char *out,
                             size_t cap)
 {
-    return ledger_sqlite_export_path(k->store, p, out, cap);
+    return k->store->ops->export_path(k->store, p, out, cap);
 }
 
 void ledger_link_metrics(struct ledger_link *k, struct metrics *m)
 {
     static const char *const HEALTH[LEDGER_HEALTH_COUNT] = {
-        "state=\"ok\"", "state=\"disk_full\"", "state=\"read_only\"", "state=\"damaged\"",
-        "state=\"trouble\""};
+        "state=\"ok\"",      "state=\"disk_full\"", "state=\"read_only\"",
+        "state=\"damaged\"", "state=\"trouble\"",   "state=\"away\""};
     struct ledger_counters *c = ledger_count(k->ledger);
 
     metrics_add(m, "sori_ledger_records_total", "", "Records that are on the disk.", METRIC_COUNTER,

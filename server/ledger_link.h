@@ -12,7 +12,10 @@ struct worker;
 #define LEDGER_LINK_WHY_MAX 512
 #define LEDGER_LINK_END_S   5 /* at the end: how long records are given to reach the disk */
 
-/* Opens what [ledger] and [privacy] say (c->ledger.file must not be empty) and starts the thread;
+/* A ledger is configured. */
+bool ledger_link_wanted(const struct server_conf *c);
+
+/* Opens what [ledger] and [privacy] say (one must be wanted) and starts the thread;
  * w is where answers come. Main thread, at start: it may take as long as the file is large.
  *
  * Returns 0 and *out; a file in trouble is told in the log and in ledger_health(), and goes on
@@ -31,7 +34,7 @@ struct ledger *ledger_link_ledger(struct ledger_link *k);
  * this by itself. */
 void ledger_link_sweep(struct ledger_link *k);
 
-/* Where the file of a finished export is (ledger_sqlite_export_path()): NUL ended. Returns 0 or
+/* Where the file of a finished export is (export_path() of the store): NUL ended. Returns 0 or
  * -ENAMETOOLONG. */
 int ledger_link_export_path(const struct ledger_link *k, const struct ledger_privacy *p, char *out,
                             size_t cap);

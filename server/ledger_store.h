@@ -2,6 +2,7 @@
  * all called by one thread at a time.
  *
  *     ledger_store_sqlite.h   a file beside the server
+ *     ledger_store_pg.h       a PostgreSQL database, of one server or of several
  *
  * tests/unit/server/ledger_store_test.c is what every engine has to pass.
  *
@@ -70,14 +71,43 @@ struct ledger_store_ops {
                   struct ledger_privacy *out);
     int (*privacy)(struct ledger_store *s, struct slice user, enum ledger_privacy_kind kind,
                    struct ledger_privacy *out);
-    /* One bounded step; *more: there is another one. */
+    /* One bounded step; *more: there is another one. -EBUSY: another server is at it, try again in
+     * a second. */
     int (*sweep)(struct ledger_store *s, uint64_t now_ms, bool *more);
+
+    /* Any thread. The path of a finished export (p->state is LEDGER_PRIVACY_DONE), NUL ended.
+     * Returns 0 or -ENAMETOOLONG. */
+    int (*export_path)(const struct ledger_store *s, const struct ledger_privacy *p, char *out,
+                       size_t cap);
 
     void (*free)(struct ledger_store *s);
 };
 
 struct ledger_store {
     const struct ledger_store_ops *ops;
+};
+
+#define LEDGER_STORE_WHY_MAX 512
+
+/* What an engine has to go by. */
+struct ledger_store_conf {
+    const char *file;        /* SQLite: the database; copied */
+    const char *postgres;    /* PostgreSQL: where it is (ledger_store_pg.h); copied */
+    struct slice password;   /* of it; empty: none is asked for; copied, wiped at the end */
+    const char *node;        /* this server's name among those that share the database; copied */
+    const char *erased_file; /* PostgreSQL: the list of the erased; copied */
+    uint64_t connect_timeout_ms, query_timeout_ms; /* PostgreSQL */
+
+    const char *export_dir; /* where exports are written; "": beside the file; copied */
+    struct slice secret;    /* PRIVACY_SECRET_MIN bytes or more; not kept */
+    bool check;             /* SQLite: look through the whole file at open */
+    size_t devices_per_user, tokens_per_device;
+    uint64_t grace_days;        /* between a request for deletion and the purge */
+    uint64_t export_keep_days;  /* an export's file */
+    uint64_t export_every_days; /* one export per user in so many; 0: no limit */
+    uint64_t ndjson_calls;      /* exports with more calls have one object a line */
+    /* Retention; 0: for ever. */
+    uint64_t calls_days, samples_days, push_days, device_days, audit_days;
 };
 
 #endif

@@ -1,15 +1,14 @@
 /* The SQLite ledger: opening, transactions, what goes wrong.
  *
  * Called by ledger.c through ledger_store_ops, on the ledger's thread (ledger_link.c). The work is
- * in ledger_store_sqlite_{calls,devices,privacy,erase,sweep,export,audit}.c.
+ * in ledger_sql*.c, made of statements (ledger_store_sqlite_{schema,stmt}.c).
  *
  * WAL with synchronous=FULL: a commit is one sync of the WAL, and nothing committed is lost to a
  * crash of the process or of the machine. secure_delete overwrites what is deleted in the database;
- * after a deletion on behalf of privacy the WAL is emptied too (s->scrub).
+ * after a deletion on behalf of privacy the WAL is emptied too (s->sql.scrub).
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/ledger_store_sqlite_priv.h"
 
-#include "base/crypto.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -52,11 +51,11 @@ static enum ledger_health health_of(int rc)
 
 static void note(struct sqlite_store *s, enum ledger_health h, const char *what)
 {
-    s->health = h;
-    snprintf(s->detail, sizeof(s->detail), "%s: %s", s->file, what);
+    s->sql.health = h;
+    snprintf(s->sql.detail, sizeof(s->sql.detail), "%s: %s", s->file, what);
 }
 
-int sq_fault(struct sqlite_store *s, int rc)
+int sqlite_fault(struct sqlite_store *s, int rc)
 {
     enum ledger_health h = health_of(rc);
 
@@ -68,19 +67,19 @@ int sq_fault(struct sqlite_store *s, int rc)
 
 static int begin(struct ledger_store *base, bool write)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct sqlite_store *s = sqlite_of(sq_of(base));
 
-    return sq_do(s, write ? SQ_BEGIN_WRITE : SQ_BEGIN);
+    return sq_do(&s->sql, write ? SQ_BEGIN_WRITE : SQ_BEGIN);
 }
 
 static void rollback(struct ledger_store *base)
 {
-    struct sqlite_store *s = sq_of(base);
-    enum ledger_health h = s->health;
+    struct sqlite_store *s = sqlite_of(sq_of(base));
+    enum ledger_health h = s->sql.health;
 
     if (s->db && !sqlite3_get_autocommit(s->db))
-        sq_do(s, SQ_ROLLBACK);
-    s->health = h;
+        sq_do(&s->sql, SQ_ROLLBACK);
+    s->sql.health = h;
 }
 
 /* Moves all of the WAL into the database, empties it and forgets the pages in memory, in whose
@@ -88,27 +87,27 @@ static void rollback(struct ledger_store *base)
  * then it is tried again after each commit, without waiting. */
 static void scrub(struct sqlite_store *s)
 {
-    if (!s->scrub)
+    if (!s->sql.scrub)
         return;
     sqlite3_busy_timeout(s->db, 0);
     if (sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) ==
         SQLITE_OK) {
         sqlite3_db_release_memory(s->db);
-        s->scrub = false;
+        s->sql.scrub = false;
     }
     sqlite3_busy_timeout(s->db, BUSY_MS);
 }
 
 static int commit(struct ledger_store *base)
 {
-    struct sqlite_store *s = sq_of(base);
-    int rc = sq_do(s, SQ_COMMIT);
+    struct sqlite_store *s = sqlite_of(sq_of(base));
+    int rc = sq_do(&s->sql, SQ_COMMIT);
 
     if (rc != 0) {
         rollback(base);
         return -EAGAIN;
     }
-    s->health = LEDGER_FINE;
+    s->sql.health = LEDGER_FINE;
     scrub(s);
     return 0;
 }
@@ -130,7 +129,7 @@ static int exec(struct sqlite_store *s, const char *sql)
 {
     int rc = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 
-    return rc == SQLITE_OK ? 0 : sq_fault(s, rc);
+    return rc == SQLITE_OK ? 0 : sqlite_fault(s, rc);
 }
 
 /* The first column of the first row as a number. */
@@ -140,12 +139,13 @@ static int ask_number(struct sqlite_store *s, const char *sql, uint64_t *out)
     int rc = sqlite3_prepare_v2(s->db, sql, -1, &q, NULL);
 
     if (rc != SQLITE_OK)
-        return sq_fault(s, rc);
-    rc = sq_step(s, q);
-    if (rc == 1)
-        *out = sq_col_u64(q, 0);
+        return sqlite_fault(s, rc);
+    rc = sqlite3_step(q);
+    if (rc == SQLITE_ROW)
+        *out = sqlite_col_u64(q, 0);
+    int bad = rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? -EAGAIN : sqlite_fault(s, rc);
     sqlite3_finalize(q);
-    return rc == 1 ? 0 : rc < 0 ? rc : -EAGAIN;
+    return bad;
 }
 
 /* Whether a word is what the first column of the first row says. */
@@ -155,11 +155,12 @@ static int ask_word(struct sqlite_store *s, const char *sql, const char *want, b
     int rc = sqlite3_prepare_v2(s->db, sql, -1, &q, NULL);
 
     if (rc != SQLITE_OK)
-        return sq_fault(s, rc);
-    rc = sq_step(s, q);
-    *is = rc == 1 && slice_is(sq_col(q, 0), want);
+        return sqlite_fault(s, rc);
+    rc = sqlite3_step(q);
+    *is = rc == SQLITE_ROW && slice_is(sqlite_col(q, 0), want);
+    int bad = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : sqlite_fault(s, rc);
     sqlite3_finalize(q);
-    return rc < 0 ? rc : 0;
+    return bad;
 }
 
 static int set_up(struct sqlite_store *s)
@@ -192,7 +193,7 @@ static int check_whole(struct sqlite_store *s)
 }
 
 /* Makes or upgrades the tables. */
-static int migrate(struct sqlite_store *s, char why[LEDGER_SQLITE_WHY_MAX])
+static int migrate(struct sqlite_store *s, char why[LEDGER_STORE_WHY_MAX])
 {
     uint64_t version, application, tables;
     char set[96];
@@ -204,7 +205,7 @@ static int migrate(struct sqlite_store *s, char why[LEDGER_SQLITE_WHY_MAX])
     if (version > SQLITE_STORE_VERSION || (application != 0 && application != APPLICATION_ID) ||
         (application == 0 && tables > 0)) {
         bool ours = application == APPLICATION_ID;
-        snprintf(why, LEDGER_SQLITE_WHY_MAX, "%s: %s", s->file,
+        snprintf(why, LEDGER_STORE_WHY_MAX, "%s: %s", s->file,
                  ours ? "was written by a newer version of sori-server: start that one, or restore "
                         "a backup made before the upgrade"
                       : "is a database of another program: set [ledger] file to one of its own");
@@ -220,51 +221,8 @@ static int migrate(struct sqlite_store *s, char why[LEDGER_SQLITE_WHY_MAX])
     if (rc == 0)
         rc = exec(s, set);
     if (rc != 0)
-        rollback(&s->base);
+        rollback(&s->sql.base);
     return rc != 0 ? -EAGAIN : 0;
-}
-
-/* The secret is the one that the database was made with; a new database takes it. */
-static int check_keys(struct sqlite_store *s, char why[LEDGER_SQLITE_WHY_MAX])
-{
-    uint8_t check[PRIVACY_HASH_BYTES];
-    sqlite3_stmt *q;
-    bool equal = true;
-
-    if (privacy_keys_check(s->keys, check) != 0)
-        return -ENOMEM;
-    int rc =
-        sqlite3_prepare_v2(s->db, "SELECT value FROM meta WHERE key='key_check'", -1, &q, NULL);
-    if (rc != SQLITE_OK)
-        return sq_fault(s, rc);
-    rc = sq_step(s, q);
-    if (rc == 1)
-        equal = crypto_equal(sq_col(q, 0), slice_of(check, sizeof(check)));
-    sqlite3_finalize(q);
-    if (rc == 0) {
-        rc = sqlite3_prepare_v2(s->db, "INSERT INTO meta VALUES('key_check',?1)", -1, &q, NULL);
-        if (rc != SQLITE_OK)
-            return sq_fault(s, rc);
-        sq_blob(q, 1, check, sizeof(check));
-        rc = sq_step(s, q);
-        sqlite3_finalize(q);
-    }
-    if (rc < 0)
-        return rc;
-    if (equal)
-        return 0;
-    snprintf(why, LEDGER_SQLITE_WHY_MAX,
-             "%s: was made with another secret than [ledger] token_key_file: give it the old one "
-             "(nobody can open the tokens, and erased users can't be recognised, without it)",
-             s->file);
-    return -EKEYREJECTED;
-}
-
-/* Of calls that a crash ended nobody knows the end: they get the last time that is known. */
-static int end_open_calls(struct sqlite_store *s)
-{
-    return exec(s, "UPDATE cdr SET end_ms=max(created_ms, answer_ms), end_reason='server_error',"
-                   " ended_by='system' WHERE end_ms=0");
 }
 
 /* Makes the file, if there is none, for nobody else to read; shows what may be done with it. */
@@ -285,12 +243,10 @@ static int make_file(struct sqlite_store *s)
 /* Opens the database with all that has to be done before it is used. fresh: the process starts.
  * Returns 0; -EAGAIN: health and detail are set; or a failure of the start with why. */
 static int open_db(struct sqlite_store *s, bool fresh, uint64_t now_ms,
-                   char why[LEDGER_SQLITE_WHY_MAX])
+                   char why[LEDGER_STORE_WHY_MAX])
 {
-    uint64_t n = 0;
-
     close_db(s);
-    s->health = LEDGER_FINE;
+    s->sql.health = LEDGER_FINE;
     int rc = make_file(s);
     if (rc != 0)
         return rc;
@@ -298,53 +254,29 @@ static int open_db(struct sqlite_store *s, bool fresh, uint64_t now_ms,
                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
                          sq_layer());
     if (rc != SQLITE_OK) {
-        rc = sq_fault(s, rc);
+        rc = sqlite_fault(s, rc);
         close_db(s);
         return -EAGAIN;
     }
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    rc = sqlite3_db_readonly(s->db, "main") == 1 ? sq_fault(s, SQLITE_READONLY) : set_up(s);
+    rc = sqlite3_db_readonly(s->db, "main") == 1 ? sqlite_fault(s, SQLITE_READONLY) : set_up(s);
     if (rc == 0)
         rc = migrate(s, why);
-    if (rc == 0)
-        rc = check_keys(s, why);
-    if (rc == 0 && s->conf.check)
+    if (rc == 0 && s->sql.conf.check)
         rc = check_whole(s);
-    if (rc == 0 && fresh)
-        rc = end_open_calls(s);
     if (rc == 0)
-        rc = ask_number(s, "SELECT COUNT(*) FROM (SELECT 1 FROM erased LIMIT 1)", &n);
-    s->any_erased = n > 0;
-    if (rc == 0)
-        rc = sq_erase_again(s, now_ms);
-    s->scrub = rc == 0; /* a crash may have come between a purge and this */
+        rc = sq_take(&s->sql, fresh, now_ms, why);
+    s->sql.scrub = rc == 0; /* a crash may have come between a purge and this */
     if (rc == 0)
         scrub(s);
     if (rc != 0) {
-        enum ledger_health h = s->health;
-        rollback(&s->base);
+        enum ledger_health h = s->sql.health;
+        rollback(&s->sql.base);
         close_db(s);
-        s->health = h == LEDGER_FINE ? LEDGER_DAMAGED : h; /* tables that are not as we made them */
+        s->sql.health =
+            h == LEDGER_FINE ? LEDGER_DAMAGED : h; /* tables that are not as we made them */
     }
-    if (rc == -EBADMSG)
-        snprintf(
-            why, LEDGER_SQLITE_WHY_MAX,
-            "%s: was changed, or cut, by somebody: restore it from its latest copy; without it "
-            "erased users could come back with a restored backup",
-            s->erased_file);
     return rc == -EIO ? -EAGAIN : rc;
-}
-
-static enum ledger_health health(struct ledger_store *base)
-{
-    return sq_of(base)->health;
-}
-
-static const char *detail(struct ledger_store *base)
-{
-    struct sqlite_store *s = sq_of(base);
-
-    return s->health == LEDGER_FINE ? "" : s->detail;
 }
 
 /* Whether there is room again: what the WAL holds moves to the database, so that its room can be
@@ -358,96 +290,69 @@ static int probe(struct sqlite_store *s)
 
 static int recover(struct ledger_store *base, uint64_t now_ms)
 {
-    struct sqlite_store *s = sq_of(base);
-    char why[LEDGER_SQLITE_WHY_MAX] = "";
+    struct sqlite_store *s = sqlite_of(sq_of(base));
+    char why[LEDGER_STORE_WHY_MAX] = "";
 
     rollback(base);
-    if (s->db && s->health == LEDGER_DISK_FULL)
+    if (s->db && s->sql.health == LEDGER_DISK_FULL)
         return probe(s) == 0 ? 0 : -EAGAIN;
-    sq_export_stop(s);
+    sq_export_stop(&s->sql);
     int rc = open_db(s, false, now_ms, why);
     if (rc == 0)
         return 0;
     if (rc != -EAGAIN) { /* somebody has put another file there */
-        s->health = LEDGER_DAMAGED;
-        snprintf(s->detail, sizeof(s->detail), "%s", why);
+        s->sql.health = LEDGER_DAMAGED;
+        snprintf(s->sql.detail, sizeof(s->sql.detail), "%s", why);
     }
     return -EAGAIN;
 }
 
 static void store_free(struct ledger_store *base)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct sqlite_store *s = sqlite_of(sq_of(base));
 
-    if (!s)
-        return;
-    sq_export_stop(s);
     close_db(s);
-    if (s->erased_fd >= 0)
-        close(s->erased_fd);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
-    privacy_keys_free(s->keys);
+    sq_fini(&s->sql);
     mem_free(s->file);
-    mem_free(s->erased_file);
-    mem_free(s->export_dir);
     mem_free(s);
 }
 
 static const struct ledger_store_ops OPS = {
-    .health = health,
-    .detail = detail,
     .recover = recover,
     .begin = begin,
     .commit = commit,
     .rollback = rollback,
-    .put_call = sq_put_call,
-    .put_push = sq_put_push,
-    .count_push = sq_count_push,
-    .put_quality = sq_put_quality,
-    .put_sample = sq_put_sample,
-    .put_device = sq_put_device,
-    .del_device = sq_del_device,
-    .bad_token = sq_bad_token,
-    .set_env = sq_set_env,
-    .touch = sq_touch,
-    .history = sq_history,
-    .devices = sq_devices,
-    .badge = sq_badge,
-    .seen = sq_seen,
-    .hide = sq_hide,
-    .erase = sq_erase,
-    .keep = sq_keep,
-    .export = sq_ask_export,
-    .privacy = sq_privacy,
-    .sweep = sq_sweep,
+    SQ_SHARED_OPS,
     .free = store_free,
 };
 
-/* FILE and what is beside it. False: memory is out. */
-static bool name_files(struct sqlite_store *s)
+/* The shared part, with FILE.erased, and exports beside FILE. */
+static int name_files(struct sqlite_store *s, const struct ledger_store_conf *conf)
 {
-    struct slice file = slice_str(s->conf.file);
+    struct slice file = slice_str(conf->file);
     size_t n = file.len + sizeof(".erased");
     const uint8_t *slash = memrchr(file.p, '/', file.len);
-    struct slice dir = slash ? slice_sub(file, 0, (size_t)(slash - file.p)) : SLICE_LIT(".");
+    char *erased = mem_zalloc(n);
+    char *dir = mem_strndup(!slash            ? SLICE_LIT(".")
+                            : slash == file.p ? SLICE_LIT("/")
+                                              : slice_sub(file, 0, (size_t)(slash - file.p)));
+    int rc = -ENOMEM;
 
     s->file = mem_strndup(file);
-    s->erased_file = mem_zalloc(n);
-    s->export_dir = mem_strndup(*s->conf.export_dir ? slice_str(s->conf.export_dir)
-                                : dir.len > 0       ? dir
-                                                    : SLICE_LIT("/"));
-    if (!s->file || !s->erased_file || !s->export_dir)
-        return false;
-    snprintf(s->erased_file, n, "%s.erased", s->file);
-    s->conf.file = s->file;
-    s->conf.export_dir = s->export_dir;
-    s->conf.secret = (struct slice){0};
-    return true;
+    if (s->file && erased && dir) {
+        snprintf(erased, n, "%s.erased", s->file);
+        rc = sq_init(&s->sql, &sqlite_store_engine, sqlite_store_sql, conf, erased,
+                     *conf->export_dir ? conf->export_dir : dir);
+    }
+    mem_free(erased);
+    mem_free(dir);
+    return rc;
 }
 
 /* One server at a time: two would each push to devices that the other has forgotten. */
-static int lock(struct sqlite_store *s, char why[LEDGER_SQLITE_WHY_MAX])
+static int lock(struct sqlite_store *s, char why[LEDGER_STORE_WHY_MAX])
 {
     size_t n = strlen(s->file) + sizeof(".lock");
     char *name = mem_zalloc(n);
@@ -460,43 +365,41 @@ static int lock(struct sqlite_store *s, char why[LEDGER_SQLITE_WHY_MAX])
     if (rc == 0 && flock(s->lock_fd, LOCK_EX | LOCK_NB) == -1)
         rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
     if (rc == -EBUSY)
-        snprintf(why, LEDGER_SQLITE_WHY_MAX, "%s: another server has it open", s->file);
+        snprintf(why, LEDGER_STORE_WHY_MAX, "%s: another server has it open", s->file);
     else if (rc == -EROFS || rc == -ENOSPC || rc == -EDQUOT)
         rc = 0; /* as the database will show; nobody else can write here either */
     else if (rc != 0)
-        snprintf(why, LEDGER_SQLITE_WHY_MAX,
+        snprintf(why, LEDGER_STORE_WHY_MAX,
                  "%s: %s: the directory of [ledger] file must be there and be the server's", name,
                  strerror(-rc));
     mem_free(name);
     return rc;
 }
 
-int ledger_sqlite_open(const struct ledger_sqlite_conf *conf, uint64_t now_ms,
-                       struct ledger_store **out, char why[LEDGER_SQLITE_WHY_MAX])
+int ledger_sqlite_open(const struct ledger_store_conf *conf, uint64_t now_ms,
+                       struct ledger_store **out, char why[LEDGER_STORE_WHY_MAX])
 {
     struct sqlite_store *s = mem_zalloc(sizeof(*s));
     int rc = -ENOMEM;
 
-    snprintf(why, LEDGER_SQLITE_WHY_MAX, "out of memory");
+    snprintf(why, LEDGER_STORE_WHY_MAX, "out of memory");
     if (!s)
         return -ENOMEM;
-    s->base.ops = &OPS;
-    s->conf = *conf;
-    s->lock_fd = s->erased_fd = s->export.fd = -1;
-    s->keys = privacy_keys_new(conf->secret);
-    if (!name_files(s) || !s->keys)
+    s->sql.base.ops = &OPS;
+    s->lock_fd = -1;
+    if (name_files(s, conf) != 0)
         goto out;
     why[0] = '\0';
     rc = lock(s, why);
     if (rc == 0)
         rc = open_db(s, true, now_ms, why);
     if (rc == -EAGAIN)
-        snprintf(why, LEDGER_SQLITE_WHY_MAX, "%s", s->detail);
+        snprintf(why, LEDGER_STORE_WHY_MAX, "%s", s->sql.detail);
     if (rc == 0 || rc == -EAGAIN) {
-        *out = &s->base;
+        *out = &s->sql.base;
         return 0;
     }
 out:
-    store_free(&s->base);
+    store_free(&s->sql.base);
     return rc;
 }

@@ -13,6 +13,6 @@
  * cannot be opened; -EPROTONOSUPPORT: of a newer version or another program; -EBADMSG: damaged;
  * -EAGAIN: locked; -ENOSPC, -ENOMEM as of usage_report_call(). */
 int ledger_sqlite_report(const char *file, uint32_t from, uint32_t to, struct usage_report *r,
-                         char why[LEDGER_SQLITE_WHY_MAX]);
+                         char why[LEDGER_STORE_WHY_MAX]);
 
 #endif

@@ -1,117 +1,104 @@
 /* Statements of the SQLite ledger: prepared once, bound, stepped, and several as one.
  *
- * Called by all files ledger_store_sqlite*.c. What goes wrong is noted by sq_fault().
+ * Called by ledger_sql.c through sqlite_store_engine. What goes wrong is noted by sqlite_fault().
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/ledger_store_sqlite_priv.h"
 
 #include <errno.h>
 
-sqlite3_stmt *sq_get(struct sqlite_store *s, enum sq_id id)
+static sqlite3_stmt *stmt_of(const struct sql_query *q)
 {
+    return sqlite_of(q->store)->stmt[q->id];
+}
+
+static bool get(struct sql_query *q)
+{
+    struct sqlite_store *s = sqlite_of(q->store);
+
     if (!s->db)
-        return NULL;
-    if (!s->stmt[id]) {
-        int rc = sqlite3_prepare_v3(s->db, sqlite_store_sql[id], -1, SQLITE_PREPARE_PERSISTENT,
-                                    &s->stmt[id], NULL);
-        if (rc != SQLITE_OK) {
-            /* Our own SQL is right: an error is a table that is not there any more. */
-            if (sq_fault(s, rc) == -EIO)
-                s->health = LEDGER_DAMAGED;
-            return NULL;
-        }
-    }
-    return s->stmt[id];
+        return false;
+    if (s->stmt[q->id])
+        return true;
+    int rc = sqlite3_prepare_v3(s->db, sq_sql(q->store, q->id), -1, SQLITE_PREPARE_PERSISTENT,
+                                &s->stmt[q->id], NULL);
+    if (rc == SQLITE_OK)
+        return true;
+    /* Our own SQL is right: an error is a table that is not there any more. */
+    if (sqlite_fault(s, rc) == -EIO)
+        s->sql.health = LEDGER_DAMAGED;
+    return false;
 }
 
-void sq_text(sqlite3_stmt *q, int i, struct slice v)
+static void bind_text(struct sql_query *q, int i, struct slice v)
 {
-    if (q)
-        sqlite3_bind_text64(q, i, v.len > 0 ? (const char *)v.p : "", v.len, SQLITE_STATIC,
-                            SQLITE_UTF8);
+    sqlite3_bind_text64(stmt_of(q), i, v.len > 0 ? (const char *)v.p : "", v.len, SQLITE_STATIC,
+                        SQLITE_UTF8);
 }
 
-void sq_blob(sqlite3_stmt *q, int i, const void *p, size_t n)
+static void bind_blob(struct sql_query *q, int i, struct slice v)
 {
-    if (q)
-        sqlite3_bind_blob64(q, i, n > 0 ? p : "", n, SQLITE_STATIC);
+    sqlite3_bind_blob64(stmt_of(q), i, v.len > 0 ? (const void *)v.p : "", v.len, SQLITE_STATIC);
 }
 
-void sq_u64(sqlite3_stmt *q, int i, uint64_t v)
+static void bind_number(struct sql_query *q, int i, int64_t v)
 {
-    if (q)
-        sqlite3_bind_int64(q, i, (sqlite3_int64)(v < TIME_MAX_MS ? v : TIME_MAX_MS));
+    sqlite3_bind_int64(stmt_of(q), i, v);
 }
 
-struct slice sq_col(sqlite3_stmt *q, int i)
+struct slice sqlite_col(sqlite3_stmt *q, int i)
 {
     const void *p = sqlite3_column_blob(q, i);
 
     return slice_of(p, p ? (size_t)sqlite3_column_bytes(q, i) : 0);
 }
 
-uint64_t sq_col_u64(sqlite3_stmt *q, int i)
+uint64_t sqlite_col_u64(sqlite3_stmt *q, int i)
 {
     sqlite3_int64 v = sqlite3_column_int64(q, i);
 
     return v > 0 ? (uint64_t)v : 0;
 }
 
-void sq_col_bytes(sqlite3_stmt *q, int i, void *out, size_t n)
+static struct slice col(struct sql_query *q, int i)
 {
-    struct slice v = sq_col(q, i);
-
-    memset(out, 0, n);
-    if (v.len == n)
-        memcpy(out, v.p, n);
+    return sqlite_col(stmt_of(q), i);
 }
 
-void sq_end(sqlite3_stmt *q)
+static int64_t col_number(struct sql_query *q, int i)
 {
-    if (!q)
-        return;
-    sqlite3_reset(q);
-    sqlite3_clear_bindings(q); /* they point into memory of the caller */
+    return sqlite3_column_int64(stmt_of(q), i);
 }
 
-int sq_step(struct sqlite_store *s, sqlite3_stmt *q)
+static void end(struct sql_query *q)
 {
-    if (!q)
-        return -EAGAIN;
-    int rc = sqlite3_step(q);
+    sqlite3_stmt *st = stmt_of(q);
+
+    sqlite3_reset(st);
+    sqlite3_clear_bindings(st); /* they point into memory of the caller */
+}
+
+static int step(struct sql_query *q)
+{
+    int rc = sqlite3_step(stmt_of(q));
+
     if (rc == SQLITE_ROW)
         return 1;
-    int bad = rc == SQLITE_DONE ? 0 : sq_fault(s, rc);
-    sq_end(q);
+    int bad = rc == SQLITE_DONE ? 0 : sqlite_fault(sqlite_of(q->store), rc);
+    end(q);
     return bad;
 }
 
-int sq_run(struct sqlite_store *s, sqlite3_stmt *q, uint64_t *changed)
+static uint64_t changed(const struct sql_query *q)
 {
-    int rc = sq_step(s, q);
-
-    if (rc > 0) {
-        sq_end(q);
-        rc = 0;
-    }
-    if (rc == 0 && changed)
-        *changed = (uint64_t)sqlite3_changes64(s->db);
-    return rc;
+    return (uint64_t)sqlite3_changes64(sqlite_of(q->store)->db);
 }
 
-int sq_do(struct sqlite_store *s, enum sq_id id)
+static int settle(struct ledger_sql *s, int rc)
 {
-    return sq_run(s, sq_get(s, id), NULL);
-}
+    sqlite3 *db = sqlite_of(s)->db;
 
-int sq_save(struct sqlite_store *s)
-{
-    return sq_do(s, SQ_SAVE);
-}
-
-int sq_settle(struct sqlite_store *s, int rc)
-{
     /* Some faults take the whole transaction back by themselves. */
-    if (!s->db || sqlite3_get_autocommit(s->db))
+    if (!db || sqlite3_get_autocommit(db))
         return rc != 0 ? rc : -EAGAIN;
     if (rc != 0) {
         enum ledger_health h = s->health;
@@ -122,3 +109,16 @@ int sq_settle(struct sqlite_store *s, int rc)
     }
     return sq_do(s, SQ_RELEASE);
 }
+
+const struct sql_engine sqlite_store_engine = {
+    .get = get,
+    .text = bind_text,
+    .blob = bind_blob,
+    .number = bind_number,
+    .col = col,
+    .col_number = col_number,
+    .step = step,
+    .end = end,
+    .changed = changed,
+    .settle = settle,
+};

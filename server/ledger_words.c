@@ -21,16 +21,22 @@ static const char *const BY[LEDGER_BY_COUNT] = {"system", "caller", "callee", "m
 static const char *const PRIVACY_KIND[LEDGER_PRIVACY_KIND_COUNT] = {"deletion", "export"};
 static const char *const PRIVACY_STATE[LEDGER_PRIVACY_STATE_COUNT] = {
     "none", "pending", "running", "done", "cancelled", "failed"};
-static const char *const HEALTH[LEDGER_HEALTH_COUNT] = {"ok", "disk_full", "read_only", "damaged",
-                                                        "trouble"};
+static const char *const HEALTH[LEDGER_HEALTH_COUNT] = {"ok",      "disk_full", "read_only",
+                                                        "damaged", "trouble",   "away"};
 static const char *const HELP[LEDGER_HEALTH_COUNT] = {
     "nothing to do",
-    "the disk of [ledger] file is full: make room; records wait in memory meanwhile",
+    "the disk of [ledger] file, or of the database server, is full: make room; records wait in "
+    "memory meanwhile",
     "[ledger] file or its directory can't be written: mount it read-write, give the server's user "
-    "the right to write",
-    "[ledger] file is damaged: stop the server, restore a backup (docs/OPERATIONS.md), start it",
-    "[ledger] file can't be used just now (I/O error, or locked by another program): look at the "
-    "system's log; it is tried again all the time",
+    "the right to write; or the database of [ledger] postgres is a standby, or its user may not "
+    "write: name the primary, give the user the tables",
+    "[ledger] file, or a table of [ledger] postgres, is damaged: stop the server, restore a backup "
+    "(docs/OPERATIONS.md), start it",
+    "[ledger] file or its database can't be used just now (I/O error, locked, too slow): look at "
+    "the system's log and the database's; it is tried again all the time",
+    "the database of [ledger] postgres can't be reached, or refuses the connection: start it, look "
+    "at the network, user and password; calls go on, records wait in memory, it is tried again all "
+    "the time",
 };
 
 /* The text of index i of a table of n. */

@@ -350,9 +350,9 @@ static int open_services(struct server *s)
                                         .devices_per_user = c->ledger.devices_per_user,
                                         .tokens_per_device = c->ledger.tokens_per_device};
 
-    if (!*c->ledger.file && c->apps.n == 0)
+    if (!ledger_link_wanted(c) && c->apps.n == 0)
         return EX_OK;
-    if (*c->ledger.file && ledger_link_new(s->worker, c, &s->ledger, why) != 0) {
+    if (ledger_link_wanted(c) && ledger_link_new(s->worker, c, &s->ledger, why) != 0) {
         fprintf(stderr, "sori-server: %s\n", why);
         return EX_CONFIG;
     }

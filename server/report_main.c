@@ -15,7 +15,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
+#include "base/mem.h"
 #include "base/rand.h"
+#include "base/secretfile.h"
+#include "server/ledger_store_pg_report.h"
 #include "server/ledger_store_sqlite_report.h"
 #include "server/report_archive.h"
 #include "server/report_csv.h"
@@ -34,7 +38,7 @@ enum {
 #define SUFFIX ".ndjson"
 
 struct options {
-    const char *config, *ledger, *archive, *json, *csv, *html, *prom;
+    const char *config, *ledger, *postgres, *password_file, *archive, *json, *csv, *html, *prom;
     const char *relays[RELAYS_MAX];
     size_t relays_n;
     const char *from, *to, *days, *now;
@@ -55,6 +59,8 @@ static void usage(FILE *f)
 {
     fputs("usage: sori-report [options]\n"
           "  -l, --ledger FILE   [ledger] file of sori-server; read only, while it runs or not\n"
+          "  -p, --postgres WHERE  instead: [ledger] postgres of sori-server; a standby will do\n"
+          "      --password-file FILE  the file with its password, or credential:NAME\n"
           "  -r, --relay PATH    records of sori-turn: its [usage] directory, a file, or - for\n"
           "                      standard input; may be given several times\n"
           "  -a, --archive DIR   directory of days that are over: written, and read for days of\n"
@@ -81,7 +87,7 @@ static void usage(FILE *f)
 
 /* ---- the command line ---- */
 
-enum { CHECK = 256, PRINT, VERSION, FROM, TO, CSV, HTML, PROM, NOW };
+enum { CHECK = 256, PRINT, VERSION, FROM, TO, CSV, HTML, PROM, NOW, PASSWORD };
 
 /* Takes one option. Returns -1 to go on, or an exit status. */
 static int take_option(struct options *o, int c, const char *value)
@@ -89,6 +95,12 @@ static int take_option(struct options *o, int c, const char *value)
     switch (c) {
     case 'l':
         o->ledger = value;
+        break;
+    case 'p':
+        o->postgres = value;
+        break;
+    case PASSWORD:
+        o->password_file = value;
         break;
     case 'r':
         if (o->relays_n == RELAYS_MAX)
@@ -148,6 +160,8 @@ static int parse(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
         {"ledger", required_argument, NULL, 'l'},
+        {"postgres", required_argument, NULL, 'p'},
+        {"password-file", required_argument, NULL, PASSWORD},
         {"relay", required_argument, NULL, 'r'},
         {"archive", required_argument, NULL, 'a'},
         {"json", required_argument, NULL, 'j'},
@@ -167,7 +181,7 @@ static int parse(struct options *o, int argc, char **argv)
     };
     int c, status = -1;
 
-    while (status < 0 && (c = getopt_long(argc, argv, "l:r:a:j:c:d:h", longs, NULL)) != -1)
+    while (status < 0 && (c = getopt_long(argc, argv, "l:p:r:a:j:c:d:h", longs, NULL)) != -1)
         status = take_option(o, c, optarg);
     if (status < 0 && optind < argc)
         status = EX_USAGE;
@@ -272,19 +286,46 @@ static uint32_t month_begin(uint32_t day)
     return first;
 }
 
+/* The ledger of several servers. As ledger_pg_report(). */
+static int read_postgres(struct run *r, uint32_t from, uint32_t to, char why[LEDGER_STORE_WHY_MAX])
+{
+    uint8_t *password = NULL;
+    const char *wrong_file = "";
+    size_t len = 0;
+
+    if (r->o.password_file &&
+        secretfile_load(slice_str(r->o.password_file), &password, &len, &wrong_file) != 0) {
+        snprintf(why, LEDGER_STORE_WHY_MAX, "--password-file %s: %s", r->o.password_file,
+                 wrong_file);
+        return -EINVAL;
+    }
+    int rc = ledger_pg_report(r->o.postgres, slice_of(password, len), from, to, r->report, why);
+    if (password)
+        crypto_wipe(password, len);
+    mem_free(password);
+    return rc;
+}
+
 static int read_ledger(struct run *r)
 {
-    char why[LEDGER_SQLITE_WHY_MAX];
+    char why[LEDGER_STORE_WHY_MAX];
 
-    if (!r->o.ledger)
+    if (!r->o.ledger && !r->o.postgres)
         return EX_OK;
     /* A day more at both ends: quality is told when a call is over, maybe after midnight. */
     uint32_t from = month_begin(r->from), to = r->to < USAGE_DAY_MAX ? r->to + 1 : r->to;
-    int rc = ledger_sqlite_report(r->o.ledger, from > 0 ? from - 1 : 0, to, r->report, why);
+    from -= from > 0;
+    int rc = r->o.postgres ? read_postgres(r, from, to, why)
+                           : ledger_sqlite_report(r->o.ledger, from, to, r->report, why);
     r->inputs.ledger = rc == 0;
     if (rc == 0 || rc == -ENOSPC || rc == -ENOMEM)
         return status_of(r, rc);
-    fprintf(stderr, "sori-report: --ledger %s: %s\n", r->o.ledger, why);
+    if (r->o.postgres)
+        fprintf(stderr, "sori-report: --postgres: %s\n", why);
+    else
+        fprintf(stderr, "sori-report: --ledger %s: %s\n", r->o.ledger, why);
+    if (rc == -EINVAL)
+        return EX_USAGE;
     return rc == -ENOENT ? EX_NOINPUT : rc == -EAGAIN ? EX_TEMPFAIL : EX_DATAERR;
 }
 
@@ -461,8 +502,10 @@ int main(int argc, char **argv)
     }
     if (r.o.check)
         puts("configuration is valid");
-    else if (!r.o.ledger && r.o.relays_n == 0 && !r.o.archive)
-        status = wrong("no input", "", "give --ledger, --relay or --archive (--help)");
+    else if (r.o.ledger && r.o.postgres)
+        status = wrong("--postgres", "", "not together with --ledger");
+    else if (!r.o.ledger && !r.o.postgres && r.o.relays_n == 0 && !r.o.archive)
+        status = wrong("no input", "", "give --ledger, --postgres, --relay or --archive (--help)");
     else if ((status = choose_days(&r)) == EX_OK)
         status = report(&r);
     report_conf_free(&r.conf);

@@ -5,6 +5,7 @@
 #include "server/server_conf.h"
 
 #include "proto/sig.h"
+#include "server/ledger_store_pg.h"
 #include "server/redis_conf.h"
 
 #include <errno.h>
@@ -230,7 +231,22 @@ const struct conf_opt server_conf_opts[] = {
         ledger, file, "file", "",
         "SQLite file for devices, push tokens, call records and privacy requests, on a local disk, "
         "in a directory of the server's own (it keeps FILE-wal, FILE.erased and others beside it). "
-        "Empty: none of these."),
+        "Empty: none of these, unless postgres is given."),
+    TEXT(ledger, postgres, "postgres", "",
+         "PostgreSQL database (13 or later) for the same, of this server or of several: "
+         "host=NAME user=NAME dbname=NAME sslrootcert=FILE, or a postgresql:// address. Over TCP "
+         "sslmode is verify-full unless verify-ca is written; host=/DIRECTORY is a Unix socket. "
+         "No password here. Empty: none."),
+    OPT(ledger, password, "postgres_password_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with the database's password; or credential:NAME. Empty: none is sent (peer, or a "
+        "client certificate: sslcert and sslkey in postgres)."),
+    UINT(ledger, connect_timeout_ms, "connect_timeout", "3000", 100, 60000, "ms",
+         "How long connecting to the database may take before it counts as away."),
+    UINT(ledger, query_timeout_ms, "query_timeout", "5000", 100, 600000, "ms",
+         "How long a statement may take there."),
+    TEXT(ledger, erased_file, "erased_file", "/var/lib/sori/ledger.erased",
+         "With postgres: the list of those that this server has erased, on a local disk. With file "
+         "it is FILE.erased. Never restore it from a backup."),
     OPT(ledger, token_key, "token_key_file", CONF_SECRET, "", 0, 0, NULL, NULL,
         "File with the secret, at least 32 bytes, that push tokens are encrypted with and that "
         "erased users are recognised by; or credential:NAME. It belongs to the file for ever: keep "
@@ -499,6 +515,7 @@ static int check_apps(const struct server_conf *c, char err[CONF_ERR_MAX])
 static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
 {
     const char *wrong = NULL;
+    char why[LEDGER_STORE_WHY_MAX];
 
     if (check_listen(&c->server.listen_tls, "listen_tls", false, err) != 0 ||
         check_listen(&c->server.listen_clear, "listen_clear", !c->server.clear_anywhere, err) !=
@@ -524,9 +541,19 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
         wrong = "[server] node_id: 1 to 64 of A-Z a-z 0-9 . _ - when [sfu] nodes are given";
     else if (c->sfu.nodes.n > 0 && c->sfu.secret.len < 32)
         wrong = "[sfu] secret_file: a secret of at least 32 bytes is needed when nodes are given";
-    else if (*c->ledger.file && c->ledger.token_key.len < 32)
-        wrong = "[ledger] token_key_file: a secret of at least 32 bytes is needed when file is "
-                "given (for instance: openssl rand -hex 32)";
+    else if (*c->ledger.file && *c->ledger.postgres)
+        wrong = "[ledger] file, postgres: one of them; sori-ledger moves what is in the file";
+    else if ((*c->ledger.file || *c->ledger.postgres) && c->ledger.token_key.len < 32)
+        wrong = "[ledger] token_key_file: a secret of at least 32 bytes is needed when file or "
+                "postgres is given (for instance: openssl rand -hex 32)";
+    else if (*c->ledger.postgres && (!*c->privacy.export_dir || !*c->ledger.erased_file))
+        wrong = "[privacy] export_dir, [ledger] erased_file: both are needed with postgres; of "
+                "several servers export_dir is one directory that all of them mount";
+    else if (*c->ledger.postgres && !name_ok(slice_str(c->server.node_id)))
+        wrong = "[server] node_id: 1 to 64 of A-Z a-z 0-9 . _ - with [ledger] postgres, another "
+                "one on each server";
+    else if (*c->ledger.postgres && ledger_pg_where_check(c->ledger.postgres, why) != 0)
+        wrong = why;
     else if (c->dev.enabled && c->auth.hs256_secret.len == 0)
         wrong = "[dev] enabled: development mode signs tokens and needs [auth] hs256_secret_file";
     char buf[CONF_ERR_MAX];

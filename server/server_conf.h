@@ -66,8 +66,9 @@ struct server_conf {
         uint64_t timeout_ms, lease_s, queue, queue_bytes;
     } redis;
     struct { /* [ledger] */
-        char *file;
-        struct conf_secret token_key;
+        char *file, *postgres, *erased_file;
+        struct conf_secret password, token_key;
+        uint64_t connect_timeout_ms, query_timeout_ms;
         uint64_t queue, queue_bytes, batch;
         bool check;
         uint64_t devices, devices_per_user, tokens_per_device;

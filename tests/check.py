@@ -29,6 +29,7 @@ CONFINED = {
     r"openssl/ssl\.h|openssl/err\.h": r"^common/net/(tls|dtls|dtls_srtp)\.c$|^common/base/(crypto|packet_cipher)\.c$",
     r"openssl/": r"^common/base/(crypto|rand|packet_cipher)\.c$|^common/net/(tls|dtls|dtls_srtp)\.c$",
     r"sqlite3\.h": r"^server/ledger_store_sqlite\w*\.[ch]$",
+    r"libpq": r"^server/ledger_store_pg\w*\.[ch]$",
     r"usrsctp\.h": r"^sfu/sctp\.c$",
     r"srtp2/": r"^sfu/srtp_libsrtp\.c$",
     r"jansson\.h": r"^server/token_json\.[ch]$|^common/proto/(sig|ctl)\.c$",

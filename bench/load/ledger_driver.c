@@ -57,8 +57,13 @@ static void load(struct server_conf *c, const char *file, bool check)
     *c = (struct server_conf){0};
     if (conf_load(server_conf_opts, server_conf_opts_n, c, NULL, err) != 0)
         die(err);
-    mem_free(c->ledger.file);
-    c->ledger.file = mem_strndup(slice_str(file));
+    if (strchr(file, '=')) { /* a connection string */
+        mem_free(c->ledger.postgres);
+        c->ledger.postgres = mem_strndup(slice_str(file));
+    } else {
+        mem_free(c->ledger.file);
+        c->ledger.file = mem_strndup(slice_str(file));
+    }
     c->ledger.token_key.p = mem_zalloc(32);
     memcpy(c->ledger.token_key.p, SECRET, 32);
     c->ledger.token_key.len = 32;
@@ -335,12 +340,12 @@ static int put_heard(struct ledger_store *s, const struct ledger_call *c)
 /* Calls of one user, synchronously, many in a transaction. */
 static void make_calls(const char *file, const char *user, unsigned calls, bool pushes)
 {
-    const struct ledger_sqlite_conf conf = {.file = file,
-                                            .export_dir = "",
-                                            .secret = slice_of(SECRET, 32),
-                                            .devices_per_user = 16,
-                                            .tokens_per_device = 8};
-    char why[LEDGER_SQLITE_WHY_MAX], id[64];
+    const struct ledger_store_conf conf = {.file = file,
+                                           .export_dir = "",
+                                           .secret = slice_of(SECRET, 32),
+                                           .devices_per_user = 16,
+                                           .tokens_per_device = 8};
+    char why[LEDGER_STORE_WHY_MAX], id[64];
     struct ledger_store *s;
 
     if (ledger_sqlite_open(&conf, wall_ms(), &s, why) != 0)

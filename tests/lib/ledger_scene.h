@@ -1,5 +1,6 @@
 /* A ledger store in a directory of its own, and records to put into it: for the tests of
- * server/ledger*. SPDX-License-Identifier: BSD-3-Clause */
+ * server/ledger*. The engine is SQLite, or what scene_engine says (pg_scene.h).
+ * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_TESTS_LEDGER_SCENE_H
 #define SORI_TESTS_LEDGER_SCENE_H
 
@@ -26,8 +27,19 @@
 #define C            SLICE_LIT("carl@example.org")
 
 static char scene_dir[64], scene_file[96];
-static struct ledger_sqlite_conf scene_conf;
-static char scene_why[LEDGER_SQLITE_WHY_MAX];
+static struct ledger_store_conf scene_conf;
+static char scene_why[LEDGER_STORE_WHY_MAX];
+
+/* An engine to test: what it needs beside the directory, how it is opened, and whether it holds a
+ * text elsewhere. */
+struct scene_engine {
+    void (*make)(void); /* may be NULL, like holds */
+    int (*open)(const struct ledger_store_conf *conf, uint64_t now_ms, struct ledger_store **out,
+                char why[LEDGER_STORE_WHY_MAX]);
+    bool (*holds)(const char *text);
+};
+static const struct scene_engine scene_sqlite = {.open = ledger_sqlite_open};
+static const struct scene_engine *scene_engine = &scene_sqlite;
 
 /* A new directory, in memory where there is one: no test here is about a disk. */
 static inline void scene_make(void)
@@ -36,21 +48,23 @@ static inline void scene_make(void)
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(scene_dir));
     snprintf(scene_file, sizeof(scene_file), "%s/ledger.db", scene_dir);
-    scene_conf = (struct ledger_sqlite_conf){.file = scene_file,
-                                             .export_dir = "",
-                                             .secret = SCENE_SECRET,
-                                             .check = true,
-                                             .devices_per_user = 3,
-                                             .tokens_per_device = 8,
-                                             .grace_days = 30,
-                                             .export_keep_days = 7,
-                                             .export_every_days = 1,
-                                             .ndjson_calls = 10,
-                                             .calls_days = 180,
-                                             .samples_days = 14,
-                                             .push_days = 30,
-                                             .device_days = 90,
-                                             .audit_days = 1095};
+    scene_conf = (struct ledger_store_conf){.file = scene_file,
+                                            .export_dir = "",
+                                            .secret = SCENE_SECRET,
+                                            .check = true,
+                                            .devices_per_user = 3,
+                                            .tokens_per_device = 8,
+                                            .grace_days = 30,
+                                            .export_keep_days = 7,
+                                            .export_every_days = 1,
+                                            .ndjson_calls = 10,
+                                            .calls_days = 180,
+                                            .samples_days = 14,
+                                            .push_days = 30,
+                                            .device_days = 90,
+                                            .audit_days = 1095};
+    if (scene_engine->make)
+        scene_engine->make();
 }
 
 static inline void scene_shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -83,7 +97,7 @@ static inline struct ledger_store *scene_open(void)
 {
     struct ledger_store *s = NULL;
 
-    if (ledger_sqlite_open(&scene_conf, SCENE_NOW, &s, scene_why) != 0)
+    if (scene_engine->open(&scene_conf, SCENE_NOW, &s, scene_why) != 0)
         fail_msg("%s", scene_why);
     return s;
 }
@@ -267,7 +281,7 @@ static inline unsigned scene_sweep(struct ledger_store *s, uint64_t now_ms)
     return n;
 }
 
-/* Whether a file of the directory holds the text. */
+/* Whether a file of the directory, or the engine, holds the text. */
 static inline bool scene_greps(const char *text)
 {
     char command[256];
@@ -280,7 +294,7 @@ static inline bool scene_greps(const char *text)
     }
     int status = -1;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    return status == 0;
+    return status == 0 || (scene_engine->holds && scene_engine->holds(text));
 }
 
 #endif

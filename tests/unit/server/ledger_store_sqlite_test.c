@@ -124,7 +124,7 @@ static void test_another_secret_is_refused(void **state)
 
 static void test_a_directory_that_is_not_there_is_named(void **state)
 {
-    struct ledger_sqlite_conf conf = scene_conf;
+    struct ledger_store_conf conf = scene_conf;
     struct ledger_store *other;
 
     (void)state;
@@ -526,7 +526,7 @@ static void test_a_restored_backup_does_not_bring_the_erased_back(void **state)
     assert_string_equal(scene_history(s, B).text, "1<!");
     assert_string_equal(scene_devices(s), "");
     assert_false(scene_greps("anna@example.org"));
-    assert_int_equal(ledger_sqlite_audit_verify(s, &seq), 0);
+    assert_int_equal(ledger_sql_audit_verify(s, &seq), 0);
     scene_call(s, 3, A, B, SCENE_NOW + 41 * SCENE_DAY, false); /* of their new life */
     reopen();
     assert_string_equal(scene_history(s, A).text, "3>berta");
@@ -584,19 +584,19 @@ static void test_the_audit_log_names_nobody_and_shows_changes(void **state)
     DO(s, keep(s, A, SLICE_LIT("user"), SCENE_NOW, &p));
     DO(s, export(s, B, SLICE_LIT("admin"), SCENE_NOW, &p));
     scene_sweep(s, SCENE_NOW);
-    assert_int_equal(ledger_sqlite_audit_verify(s, &seq), 0);
+    assert_int_equal(ledger_sql_audit_verify(s, &seq), 0);
     close_store();
     scene_shell("sqlite3 %s 'SELECT * FROM audit' > %s/log; test $(wc -l < %s/log) = 4; "
                 "! grep -a example.org %s/log; rm %s/log",
                 scene_file, scene_dir, scene_dir, scene_dir, scene_dir);
     tamper("UPDATE audit SET actor='user' WHERE seq=3");
     s = scene_open();
-    assert_int_equal(ledger_sqlite_audit_verify(s, &seq), -EBADMSG);
+    assert_int_equal(ledger_sql_audit_verify(s, &seq), -EBADMSG);
     assert_int_equal(seq, 3);
     close_store();
     tamper("UPDATE audit SET actor='admin' WHERE seq=3; DELETE FROM audit WHERE seq=2");
     s = scene_open();
-    assert_int_equal(ledger_sqlite_audit_verify(s, &seq), -EBADMSG);
+    assert_int_equal(ledger_sql_audit_verify(s, &seq), -EBADMSG);
     assert_int_equal(seq, 3);
     DO(s, export(s, C, SLICE_LIT("user"), SCENE_NOW, &p)); /* it goes on all the same */
 }
@@ -611,7 +611,7 @@ static void test_old_audit_records_go_and_the_chain_holds(void **state)
     DO(s, keep(s, A, SLICE_LIT("user"), SCENE_NOW, &p));
     DO(s, erase(s, B, SLICE_LIT("user"), SCENE_NOW + 1096 * SCENE_DAY, &p));
     scene_sweep(s, SCENE_NOW + 1100 * SCENE_DAY);
-    assert_int_equal(ledger_sqlite_audit_verify(s, &seq), 0);
+    assert_int_equal(ledger_sql_audit_verify(s, &seq), 0);
     close_store();
     scene_shell("test $(sqlite3 %s 'SELECT COUNT(*) FROM audit') = 1", scene_file);
     s = scene_open();

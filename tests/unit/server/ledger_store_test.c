@@ -1,7 +1,8 @@
-/* What every engine of the ledger has to pass (server/ledger_store.h), here on SQLite: records,
- * pages, marks, devices, requests, retention. What only SQLite can get wrong is in
- * ledger_store_sqlite_test.c. SPDX-License-Identifier: BSD-3-Clause */
+/* What every engine of the ledger has to pass (server/ledger_store.h), on SQLite and on PostgreSQL:
+ * records, pages, marks, devices, requests, retention. What only one of them can get wrong is in
+ * ledger_store_{sqlite,pg}_test.c. SPDX-License-Identifier: BSD-3-Clause */
 #include "tests/lib/ledger_scene.h"
+#include "tests/lib/pg_scene.h"
 
 #include <string.h>
 
@@ -638,5 +639,7 @@ int main(void)
         T(test_retention_keeps_what_is_young),
         T(test_without_history_nothing_names_a_call),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("sqlite", tests, NULL, NULL);
+
+    return failed + cmocka_run_group_tests_name("postgresql", tests, pg_scene_start, pg_scene_stop);
 }

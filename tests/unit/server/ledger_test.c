@@ -245,7 +245,7 @@ static const struct ledger_store_ops OPS = {
     s_health,   s_detail,     s_recover,     s_begin,      s_commit,     s_rollback,   s_put_call,
     s_put_push, s_count_push, s_put_quality, s_put_sample, s_put_device, s_del_device, s_bad_token,
     s_set_env,  s_touch,      s_history,     s_devices,    s_badge,      s_mark,       s_mark,
-    s_ask,      s_ask,        s_ask,         s_privacy,    s_sweep,      s_free,
+    s_ask,      s_ask,        s_ask,         s_privacy,    s_sweep,      NULL,         s_free,
 };
 
 static void on_wake(void *arg)

@@ -126,6 +126,50 @@ static void test_secrets_are_checked(void **state)
     assert_non_null(strstr(load(text), "development mode"));
 }
 
+static void test_the_ledgers_place_is_checked(void **state)
+{
+    static const struct {
+        const char *more, *says; /* token_key_file is the last line where there is a secret */
+    } cases[] = {
+        {"[ledger]\npostgres = dbname=sori\n", "token_key_file"},
+        {"[ledger]\nfile = x\npostgres = dbname=sori\ntoken_key_file = %s\n", "one of them"},
+        {"[ledger]\npostgres = dbname=sori\ntoken_key_file = %s\n", "export_dir"},
+        {"[privacy]\nexport_dir = /x\n[ledger]\nerased_file =\npostgres = dbname=sori\n"
+         "token_key_file = %s\n",
+         "erased_file"},
+        {"[privacy]\nexport_dir = /x\n[server]\nnode_id =\n[ledger]\npostgres = dbname=sori\n"
+         "token_key_file = %s\n",
+         "node_id"},
+        {"[privacy]\nexport_dir = /x\n[ledger]\npostgres = host=db dbname=sori sslmode=allow\n"
+         "token_key_file = %s\n",
+         "verify-full"},
+        {"[privacy]\nexport_dir = /x\n[ledger]\npostgres = host=db dbname=sori password=hush\n"
+         "token_key_file = %s\n",
+         "postgres_password_file"},
+        {"[privacy]\nexport_dir = /x\n[ledger]\npostgres = dbname=sori\nquery_timeout = 99\n"
+         "token_key_file = %s\n",
+         "query_timeout"},
+        {"[privacy]\nexport_dir = /x\n[ledger]\npostgres = host=db dbname=sori sslrootcert=/ca\n"
+         "token_key_file = %s\n",
+         ""},
+    };
+    char text[1024];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *key = strstr(cases[i].more, "%s");
+        size_t n = key ? (size_t)(key - cases[i].more) : strlen(cases[i].more);
+        snprintf(text, sizeof(text),
+                 "[server]\nlisten_tls =\nlisten_clear = 127.0.0.1:0\n[auth]\nhs256_secret_file = "
+                 "%s\n%.*s%s\n",
+                 secret, (int)n, cases[i].more, key ? secret : "");
+        const char *err = load(text);
+        if (*cases[i].says ? !strstr(err, cases[i].says) : *err != 0)
+            fail_msg("%s: %s", cases[i].more, err);
+        assert_null(strstr(err, "hush"));
+    }
+}
+
 static void test_clear_text_beyond_loopback_needs_a_word(void **state)
 {
     char text[512];
@@ -143,6 +187,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_wrong_is_said),
         cmocka_unit_test(test_secrets_are_checked),
+        cmocka_unit_test(test_the_ledgers_place_is_checked),
         cmocka_unit_test(test_clear_text_beyond_loopback_needs_a_word),
     };
 

@@ -3,9 +3,9 @@
  *
  *     export_dir/REQUEST.part  ──complete, synced──► REQUEST.json | REQUEST.ndjson
  *
- * Called by ledger_store_sqlite_sweep.c. What a crash leaves is a .part, which the next attempt
+ * Called by ledger_sql_sweep.c. What a crash leaves is a .part, which the next attempt
  * begins anew. SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
 #include "base/crypto.h"
 #include "base/mem.h"
@@ -23,7 +23,7 @@ enum {
 };
 
 /* export_dir/REQUEST.suffix. False: too long. */
-static bool name_into(const struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
+static bool name_into(const struct ledger_sql *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
                       const char *suffix, char *out, size_t cap)
 {
     char hex[2 * LEDGER_REQUEST_ID_BYTES + 1] = "";
@@ -33,21 +33,21 @@ static bool name_into(const struct sqlite_store *s, const uint8_t id[LEDGER_REQU
     return (size_t)snprintf(out, cap, "%s/%s.%s", s->export_dir, hex, suffix) < cap;
 }
 
-static bool name_file(const struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
+static bool name_file(const struct ledger_sql *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
                       const char *suffix, char out[PATH_BYTES])
 {
     return name_into(s, id, suffix, out, PATH_BYTES);
 }
 
-int ledger_sqlite_export_path(const struct ledger_store *base, const struct ledger_privacy *p,
-                              char *out, size_t cap)
+int sq_export_path(const struct ledger_store *base, const struct ledger_privacy *p, char *out,
+                   size_t cap)
 {
-    const struct sqlite_store *s = (const struct sqlite_store *)(const void *)base;
+    const struct ledger_sql *s = (const struct ledger_sql *)(const void *)base;
 
     return name_into(s, p->id, p->ndjson ? "ndjson" : "json", out, cap) ? 0 : -ENAMETOOLONG;
 }
 
-void sq_export_stop(struct sqlite_store *s)
+void sq_export_stop(struct ledger_sql *s)
 {
     struct sq_export *e = &s->export;
     char part[PATH_BYTES];
@@ -61,7 +61,7 @@ void sq_export_stop(struct sqlite_store *s)
     *e = (struct sq_export){.fd = -1};
 }
 
-int sq_export_unlink(struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES])
+int sq_export_unlink(struct ledger_sql *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES])
 {
     static const char *const SUFFIX[] = {"part", "json", "ndjson"};
     char path[PATH_BYTES];
@@ -106,9 +106,9 @@ static void on_call(void *ctx, const struct ledger_entry *c)
     export_call(&e->json, e->out, c);
 }
 
-static int count_calls(struct sqlite_store *s, struct slice user, uint64_t *n)
+static int count_calls(struct ledger_sql *s, struct slice user, uint64_t *n)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_COUNT_CALLS);
+    struct sql_query *q = sq_get(s, SQ_COUNT_CALLS);
 
     sq_text(q, 1, user);
     sq_u64(q, 2, s->conf.ndjson_calls + 1);
@@ -120,8 +120,8 @@ static int count_calls(struct sqlite_store *s, struct slice user, uint64_t *n)
     return rc < 0 ? rc : 0;
 }
 
-static int start(struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
-                 struct slice user, uint64_t now_ms)
+static int start(struct ledger_sql *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES], struct slice user,
+                 uint64_t now_ms)
 {
     struct sq_export *e = &s->export;
     char part[PATH_BYTES];
@@ -141,7 +141,7 @@ static int start(struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTE
     return -EIO;
 }
 
-static int put_devices(struct sqlite_store *s, struct wr *w, uint64_t now_ms)
+static int put_devices(struct ledger_sql *s, struct wr *w, uint64_t now_ms)
 {
     struct sq_export *e = &s->export;
     uint64_t calls = 0;
@@ -152,7 +152,7 @@ static int put_devices(struct sqlite_store *s, struct wr *w, uint64_t now_ms)
     return rc == 0 ? sq_devices_of(s, slice_str(e->user), on_device, e) : rc;
 }
 
-static int put_calls(struct sqlite_store *s, bool *more)
+static int put_calls(struct ledger_sql *s, bool *more)
 {
     struct sq_export *e = &s->export;
     struct ledger_cursor after = e->after;
@@ -168,19 +168,19 @@ static void on_sample(void *ctx, const struct ledger_sample *v)
     export_sample(&e->json, e->out, v);
 }
 
-static int put_samples(struct sqlite_store *s, bool *more)
+static int put_samples(struct ledger_sql *s, bool *more)
 {
     struct sq_export *e = &s->export;
 
     return sq_samples(s, slice_str(e->user), &e->sample, e->until_ms, PAGE, on_sample, e, more);
 }
 
-static int put_pushes(struct sqlite_store *s, struct wr *w, bool *more)
+static int put_pushes(struct ledger_sql *s, struct wr *w, bool *more)
 {
     struct sq_export *e = &s->export;
     struct slice after = slice_str(e->push_id);
     char last[sizeof(e->push_id)] = "";
-    sqlite3_stmt *q = sq_get(s, SQ_PUSH_LIST);
+    struct sql_query *q = sq_get(s, SQ_PUSH_LIST);
     size_t n = 0;
     int rc;
 
@@ -210,7 +210,7 @@ static int put_pushes(struct sqlite_store *s, struct wr *w, bool *more)
     return rc;
 }
 
-static int put_log(struct sqlite_store *s, struct wr *w, bool *more)
+static int put_log(struct ledger_sql *s, struct wr *w, bool *more)
 {
     struct sq_export *e = &s->export;
     uint8_t subject[PRIVACY_SUBJECT_BYTES];
@@ -219,7 +219,7 @@ static int put_log(struct sqlite_store *s, struct wr *w, bool *more)
 
     if (privacy_subject(s->keys, slice_str(e->user), subject) != 0)
         return -EIO;
-    sqlite3_stmt *q = sq_get(s, SQ_AUDIT_OF);
+    struct sql_query *q = sq_get(s, SQ_AUDIT_OF);
     sq_blob(q, 1, subject, sizeof(subject));
     sq_u64(q, 2, e->audit_seq);
     sq_u64(q, 3, PAGE);
@@ -234,7 +234,7 @@ static int put_log(struct sqlite_store *s, struct wr *w, bool *more)
 }
 
 /* Writes one page of the part that the file is at, and goes to the next part after its last. */
-static int put_page(struct sqlite_store *s, struct wr *w, uint64_t now_ms)
+static int put_page(struct ledger_sql *s, struct wr *w, uint64_t now_ms)
 {
     struct sq_export *e = &s->export;
     bool more = false;
@@ -278,7 +278,7 @@ static int sync_dir(const char *dir)
     return rc;
 }
 
-static int finish(struct sqlite_store *s, struct ledger_privacy *out)
+static int finish(struct ledger_sql *s, struct ledger_privacy *out)
 {
     struct sq_export *e = &s->export;
     char part[PATH_BYTES], whole[PATH_BYTES];
@@ -296,7 +296,7 @@ static int finish(struct sqlite_store *s, struct ledger_privacy *out)
     return 0;
 }
 
-int sq_export_step(struct sqlite_store *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
+int sq_export_step(struct ledger_sql *s, const uint8_t id[LEDGER_REQUEST_ID_BYTES],
                    struct slice user, uint64_t now_ms, bool *done, struct ledger_privacy *out)
 {
     struct sq_export *e = &s->export;

@@ -1,24 +1,24 @@
-/* Devices and push tokens in the SQLite ledger. Tokens are sealed; a keyed hash makes them unique.
+/* Devices and push tokens in an SQL ledger. Tokens are sealed; a keyed hash makes them unique.
  *
- * Called through ledger_store_ops, and by ledger_store_sqlite_{privacy,export}.c.
+ * Called through ledger_store_ops, and by ledger_sql_{privacy,export}.c.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
 #include "base/crypto.h"
 
 #include <errno.h>
 
-static int run_on_device(struct sqlite_store *s, enum sq_id which, struct slice user,
+static int run_on_device(struct ledger_sql *s, enum sq_id which, struct slice user,
                          struct slice device, uint64_t *changed)
 {
-    sqlite3_stmt *q = sq_get(s, which);
+    struct sql_query *q = sq_get(s, which);
 
     sq_text(q, 1, user);
     sq_text(q, 2, device);
     return sq_run(s, q, changed);
 }
 
-static int count_of(struct sqlite_store *s, sqlite3_stmt *q, uint64_t *n)
+static int count_of(struct ledger_sql *s, struct sql_query *q, uint64_t *n)
 {
     int rc = sq_step(s, q);
 
@@ -30,10 +30,10 @@ static int count_of(struct sqlite_store *s, sqlite3_stmt *q, uint64_t *n)
 }
 
 /* A new device finds room among the user's. */
-static int check_room(struct sqlite_store *s, const struct ledger_device *d)
+static int check_room(struct ledger_sql *s, const struct ledger_device *d)
 {
     uint64_t known = 0, n = 0;
-    sqlite3_stmt *q = sq_get(s, SQ_DEVICE_IS);
+    struct sql_query *q = sq_get(s, SQ_DEVICE_IS);
 
     sq_text(q, 1, d->user);
     sq_text(q, 2, d->device);
@@ -46,9 +46,9 @@ static int check_room(struct sqlite_store *s, const struct ledger_device *d)
     return rc == 0 && n >= s->conf.devices_per_user ? -ENOSPC : rc;
 }
 
-static int put_row(struct sqlite_store *s, const struct ledger_device *d)
+static int put_row(struct ledger_sql *s, const struct ledger_device *d)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_DEVICE_PUT);
+    struct sql_query *q = sq_get(s, SQ_DEVICE_PUT);
 
     sq_text(q, 1, d->user);
     sq_text(q, 2, d->device);
@@ -63,10 +63,10 @@ static int put_row(struct sqlite_store *s, const struct ledger_device *d)
 }
 
 /* A token of this kind goes away. */
-static int del_kind(struct sqlite_store *s, const struct ledger_device *d,
+static int del_kind(struct ledger_sql *s, const struct ledger_device *d,
                     const struct ledger_token *t)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_TOKEN_DEL_KIND);
+    struct sql_query *q = sq_get(s, SQ_TOKEN_DEL_KIND);
 
     sq_text(q, 1, d->user);
     sq_text(q, 2, d->device);
@@ -75,7 +75,7 @@ static int del_kind(struct sqlite_store *s, const struct ledger_device *d,
     return sq_run(s, q, NULL);
 }
 
-static int insert_token(struct sqlite_store *s, const struct ledger_device *d,
+static int insert_token(struct ledger_sql *s, const struct ledger_device *d,
                         const struct ledger_token *t, const uint8_t hash[PRIVACY_HASH_BYTES])
 {
     uint8_t sealed[LEDGER_TOKEN_MAX + PRIVACY_SEAL_EXTRA];
@@ -83,7 +83,7 @@ static int insert_token(struct sqlite_store *s, const struct ledger_device *d,
     if (t->token.len > LEDGER_TOKEN_MAX ||
         privacy_token_seal(s->keys, d->user, d->device, t->token, sealed) != 0)
         return -EIO;
-    sqlite3_stmt *q = sq_get(s, SQ_TOKEN_PUT);
+    struct sql_query *q = sq_get(s, SQ_TOKEN_PUT);
     sq_blob(q, 1, hash, PRIVACY_HASH_BYTES);
     sq_text(q, 2, d->user);
     sq_text(q, 3, d->device);
@@ -95,7 +95,7 @@ static int insert_token(struct sqlite_store *s, const struct ledger_device *d,
     return sq_run(s, q, NULL);
 }
 
-static int put_token(struct sqlite_store *s, const struct ledger_device *d,
+static int put_token(struct ledger_sql *s, const struct ledger_device *d,
                      const struct ledger_token *t)
 {
     uint8_t hash[PRIVACY_HASH_BYTES];
@@ -105,13 +105,13 @@ static int put_token(struct sqlite_store *s, const struct ledger_device *d,
         return rc;
     if (privacy_token_hash(s->keys, t->token, hash) != 0)
         return -EIO;
-    sqlite3_stmt *q = sq_get(s, SQ_TOKEN_DEL_HASH); /* it leaves whoever had it */
+    struct sql_query *q = sq_get(s, SQ_TOKEN_DEL_HASH); /* it leaves whoever had it */
     sq_blob(q, 1, hash, sizeof(hash));
     rc = sq_run(s, q, NULL);
     return rc == 0 ? insert_token(s, d, t, hash) : rc;
 }
 
-static int put_all(struct sqlite_store *s, const struct ledger_device *d)
+static int put_all(struct ledger_sql *s, const struct ledger_device *d)
 {
     uint64_t n = 0;
     int rc = check_room(s, d);
@@ -122,7 +122,7 @@ static int put_all(struct sqlite_store *s, const struct ledger_device *d)
         rc = put_token(s, d, &d->tokens[i]);
     if (rc != 0)
         return rc;
-    sqlite3_stmt *q = sq_get(s, SQ_TOKEN_COUNT);
+    struct sql_query *q = sq_get(s, SQ_TOKEN_COUNT);
     sq_text(q, 1, d->user);
     sq_text(q, 2, d->device);
     rc = count_of(s, q, &n);
@@ -131,7 +131,7 @@ static int put_all(struct sqlite_store *s, const struct ledger_device *d)
 
 int sq_put_device(struct ledger_store *base, const struct ledger_device *d)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     bool leaving = false;
     int rc = sq_is_leaving(s, d->user, &leaving);
 
@@ -143,7 +143,7 @@ int sq_put_device(struct ledger_store *base, const struct ledger_device *d)
 
 int sq_del_device(struct ledger_store *base, struct slice user, struct slice device)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     uint64_t n = 0;
     int rc = sq_save(s);
 
@@ -158,12 +158,12 @@ int sq_del_device(struct ledger_store *base, struct slice user, struct slice dev
 
 int sq_bad_token(struct ledger_store *base, struct slice token, uint64_t since_ms)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     uint8_t hash[PRIVACY_HASH_BYTES];
 
     if (privacy_token_hash(s->keys, token, hash) != 0)
         return -EIO;
-    sqlite3_stmt *q = sq_get(s, SQ_TOKEN_BAD);
+    struct sql_query *q = sq_get(s, SQ_TOKEN_BAD);
     sq_blob(q, 1, hash, sizeof(hash));
     sq_u64(q, 2, since_ms);
     return sq_run(s, q, NULL);
@@ -172,8 +172,8 @@ int sq_bad_token(struct ledger_store *base, struct slice token, uint64_t since_m
 int sq_set_env(struct ledger_store *base, struct slice user, struct slice device,
                enum ledger_env env)
 {
-    struct sqlite_store *s = sq_of(base);
-    sqlite3_stmt *q = sq_get(s, SQ_DEVICE_ENV);
+    struct ledger_sql *s = sq_of(base);
+    struct sql_query *q = sq_get(s, SQ_DEVICE_ENV);
 
     sq_text(q, 1, user);
     sq_text(q, 2, device);
@@ -183,8 +183,8 @@ int sq_set_env(struct ledger_store *base, struct slice user, struct slice device
 
 int sq_touch(struct ledger_store *base, struct slice user, struct slice device, uint64_t now_ms)
 {
-    struct sqlite_store *s = sq_of(base);
-    sqlite3_stmt *q = sq_get(s, SQ_DEVICE_TOUCH);
+    struct ledger_sql *s = sq_of(base);
+    struct sql_query *q = sq_get(s, SQ_DEVICE_TOUCH);
 
     sq_text(q, 1, user);
     sq_text(q, 2, device);
@@ -201,10 +201,10 @@ struct opened {
     uint8_t bytes[LEDGER_TOKENS_MAX * LEDGER_TOKEN_MAX];
 };
 
-static int open_tokens(struct sqlite_store *s, struct slice user, struct slice device,
+static int open_tokens(struct ledger_sql *s, struct slice user, struct slice device,
                        struct opened *o)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_TOKENS);
+    struct sql_query *q = sq_get(s, SQ_TOKENS);
     int rc;
 
     o->n = o->used = 0;
@@ -228,7 +228,7 @@ static int open_tokens(struct sqlite_store *s, struct slice user, struct slice d
     return rc;
 }
 
-static int read_device(struct sqlite_store *s, sqlite3_stmt *q, ledger_device_fn *row, void *ctx)
+static int read_device(struct ledger_sql *s, struct sql_query *q, ledger_device_fn *row, void *ctx)
 {
     struct ledger_device d = {.user = sq_col(q, 0),
                               .device = sq_col(q, 1),
@@ -253,11 +253,11 @@ static int read_device(struct sqlite_store *s, sqlite3_stmt *q, ledger_device_fn
 }
 
 /* Devices behind (user, device). */
-static int read_devices(struct sqlite_store *s, enum sq_id which,
+static int read_devices(struct ledger_sql *s, enum sq_id which,
                         const struct ledger_device_key *after, size_t limit, ledger_device_fn *row,
                         void *ctx, bool *more)
 {
-    sqlite3_stmt *q = sq_get(s, which);
+    struct sql_query *q = sq_get(s, which);
     size_t n = 0;
     int rc;
 
@@ -284,7 +284,7 @@ int sq_devices(struct ledger_store *base, const struct ledger_device_key *after,
     return read_devices(sq_of(base), SQ_DEVICES, after, limit, row, ctx, more);
 }
 
-int sq_devices_of(struct sqlite_store *s, struct slice user, ledger_device_fn *row, void *ctx)
+int sq_devices_of(struct ledger_sql *s, struct slice user, ledger_device_fn *row, void *ctx)
 {
     struct ledger_device_key first = {.user = user};
     bool more;
@@ -292,9 +292,9 @@ int sq_devices_of(struct sqlite_store *s, struct slice user, ledger_device_fn *r
     return read_devices(s, SQ_DEVICES_OF, &first, LEDGER_PAGE_MAX, row, ctx, &more);
 }
 
-int sq_devices_del_user(struct sqlite_store *s, struct slice user, uint64_t until_ms)
+int sq_devices_del_user(struct ledger_sql *s, struct slice user, uint64_t until_ms)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_DEVICE_DEL_USER);
+    struct sql_query *q = sq_get(s, SQ_DEVICE_DEL_USER);
 
     sq_text(q, 1, user);
     sq_u64(q, 2, until_ms);

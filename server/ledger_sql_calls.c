@@ -1,28 +1,28 @@
-/* Calls in the SQLite ledger: records by party, pages of history, missed calls, pushes.
+/* Calls in an SQL ledger: records by party, pages of history, missed calls, pushes.
  *
- * Called through ledger_store_ops, and by ledger_store_sqlite_{privacy,export}.c.
+ * Called through ledger_store_ops, and by ledger_sql_{privacy,export}.c.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
 #include <errno.h>
 
 enum { HIDE_STEP = 64, SAME_CALL_MS = 1000 };
 
-static void bind_id(sqlite3_stmt *q, int i, const struct sig_call_id *id)
+static void bind_id(struct sql_query *q, int i, const struct sig_call_id *id)
 {
     sq_blob(q, i, id->b, sizeof(id->b));
 }
 
-static void bind_word(sqlite3_stmt *q, int i, const char *word)
+static void bind_word(struct sql_query *q, int i, const char *word)
 {
     sq_text(q, i, slice_str(word));
 }
 
 /* ---- records ---- */
 
-static int put_cdr(struct sqlite_store *s, const struct ledger_call *c)
+static int put_cdr(struct ledger_sql *s, const struct ledger_call *c)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_CALL_PUT);
+    struct sql_query *q = sq_get(s, SQ_CALL_PUT);
 
     bind_id(q, 1, &c->id);
     bind_word(q, 2, c->group ? "group" : "1:1");
@@ -41,10 +41,10 @@ static int put_cdr(struct sqlite_store *s, const struct ledger_call *c)
     return sq_run(s, q, NULL);
 }
 
-static int put_party(struct sqlite_store *s, const struct ledger_call *c,
+static int put_party(struct ledger_sql *s, const struct ledger_call *c,
                      const struct ledger_party *p)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_PARTY_PUT);
+    struct sql_query *q = sq_get(s, SQ_PARTY_PUT);
 
     sq_text(q, 1, p->user);
     sq_u64(q, 2, c->created_ms);
@@ -58,9 +58,9 @@ static int put_party(struct sqlite_store *s, const struct ledger_call *c,
 }
 
 /* The day's sums, which name nobody. */
-static int add_usage(struct sqlite_store *s, const struct ledger_call *c)
+static int add_usage(struct ledger_sql *s, const struct ledger_call *c)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_USAGE_ADD);
+    struct sql_query *q = sq_get(s, SQ_USAGE_ADD);
     bool talked = c->answer_ms != 0 && c->end_ms > c->answer_ms;
 
     sq_u64(q, 1, c->created_ms / 1000);
@@ -71,13 +71,14 @@ static int add_usage(struct sqlite_store *s, const struct ledger_call *c)
     sq_u64(q, 6, talked ? (c->end_ms - c->answer_ms) / 1000 : 0);
     sq_u64(q, 7, c->relayed_bytes);
     sq_u64(q, 8, c->reason == SIG_REASON_MEDIA_FAILED);
+    sq_text(q, 9, slice_str(s->node));
     return sq_run(s, q, NULL);
 }
 
 /* What is known of the call: 1, 0 not, or negative; its end. */
-static int call_end(struct sqlite_store *s, const struct sig_call_id *id, uint64_t *end_ms)
+static int call_end(struct ledger_sql *s, const struct sig_call_id *id, uint64_t *end_ms)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_CALL_END);
+    struct sql_query *q = sq_get(s, SQ_CALL_END);
 
     bind_id(q, 1, id);
     int rc = sq_step(s, q);
@@ -88,7 +89,7 @@ static int call_end(struct sqlite_store *s, const struct sig_call_id *id, uint64
     return rc;
 }
 
-static int put_parties(struct sqlite_store *s, const struct ledger_call *c)
+static int put_parties(struct ledger_sql *s, const struct ledger_call *c)
 {
     size_t kept = 0;
     int rc = 0;
@@ -108,9 +109,9 @@ static int put_parties(struct sqlite_store *s, const struct ledger_call *c)
 
 /* A call that has ended: its path may come to light afterwards. Its end, reckoned anew, tells it
  * from another one under its id: an id stays taken for longer ([call] ended_keep). */
-static int learn_path(struct sqlite_store *s, const struct ledger_call *c)
+static int learn_path(struct ledger_sql *s, const struct ledger_call *c)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_CALL_PATH);
+    struct sql_query *q = sq_get(s, SQ_CALL_PATH);
 
     bind_id(q, 1, &c->id);
     bind_word(q, 2, ledger_path_name(c->path));
@@ -121,7 +122,7 @@ static int learn_path(struct sqlite_store *s, const struct ledger_call *c)
 
 int sq_put_call(struct ledger_store *base, const struct ledger_call *c, bool history)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     uint64_t end_ms = 0;
 
     if (!history)
@@ -142,20 +143,21 @@ int sq_put_call(struct ledger_store *base, const struct ledger_call *c, bool his
 
 int sq_count_push(struct ledger_store *base, const struct ledger_push *p)
 {
-    struct sqlite_store *s = sq_of(base);
-    sqlite3_stmt *q = sq_get(s, SQ_PUSH_SUM);
+    struct ledger_sql *s = sq_of(base);
+    struct sql_query *q = sq_get(s, SQ_PUSH_SUM);
 
     sq_u64(q, 1, p->sent_ms / 1000);
     sq_text(q, 2, p->kind);
     sq_u64(q, 3, p->status);
     sq_text(q, 4, p->reason);
+    sq_text(q, 5, slice_str(s->node));
     return sq_run(s, q, NULL);
 }
 
 /* Whether a push of this id is in the log: 1, 0, or negative. */
-static int push_is(struct sqlite_store *s, struct slice apns_id)
+static int push_is(struct ledger_sql *s, struct slice apns_id)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_PUSH_IS);
+    struct sql_query *q = sq_get(s, SQ_PUSH_IS);
 
     sq_text(q, 1, apns_id);
     int rc = sq_step(s, q);
@@ -164,9 +166,9 @@ static int push_is(struct sqlite_store *s, struct slice apns_id)
     return rc;
 }
 
-static int log_push(struct sqlite_store *s, const struct ledger_push *p)
+static int log_push(struct ledger_sql *s, const struct ledger_push *p)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_PUSH_PUT);
+    struct sql_query *q = sq_get(s, SQ_PUSH_PUT);
 
     sq_text(q, 1, p->apns_id);
     bind_id(q, 2, &p->call_id);
@@ -182,7 +184,7 @@ static int log_push(struct sqlite_store *s, const struct ledger_push *p)
 
 int sq_put_push(struct ledger_store *base, const struct ledger_push *p)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     bool erased = false;
     int known = push_is(s, p->apns_id);
     int rc = known < 0 ? known : sq_is_erased(s, p->user, p->sent_ms, &erased);
@@ -202,7 +204,7 @@ int sq_put_push(struct ledger_store *base, const struct ledger_push *p)
 /* ---- history ---- */
 
 /* Words that this version does not know (the file was written by hand) read as the first one. */
-static void read_entry(sqlite3_stmt *q, struct ledger_entry *e)
+static void read_entry(struct sql_query *q, struct ledger_entry *e)
 {
     *e = (struct ledger_entry){.group = slice_is(sq_col(q, 2), "group"),
                                .video = slice_is(sq_col(q, 3), "video"),
@@ -237,7 +239,7 @@ static void read_entry(sqlite3_stmt *q, struct ledger_entry *e)
     ledger_path_parse(sq_col(q, 27), &e->quality_path);
 }
 
-static int page(struct sqlite_store *s, sqlite3_stmt *q, const struct ledger_query *want,
+static int page(struct ledger_sql *s, struct sql_query *q, const struct ledger_query *want,
                 ledger_entry_fn *row, void *ctx, bool *more)
 {
     static const struct ledger_cursor newest = {.created_ms = TIME_MAX_MS};
@@ -267,18 +269,18 @@ static int page(struct sqlite_store *s, sqlite3_stmt *q, const struct ledger_que
 int sq_history(struct ledger_store *base, const struct ledger_query *q, ledger_entry_fn *row,
                void *ctx, bool *more)
 {
-    struct sqlite_store *s = sq_of(base);
-    sqlite3_stmt *st = sq_get(s, q->missed_only ? SQ_HISTORY_MISSED : SQ_HISTORY);
+    struct ledger_sql *s = sq_of(base);
+    struct sql_query *st = sq_get(s, q->missed_only ? SQ_HISTORY_MISSED : SQ_HISTORY);
 
     if (!q->missed_only)
         sq_u64(st, 5, 0);
     return page(s, st, q, row, ctx, more);
 }
 
-int sq_history_all(struct sqlite_store *s, const struct ledger_query *q, ledger_entry_fn *row,
+int sq_history_all(struct ledger_sql *s, const struct ledger_query *q, ledger_entry_fn *row,
                    void *ctx, bool *more)
 {
-    sqlite3_stmt *st = sq_get(s, SQ_HISTORY);
+    struct sql_query *st = sq_get(s, SQ_HISTORY);
 
     sq_u64(st, 5, 1);
     return page(s, st, q, row, ctx, more);
@@ -286,8 +288,8 @@ int sq_history_all(struct sqlite_store *s, const struct ledger_query *q, ledger_
 
 int sq_badge(struct ledger_store *base, struct slice user, uint64_t *count)
 {
-    struct sqlite_store *s = sq_of(base);
-    sqlite3_stmt *q = sq_get(s, SQ_BADGE);
+    struct ledger_sql *s = sq_of(base);
+    struct sql_query *q = sq_get(s, SQ_BADGE);
 
     sq_text(q, 1, user);
     int rc = sq_step(s, q);
@@ -301,10 +303,10 @@ int sq_badge(struct ledger_store *base, struct slice user, uint64_t *count)
 /* ---- marks ---- */
 
 /* Sets a mark on some of a user's calls, or (n 0) on all up to until_ms. */
-static int mark(struct sqlite_store *s, enum sq_id one, enum sq_id until, struct slice user,
+static int mark(struct ledger_sql *s, enum sq_id one, enum sq_id until, struct slice user,
                 const struct sig_call_id *ids, size_t n, uint64_t until_ms)
 {
-    sqlite3_stmt *q;
+    struct sql_query *q;
     int rc = 0;
 
     for (size_t i = 0; i < n && rc == 0; i++) {
@@ -324,7 +326,7 @@ static int mark(struct sqlite_store *s, enum sq_id one, enum sq_id until, struct
 int sq_seen(struct ledger_store *base, struct slice user, const struct sig_call_id *ids, size_t n,
             uint64_t until_ms)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     int rc = sq_save(s);
 
     if (rc != 0)
@@ -334,15 +336,15 @@ int sq_seen(struct ledger_store *base, struct slice user, const struct sig_call_
 
 /* ---- deleting ---- */
 
-static int run_with_id(struct sqlite_store *s, enum sq_id which, const struct sig_call_id *id)
+static int run_with_id(struct ledger_sql *s, enum sq_id which, const struct sig_call_id *id)
 {
-    sqlite3_stmt *q = sq_get(s, which);
+    struct sql_query *q = sq_get(s, which);
 
     bind_id(q, 1, id);
     return sq_run(s, q, NULL);
 }
 
-int sq_call_del(struct sqlite_store *s, const struct sig_call_id *id)
+int sq_call_del(struct ledger_sql *s, const struct sig_call_id *id)
 {
     int rc = run_with_id(s, SQ_PARTIES_DEL, id);
 
@@ -352,7 +354,7 @@ int sq_call_del(struct sqlite_store *s, const struct sig_call_id *id)
 }
 
 /* Collects call ids from a bound statement. */
-static int collect(struct sqlite_store *s, sqlite3_stmt *q, struct sig_call_id *ids, size_t max,
+static int collect(struct ledger_sql *s, struct sql_query *q, struct sig_call_id *ids, size_t max,
                    size_t *n)
 {
     int rc;
@@ -364,7 +366,7 @@ static int collect(struct sqlite_store *s, sqlite3_stmt *q, struct sig_call_id *
     return rc;
 }
 
-static int del_all(struct sqlite_store *s, const struct sig_call_id *ids, size_t n)
+static int del_all(struct ledger_sql *s, const struct sig_call_id *ids, size_t n)
 {
     int rc = 0;
 
@@ -374,14 +376,14 @@ static int del_all(struct sqlite_store *s, const struct sig_call_id *ids, size_t
 }
 
 /* Deletes the calls of a user that no party has on its list any more. */
-static int del_hidden(struct sqlite_store *s, struct slice user, uint64_t until_ms)
+static int del_hidden(struct ledger_sql *s, struct slice user, uint64_t until_ms)
 {
     struct sig_call_id ids[HIDE_STEP];
     size_t n;
     int rc;
 
     do {
-        sqlite3_stmt *q = sq_get(s, SQ_HIDDEN_BY_ALL);
+        struct sql_query *q = sq_get(s, SQ_HIDDEN_BY_ALL);
         sq_text(q, 1, user);
         sq_u64(q, 2, until_ms);
         sq_u64(q, 3, HIDE_STEP);
@@ -393,9 +395,9 @@ static int del_hidden(struct sqlite_store *s, struct slice user, uint64_t until_
 }
 
 /* Whether somebody still has the call on their list: 1, 0, or negative. */
-static int is_shown(struct sqlite_store *s, const struct sig_call_id *id)
+static int is_shown(struct ledger_sql *s, const struct sig_call_id *id)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_PARTY_SHOWN);
+    struct sql_query *q = sq_get(s, SQ_PARTY_SHOWN);
 
     bind_id(q, 1, id);
     int rc = sq_step(s, q);
@@ -404,7 +406,7 @@ static int is_shown(struct sqlite_store *s, const struct sig_call_id *id)
     return rc;
 }
 
-static int del_unshown(struct sqlite_store *s, const struct sig_call_id *id)
+static int del_unshown(struct ledger_sql *s, const struct sig_call_id *id)
 {
     int rc = is_shown(s, id);
 
@@ -414,14 +416,14 @@ static int del_unshown(struct sqlite_store *s, const struct sig_call_id *id)
 int sq_hide(struct ledger_store *base, struct slice user, const struct sig_call_id *ids, size_t n,
             uint64_t until_ms)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     int rc = sq_save(s);
 
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < n && rc == 0; i++) {
         uint64_t changed = 0;
-        sqlite3_stmt *q = sq_get(s, SQ_HIDE_ONE);
+        struct sql_query *q = sq_get(s, SQ_HIDE_ONE);
         bind_id(q, 1, &ids[i]);
         sq_text(q, 2, user);
         rc = sq_run(s, q, &changed);
@@ -436,11 +438,11 @@ int sq_hide(struct ledger_store *base, struct slice user, const struct sig_call_
     return sq_settle(s, rc);
 }
 
-int sq_calls_del_user(struct sqlite_store *s, struct slice user, uint64_t until_ms, size_t max,
+int sq_calls_del_user(struct ledger_sql *s, struct slice user, uint64_t until_ms, size_t max,
                       size_t *n)
 {
     struct sig_call_id ids[HIDE_STEP];
-    sqlite3_stmt *q = sq_get(s, SQ_PARTY_OF_USER);
+    struct sql_query *q = sq_get(s, SQ_PARTY_OF_USER);
 
     sq_text(q, 1, user);
     sq_u64(q, 2, until_ms);
@@ -457,10 +459,10 @@ int sq_calls_del_user(struct sqlite_store *s, struct slice user, uint64_t until_
     return rc;
 }
 
-int sq_calls_del_old(struct sqlite_store *s, uint64_t before_ms, size_t max, size_t *n)
+int sq_calls_del_old(struct ledger_sql *s, uint64_t before_ms, size_t max, size_t *n)
 {
     struct sig_call_id ids[HIDE_STEP];
-    sqlite3_stmt *q = sq_get(s, SQ_CALL_OLD);
+    struct sql_query *q = sq_get(s, SQ_CALL_OLD);
 
     sq_u64(q, 1, before_ms);
     sq_u64(q, 2, max < HIDE_STEP ? max : HIDE_STEP);

@@ -1,14 +1,14 @@
-/* What time brings in the SQLite ledger: purges that are due, exports, retention; a bounded step a
+/* What time brings in an SQL ledger: purges that are due, exports, retention; a bounded step a
  * call.
  *
  * Called through ledger_store_ops.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
 #include <errno.h>
 
 /* One page of the export that waits longest. */
-static int export_step(struct sqlite_store *s, struct sq_request *r, uint64_t now_ms)
+static int export_step(struct ledger_sql *s, struct sq_request *r, uint64_t now_ms)
 {
     struct ledger_privacy file = {0};
     bool done = false;
@@ -34,9 +34,9 @@ static uint64_t days_ago(uint64_t days, uint64_t now_ms)
 }
 
 /* Deletes rows of before a time; *n: how many. */
-static int del_old(struct sqlite_store *s, enum sq_id which, uint64_t before_ms, uint64_t *n)
+static int del_old(struct ledger_sql *s, enum sq_id which, uint64_t before_ms, uint64_t *n)
 {
-    sqlite3_stmt *q = sq_get(s, which);
+    struct sql_query *q = sq_get(s, which);
 
     sq_u64(q, 1, before_ms);
     sq_u64(q, 2, SQ_STEP_ROWS);
@@ -44,10 +44,10 @@ static int del_old(struct sqlite_store *s, enum sq_id which, uint64_t before_ms,
 }
 
 /* One device that was not seen for long. */
-static int del_old_device(struct sqlite_store *s, uint64_t before_ms, uint64_t *n)
+static int del_old_device(struct ledger_sql *s, uint64_t before_ms, uint64_t *n)
 {
     char user[SIG_USER_MAX + 1], device[SIG_DEVICE_MAX + 1];
-    sqlite3_stmt *q = sq_get(s, SQ_DEVICE_OLD);
+    struct sql_query *q = sq_get(s, SQ_DEVICE_OLD);
 
     sq_u64(q, 1, before_ms);
     int rc = sq_step(s, q);
@@ -60,10 +60,10 @@ static int del_old_device(struct sqlite_store *s, uint64_t before_ms, uint64_t *
     return sq_del_device(&s->base, slice_str(user), slice_str(device));
 }
 
-static int del_expired_export(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
+static int del_expired_export(struct ledger_sql *s, uint64_t now_ms, uint64_t *n)
 {
     uint8_t id[LEDGER_REQUEST_ID_BYTES];
-    sqlite3_stmt *q = sq_get(s, SQ_EXPORT_EXPIRED);
+    struct sql_query *q = sq_get(s, SQ_EXPORT_EXPIRED);
 
     sq_u64(q, 1, now_ms);
     int rc = sq_step(s, q);
@@ -79,9 +79,9 @@ static int del_expired_export(struct sqlite_store *s, uint64_t now_ms, uint64_t 
 }
 
 /* Deletes some of what has been kept long enough; *n: how much. */
-static int retain(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
+static int retain(struct ledger_sql *s, uint64_t now_ms, uint64_t *n)
 {
-    const struct ledger_sqlite_conf *c = &s->conf;
+    const struct ledger_store_conf *c = &s->conf;
     uint64_t calls = days_ago(c->calls_days, now_ms), audit = days_ago(c->audit_days, now_ms);
     size_t got = 0;
     int rc = 0;
@@ -119,10 +119,10 @@ static int retain(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
     return rc;
 }
 
-static int sweep_step(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
+static int sweep_step(struct ledger_sql *s, uint64_t now_ms, uint64_t *n)
 {
     struct sq_request r = {.user = ""};
-    sqlite3_stmt *q = sq_get(s, SQ_REQUEST_DUE);
+    struct sql_query *q = sq_get(s, SQ_REQUEST_DUE);
 
     *n = 1;
     sq_u64(q, 1, now_ms);
@@ -137,15 +137,36 @@ static int sweep_step(struct sqlite_store *s, uint64_t now_ms, uint64_t *n)
     return retain(s, now_ms, n);
 }
 
+/* Of several servers one sweeps at a time, from the first of its steps to the last. */
+static int sweep_is_mine(struct ledger_sql *s, bool *mine)
+{
+    if (!sq_sql(s, SQ_SWEEP_MINE) || s->sweeping)
+        return 0;
+    struct sql_query *q = sq_get(s, SQ_SWEEP_MINE);
+    int rc = sq_step(s, q);
+    s->sweeping = *mine = rc == 1 && sq_col_u64(q, 0) != 0;
+    if (rc == 1)
+        sq_end(q);
+    return rc < 0 ? rc : 0;
+}
+
 int sq_sweep(struct ledger_store *base, uint64_t now_ms, bool *more)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     uint64_t n = 0;
-    int rc = sq_save(s);
+    bool mine = true;
+    int rc = sweep_is_mine(s, &mine);
 
+    if (rc != 0 || !mine)
+        return rc != 0 ? rc : -EBUSY;
+    rc = sq_save(s);
     if (rc != 0)
         return rc;
     rc = sq_settle(s, sweep_step(s, now_ms, &n));
     *more = rc == 0 && n > 0;
-    return rc;
+    if (rc == -EAGAIN || *more)
+        return rc;
+    s->sweeping = false;
+    int freed = sq_do(s, SQ_SWEEP_FREE);
+    return rc != 0 ? rc : freed;
 }

@@ -1,11 +1,11 @@
-/* Quality in the SQLite ledger: a summary for each leg of a call, and for a shorter time the
+/* Quality in an SQL ledger: a summary for each leg of a call, and for a shorter time the
  * samples that it was made of.
  *
- * Called through ledger_store_ops, and by ledger_store_sqlite_{calls,privacy,export}.c.
+ * Called through ledger_store_ops, and by ledger_sql_{calls,privacy,export}.c.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
-static void bind_leg(sqlite3_stmt *q, const struct sig_call_id *id, struct slice user,
+static void bind_leg(struct sql_query *q, const struct sig_call_id *id, struct slice user,
                      struct slice leg, uint64_t at_ms)
 {
     sq_blob(q, 1, id->b, sizeof(id->b));
@@ -14,7 +14,7 @@ static void bind_leg(sqlite3_stmt *q, const struct sig_call_id *id, struct slice
     sq_u64(q, 4, at_ms);
 }
 
-static void bind_numbers(sqlite3_stmt *q, int from, const unsigned *v, size_t n)
+static void bind_numbers(struct sql_query *q, int from, const unsigned *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         sq_u64(q, from + (int)i, v[i]);
@@ -25,13 +25,13 @@ int sq_put_quality(struct ledger_store *base, const struct ledger_quality *v)
     const unsigned figures[] = {v->samples,       v->mos_avg_milli, v->mos_p10_milli,
                                 v->mos_min_milli, v->loss_permille, v->rtt_ms,
                                 v->jitter_ms,     v->silence_ms};
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     bool erased = false;
     int rc = sq_is_erased(s, v->user, v->at_ms, &erased);
 
     if (rc != 0 || erased)
         return rc;
-    sqlite3_stmt *q = sq_get(s, SQ_QUALITY_PUT);
+    struct sql_query *q = sq_get(s, SQ_QUALITY_PUT);
     bind_leg(q, &v->call_id, v->user, v->leg, v->at_ms);
     sq_text(q, 5, v->model);
     sq_text(q, 6, v->codec);
@@ -45,13 +45,13 @@ int sq_put_sample(struct ledger_store *base, const struct ledger_sample *v)
 {
     const unsigned figures[] = {v->interval_ms, v->rtt_ms,        v->jitter_ms,   v->buffer_ms,
                                 v->silence_ms,  v->loss_permille, v->burst_centi, v->bps};
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     bool erased = false;
     int rc = sq_is_erased(s, v->user, v->at_ms, &erased);
 
     if (rc != 0 || erased)
         return rc;
-    sqlite3_stmt *q = sq_get(s, SQ_SAMPLE_PUT);
+    struct sql_query *q = sq_get(s, SQ_SAMPLE_PUT);
     bind_leg(q, &v->call_id, v->user, v->leg, v->at_ms);
     bind_numbers(q, 5, figures, ARRAY_LEN(figures));
     sq_text(q, 13, v->codec);
@@ -61,7 +61,7 @@ int sq_put_sample(struct ledger_store *base, const struct ledger_sample *v)
     return sq_run(s, q, NULL);
 }
 
-static void read_sample(sqlite3_stmt *q, struct slice user, struct ledger_sample *v)
+static void read_sample(struct sql_query *q, struct slice user, struct ledger_sample *v)
 {
     *v = (struct ledger_sample){.user = user,
                                 .leg = sq_col(q, 1),
@@ -81,11 +81,11 @@ static void read_sample(sqlite3_stmt *q, struct slice user, struct ledger_sample
     ledger_path_parse(sq_col(q, 12), &v->path);
 }
 
-int sq_samples(struct sqlite_store *s, struct slice user, struct sq_sample_key *after,
+int sq_samples(struct ledger_sql *s, struct slice user, struct sq_sample_key *after,
                uint64_t until_ms, size_t limit, sq_sample_fn *row, void *ctx, bool *more)
 {
     const struct sq_sample_key from = *after;
-    sqlite3_stmt *q = sq_get(s, SQ_SAMPLE_LIST);
+    struct sql_query *q = sq_get(s, SQ_SAMPLE_LIST);
     size_t n = 0;
     int rc;
 
@@ -110,20 +110,20 @@ int sq_samples(struct sqlite_store *s, struct slice user, struct sq_sample_key *
 
 /* ---- deleting ---- */
 
-int sq_quality_del_call(struct sqlite_store *s, const struct sig_call_id *id)
+int sq_quality_del_call(struct ledger_sql *s, const struct sig_call_id *id)
 {
     static const enum sq_id WHICH[] = {SQ_QUALITY_OF_CALL_DEL, SQ_SAMPLES_OF_CALL_DEL};
     int rc = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(WHICH) && rc == 0; i++) {
-        sqlite3_stmt *q = sq_get(s, WHICH[i]);
+        struct sql_query *q = sq_get(s, WHICH[i]);
         sq_blob(q, 1, id->b, sizeof(id->b));
         rc = sq_run(s, q, NULL);
     }
     return rc;
 }
 
-int sq_quality_del_user(struct sqlite_store *s, struct slice user, uint64_t until_ms, size_t max,
+int sq_quality_del_user(struct ledger_sql *s, struct slice user, uint64_t until_ms, size_t max,
                         uint64_t *n)
 {
     static const enum sq_id WHICH[] = {SQ_QUALITY_DEL_USER, SQ_SAMPLES_DEL_USER};
@@ -131,7 +131,7 @@ int sq_quality_del_user(struct sqlite_store *s, struct slice user, uint64_t unti
 
     *n = 0;
     for (size_t i = 0; i < ARRAY_LEN(WHICH) && rc == 0; i++) {
-        sqlite3_stmt *q = sq_get(s, WHICH[i]);
+        struct sql_query *q = sq_get(s, WHICH[i]);
         uint64_t rows = 0;
         sq_text(q, 1, user);
         sq_u64(q, 2, until_ms);
@@ -142,7 +142,7 @@ int sq_quality_del_user(struct sqlite_store *s, struct slice user, uint64_t unti
     return rc;
 }
 
-int sq_quality_del_old(struct sqlite_store *s, uint64_t before_ms, uint64_t samples_ms, size_t max,
+int sq_quality_del_old(struct ledger_sql *s, uint64_t before_ms, uint64_t samples_ms, size_t max,
                        uint64_t *n)
 {
     const struct {
@@ -153,7 +153,7 @@ int sq_quality_del_old(struct sqlite_store *s, uint64_t before_ms, uint64_t samp
 
     *n = 0;
     for (size_t i = 0; i < ARRAY_LEN(old) && rc == 0; i++) {
-        sqlite3_stmt *q = sq_get(s, old[i].which);
+        struct sql_query *q = sq_get(s, old[i].which);
         uint64_t rows = 0;
         sq_u64(q, 1, old[i].before_ms);
         sq_u64(q, 2, max);

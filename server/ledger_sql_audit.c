@@ -1,22 +1,25 @@
-/* The audit log in the SQLite ledger: a chain of records that name nobody.
+/* The audit log in an SQL ledger: a chain of records that name nobody.
  *
  * Called by whoever changes something that must be accounted for (…_privacy.c, …_erase.c,
  * …_sweep.c), within its transaction. What a record says and how it is chained is in privacy.h.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
 #include "base/crypto.h"
 
 #include <errno.h>
 
-int sq_audit(struct sqlite_store *s, uint64_t now_ms, struct slice actor, const char *action,
+int sq_audit(struct ledger_sql *s, uint64_t now_ms, struct slice actor, const char *action,
              const uint8_t *subject)
 {
     uint8_t prev[PRIVACY_HASH_BYTES] = {0}, hash[PRIVACY_HASH_BYTES];
-    sqlite3_stmt *q = sq_get(s, SQ_AUDIT_LAST);
     uint64_t seq = 0;
-    int rc = sq_step(s, q);
+    int rc = sq_do(s, SQ_AUDIT_LOCK);
 
+    if (rc != 0)
+        return rc;
+    struct sql_query *q = sq_get(s, SQ_AUDIT_LAST);
+    rc = sq_step(s, q);
     if (rc < 0)
         return rc;
     if (rc == 1) {
@@ -44,7 +47,7 @@ int sq_audit(struct sqlite_store *s, uint64_t now_ms, struct slice actor, const 
 }
 
 /* One row follows the one before (the oldest one may follow what retention has deleted). */
-static bool follows(struct sqlite_store *s, sqlite3_stmt *q, bool first, uint64_t last,
+static bool follows(struct ledger_sql *s, struct sql_query *q, bool first, uint64_t last,
                     const uint8_t last_hash[PRIVACY_HASH_BYTES])
 {
     uint8_t hash[PRIVACY_HASH_BYTES];
@@ -58,11 +61,11 @@ static bool follows(struct sqlite_store *s, sqlite3_stmt *q, bool first, uint64_
            (a.seq == last + 1 && crypto_equal(a.prev, slice_of(last_hash, PRIVACY_HASH_BYTES)));
 }
 
-int ledger_sqlite_audit_verify(struct ledger_store *base, uint64_t *seq)
+int ledger_sql_audit_verify(struct ledger_store *base, uint64_t *seq)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     uint8_t hash[PRIVACY_HASH_BYTES] = {0};
-    sqlite3_stmt *q = sq_get(s, SQ_AUDIT_ALL);
+    struct sql_query *q = sq_get(s, SQ_AUDIT_ALL);
     uint64_t last = 0;
     bool first = true;
     int rc;

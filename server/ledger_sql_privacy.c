@@ -1,4 +1,4 @@
-/* Privacy requests in the SQLite ledger: what users ask for, and how it stands.
+/* Privacy requests in an SQL ledger: what users ask for, and how it stands.
  *
  *     deletion:  pending --due--> running --list of the erased, then rows, step by step--> done
  *                   `--keep--> cancelled
@@ -6,7 +6,7 @@
  *
  * Called through ledger_store_ops. What is due is done by …_sweep.c, a purge by …_erase.c.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
 #include "base/rand.h"
 
@@ -14,7 +14,7 @@
 
 /* ---- rows ---- */
 
-static void read_request(sqlite3_stmt *q, struct sq_request *r)
+static void read_request(struct sql_query *q, struct sq_request *r)
 {
     *r = (struct sq_request){.is = {.requested_ms = sq_col_u64(q, 3),
                                     .due_ms = sq_col_u64(q, 4),
@@ -30,7 +30,7 @@ static void read_request(sqlite3_stmt *q, struct sq_request *r)
     sq_col_bytes(q, 10, r->subject, sizeof(r->subject));
 }
 
-int sq_request_one(struct sqlite_store *s, sqlite3_stmt *q, struct sq_request *r)
+int sq_request_one(struct ledger_sql *s, struct sql_query *q, struct sq_request *r)
 {
     int rc = sq_step(s, q);
 
@@ -41,10 +41,10 @@ int sq_request_one(struct sqlite_store *s, sqlite3_stmt *q, struct sq_request *r
     return rc;
 }
 
-int sq_request_last(struct sqlite_store *s, const uint8_t subject[PRIVACY_SUBJECT_BYTES],
+int sq_request_last(struct ledger_sql *s, const uint8_t subject[PRIVACY_SUBJECT_BYTES],
                     enum ledger_privacy_kind kind, struct sq_request *r)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_REQUEST_LAST);
+    struct sql_query *q = sq_get(s, SQ_REQUEST_LAST);
 
     sq_blob(q, 1, subject, PRIVACY_SUBJECT_BYTES);
     sq_text(q, 2, slice_str(ledger_privacy_kind_name(kind)));
@@ -56,10 +56,10 @@ int sq_request_last(struct sqlite_store *s, const uint8_t subject[PRIVACY_SUBJEC
     return rc < 0 ? rc : 0;
 }
 
-static int put_request(struct sqlite_store *s, const struct sq_request *r, struct slice user,
+static int put_request(struct ledger_sql *s, const struct sq_request *r, struct slice user,
                        struct slice actor)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_REQUEST_PUT);
+    struct sql_query *q = sq_get(s, SQ_REQUEST_PUT);
 
     sq_blob(q, 1, r->is.id, sizeof(r->is.id));
     sq_text(q, 2, user);
@@ -71,9 +71,9 @@ static int put_request(struct sqlite_store *s, const struct sq_request *r, struc
     return sq_run(s, q, NULL);
 }
 
-int sq_request_state(struct sqlite_store *s, struct sq_request *r, enum ledger_privacy_state state)
+int sq_request_state(struct ledger_sql *s, struct sq_request *r, enum ledger_privacy_state state)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_REQUEST_STATE);
+    struct sql_query *q = sq_get(s, SQ_REQUEST_STATE);
 
     sq_blob(q, 1, r->is.id, sizeof(r->is.id));
     sq_text(q, 2, slice_str(ledger_privacy_state_name(state)));
@@ -81,10 +81,10 @@ int sq_request_state(struct sqlite_store *s, struct sq_request *r, enum ledger_p
     return sq_run(s, q, NULL);
 }
 
-int sq_request_over(struct sqlite_store *s, struct sq_request *r, enum ledger_privacy_state state,
+int sq_request_over(struct ledger_sql *s, struct sq_request *r, enum ledger_privacy_state state,
                     uint64_t now_ms)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_REQUEST_DONE);
+    struct sql_query *q = sq_get(s, SQ_REQUEST_DONE);
 
     r->is.state = state;
     sq_blob(q, 1, r->is.id, sizeof(r->is.id));
@@ -97,9 +97,9 @@ int sq_request_over(struct sqlite_store *s, struct sq_request *r, enum ledger_pr
     return sq_run(s, q, NULL);
 }
 
-int sq_is_leaving(struct sqlite_store *s, struct slice user, bool *is)
+int sq_is_leaving(struct ledger_sql *s, struct slice user, bool *is)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_REQUEST_OPEN);
+    struct sql_query *q = sq_get(s, SQ_REQUEST_OPEN);
 
     sq_text(q, 1, user);
     int rc = sq_step(s, q);
@@ -109,7 +109,7 @@ int sq_is_leaving(struct sqlite_store *s, struct slice user, bool *is)
     return rc < 0 ? rc : 0;
 }
 
-int sq_is_erased(struct sqlite_store *s, struct slice user, uint64_t at_ms, bool *is)
+int sq_is_erased(struct ledger_sql *s, struct slice user, uint64_t at_ms, bool *is)
 {
     uint8_t subject[PRIVACY_SUBJECT_BYTES];
 
@@ -118,7 +118,7 @@ int sq_is_erased(struct sqlite_store *s, struct slice user, uint64_t at_ms, bool
         return 0;
     if (privacy_subject(s->keys, user, subject) != 0)
         return -EIO;
-    sqlite3_stmt *q = sq_get(s, SQ_ERASED_IS);
+    struct sql_query *q = sq_get(s, SQ_ERASED_IS);
     sq_blob(q, 1, subject, sizeof(subject));
     int rc = sq_step(s, q);
     if (rc == 1) {
@@ -129,7 +129,7 @@ int sq_is_erased(struct sqlite_store *s, struct slice user, uint64_t at_ms, bool
 }
 
 /* The latest request of a user, as sq_request_last(); -EIO. */
-static int request_of(struct sqlite_store *s, struct slice user, enum ledger_privacy_kind kind,
+static int request_of(struct ledger_sql *s, struct slice user, enum ledger_privacy_kind kind,
                       struct sq_request *r)
 {
     uint8_t subject[PRIVACY_SUBJECT_BYTES];
@@ -139,7 +139,7 @@ static int request_of(struct sqlite_store *s, struct slice user, enum ledger_pri
                                                         : -EIO;
 }
 
-static int begin_deletion(struct sqlite_store *s, struct sq_request *r, struct slice user,
+static int begin_deletion(struct ledger_sql *s, struct sq_request *r, struct slice user,
                           struct slice actor, uint64_t now_ms)
 {
     r->is = (struct ledger_privacy){.kind = LEDGER_DELETION,
@@ -159,15 +159,18 @@ static int begin_deletion(struct sqlite_store *s, struct sq_request *r, struct s
 int sq_erase(struct ledger_store *base, struct slice user, struct slice actor, uint64_t now_ms,
              struct ledger_privacy *out)
 {
-    struct sqlite_store *s = sq_of(base);
-    struct sq_request r;
-    int rc = request_of(s, user, LEDGER_DELETION, &r);
+    struct ledger_sql *s = sq_of(base);
+    struct sq_request r = {.user = ""};
+    int rc = sq_save(s);
 
-    if (rc == 0 && !sq_request_open(&r)) {
-        rc = sq_save(s);
-        if (rc == 0)
-            rc = sq_settle(s, begin_deletion(s, &r, user, actor, now_ms));
-    }
+    if (rc != 0)
+        return rc;
+    rc = sq_do(s, SQ_ALONE); /* nobody registers a device meanwhile */
+    if (rc == 0)
+        rc = request_of(s, user, LEDGER_DELETION, &r);
+    if (rc == 0 && !sq_request_open(&r))
+        rc = begin_deletion(s, &r, user, actor, now_ms);
+    rc = sq_settle(s, rc);
     if (rc == 0)
         *out = r.is;
     return rc;
@@ -176,7 +179,7 @@ int sq_erase(struct ledger_store *base, struct slice user, struct slice actor, u
 int sq_keep(struct ledger_store *base, struct slice user, struct slice actor, uint64_t now_ms,
             struct ledger_privacy *out)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     struct sq_request r;
     int rc = request_of(s, user, LEDGER_DELETION, &r);
 
@@ -199,7 +202,7 @@ int sq_keep(struct ledger_store *base, struct slice user, struct slice actor, ui
 int sq_ask_export(struct ledger_store *base, struct slice user, struct slice actor, uint64_t now_ms,
                   struct ledger_privacy *out)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     struct sq_request r;
     int rc = request_of(s, user, LEDGER_EXPORT, &r);
 
@@ -229,7 +232,7 @@ int sq_ask_export(struct ledger_store *base, struct slice user, struct slice act
 int sq_privacy(struct ledger_store *base, struct slice user, enum ledger_privacy_kind kind,
                struct ledger_privacy *out)
 {
-    struct sqlite_store *s = sq_of(base);
+    struct ledger_sql *s = sq_of(base);
     struct sq_request r;
     int rc = request_of(s, user, kind, &r);
 

@@ -1,4 +1,4 @@
-/* Erasing a user from the SQLite ledger, for good.
+/* Erasing a user from an SQL ledger, for good.
  *
  * A purge is made of steps, each a transaction of its own and each harmless when it is repeated, so
  * that a crash anywhere leaves a purge that goes on at the next open. The user goes on the list of
@@ -6,7 +6,7 @@
  *
  * Called by …_sweep.c (a purge that is due); sq_erase_again() at open.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "server/ledger_store_sqlite_priv.h"
+#include "server/ledger_sql.h"
 
 #include "base/mem.h"
 
@@ -23,7 +23,7 @@ enum {
 /* ---- the list of the erased ---- */
 
 /* Makes the entry durable, before anything is deleted. */
-static int list_erased(struct sqlite_store *s, const struct sq_request *r, uint64_t now_ms)
+static int list_erased(struct ledger_sql *s, const struct sq_request *r, uint64_t now_ms)
 {
     uint8_t line[PRIVACY_ERASED_LINE];
     struct wr w = wr_init(line, sizeof(line));
@@ -43,7 +43,7 @@ static int list_erased(struct sqlite_store *s, const struct sq_request *r, uint6
             close(s->erased_fd); /* a cut line at the end is cut off at the next open */
             s->erased_fd = -1;
         }
-        return sq_fault(s, full ? SQLITE_FULL : SQLITE_IOERR);
+        return sq_file_fault(s, s->erased_file, full);
     }
     memcpy(s->listed_id, r->is.id, sizeof(s->listed_id));
     s->listed = true;
@@ -52,10 +52,10 @@ static int list_erased(struct sqlite_store *s, const struct sq_request *r, uint6
 
 /* ---- purging ---- */
 
-static int del_rows(struct sqlite_store *s, enum sq_id which, struct slice user, uint64_t until_ms,
+static int del_rows(struct ledger_sql *s, enum sq_id which, struct slice user, uint64_t until_ms,
                     uint64_t *n)
 {
-    sqlite3_stmt *q = sq_get(s, which);
+    struct sql_query *q = sq_get(s, which);
 
     sq_text(q, 1, user);
     sq_u64(q, 2, until_ms);
@@ -64,7 +64,7 @@ static int del_rows(struct sqlite_store *s, enum sq_id which, struct slice user,
 }
 
 /* Deletes some of what is kept about a user; *left: there may be more. */
-static int purge_some(struct sqlite_store *s, struct slice user, uint64_t until_ms, bool *left)
+static int purge_some(struct ledger_sql *s, struct slice user, uint64_t until_ms, bool *left)
 {
     uint64_t pushes = 0, legs = 0;
     size_t calls = 0, in_all = 0;
@@ -83,13 +83,13 @@ static int purge_some(struct sqlite_store *s, struct slice user, uint64_t until_
     return rc;
 }
 
-static int del_export_files(struct sqlite_store *s, const uint8_t subject[PRIVACY_SUBJECT_BYTES])
+static int del_export_files(struct ledger_sql *s, const uint8_t subject[PRIVACY_SUBJECT_BYTES])
 {
     uint8_t id[LEDGER_REQUEST_ID_BYTES];
     int rc;
 
     for (;;) {
-        sqlite3_stmt *q = sq_get(s, SQ_EXPORT_FILES);
+        struct sql_query *q = sq_get(s, SQ_EXPORT_FILES);
         sq_blob(q, 1, subject, PRIVACY_SUBJECT_BYTES);
         rc = sq_step(s, q);
         if (rc != 1)
@@ -108,10 +108,10 @@ static int del_export_files(struct sqlite_store *s, const uint8_t subject[PRIVAC
     }
 }
 
-static int put_erased(struct sqlite_store *s, const uint8_t subject[PRIVACY_SUBJECT_BYTES],
+static int put_erased(struct ledger_sql *s, const uint8_t subject[PRIVACY_SUBJECT_BYTES],
                       uint64_t at_ms)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_ERASED_PUT);
+    struct sql_query *q = sq_get(s, SQ_ERASED_PUT);
 
     sq_blob(q, 1, subject, PRIVACY_SUBJECT_BYTES);
     sq_u64(q, 2, at_ms);
@@ -120,12 +120,14 @@ static int put_erased(struct sqlite_store *s, const uint8_t subject[PRIVACY_SUBJ
     return sq_run(s, q, NULL);
 }
 
-int sq_purge_step(struct sqlite_store *s, struct sq_request *r, uint64_t now_ms)
+int sq_purge_step(struct ledger_sql *s, struct sq_request *r, uint64_t now_ms)
 {
     struct slice user = slice_str(r->user);
     bool left = true;
-    int rc;
+    int rc = sq_do(s, SQ_ALONE);
 
+    if (rc != 0)
+        return rc;
     if (r->is.state == LEDGER_PRIVACY_PENDING) {
         rc = sq_request_state(s, r, LEDGER_PRIVACY_RUNNING);
         return rc == 0 ? sq_audit(s, now_ms, SLICE_LIT("server"), "deletion_started", r->subject)
@@ -176,9 +178,9 @@ static int add_erased(struct erased_list *l, const struct erased *e)
 }
 
 /* The database knows of this erasure: it is not an older copy. */
-static int is_known(struct sqlite_store *s, const struct erased *e, bool *is)
+static int is_known(struct ledger_sql *s, const struct erased *e, bool *is)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_ERASED_IS);
+    struct sql_query *q = sq_get(s, SQ_ERASED_IS);
 
     sq_blob(q, 1, e->subject, sizeof(e->subject));
     int rc = sq_step(s, q);
@@ -190,8 +192,7 @@ static int is_known(struct sqlite_store *s, const struct erased *e, bool *is)
 
 /* Takes the entries that the database does not know of. *whole: the bytes up to the last whole
  * line. */
-static int read_list(struct sqlite_store *s, struct slice text, struct erased_list *l,
-                     size_t *whole)
+static int read_list(struct ledger_sql *s, struct slice text, struct erased_list *l, size_t *whole)
 {
     struct slice rest = text;
     struct erased e;
@@ -210,7 +211,7 @@ static int read_list(struct sqlite_store *s, struct slice text, struct erased_li
 }
 
 /* The file's bytes (mem_free); no file is an empty one. */
-static int load_file(struct sqlite_store *s, uint8_t **out, size_t *len)
+static int load_file(struct ledger_sql *s, uint8_t **out, size_t *len)
 {
     struct stat st;
     int fd = open(s->erased_file, O_RDONLY | O_CLOEXEC), rc = 0;
@@ -218,16 +219,16 @@ static int load_file(struct sqlite_store *s, uint8_t **out, size_t *len)
     *out = NULL;
     *len = 0;
     if (fd < 0)
-        return errno == ENOENT ? 0 : sq_fault(s, SQLITE_IOERR);
+        return errno == ENOENT ? 0 : sq_file_fault(s, s->erased_file, false);
     if (fstat(fd, &st) == -1 || st.st_size > ERASED_MAX_BYTES)
-        rc = sq_fault(s, SQLITE_IOERR);
+        rc = sq_file_fault(s, s->erased_file, false);
     uint8_t *p = rc == 0 ? mem_zalloc((size_t)st.st_size) : NULL;
     if (rc == 0 && !p)
         rc = -ENOMEM;
     while (rc == 0 && *len < (size_t)st.st_size) {
         ssize_t n = read(fd, p + *len, (size_t)st.st_size - *len);
         if (n <= 0)
-            rc = sq_fault(s, SQLITE_IOERR);
+            rc = sq_file_fault(s, s->erased_file, false);
         else
             *len += (size_t)n;
     }
@@ -240,11 +241,12 @@ static int load_file(struct sqlite_store *s, uint8_t **out, size_t *len)
 }
 
 /* Cuts off a line that a crash left unfinished. */
-static int cut_list(struct sqlite_store *s, size_t whole, size_t len)
+static int cut_list(struct ledger_sql *s, size_t whole, size_t len)
 {
     if (whole == len)
         return 0;
-    return truncate(s->erased_file, (off_t)whole) == -1 ? sq_fault(s, SQLITE_IOERR) : 0;
+    return truncate(s->erased_file, (off_t)whole) == -1 ? sq_file_fault(s, s->erased_file, false)
+                                                        : 0;
 }
 
 struct users {
@@ -257,9 +259,9 @@ struct users {
 };
 
 /* Notes the users of the database that are on the list. */
-static int find_users(struct sqlite_store *s, struct users *u)
+static int find_users(struct ledger_sql *s, struct users *u)
 {
-    sqlite3_stmt *q = sq_get(s, SQ_USERS);
+    struct sql_query *q = sq_get(s, SQ_USERS);
     int rc;
 
     while ((rc = sq_step(s, q)) == 1) {
@@ -287,11 +289,13 @@ static int find_users(struct sqlite_store *s, struct users *u)
 }
 
 /* One transaction of erasing one user again. */
-static int erase_found(struct sqlite_store *s, const struct found *f, uint64_t now_ms, bool *left)
+static int erase_found(struct ledger_sql *s, const struct found *f, uint64_t now_ms, bool *left)
 {
     struct sq_request r = {.user = ""};
-    int rc = sq_do(s, SQ_BEGIN_WRITE);
+    int rc = s->base.ops->begin(&s->base, true);
 
+    if (rc == 0)
+        rc = sq_do(s, SQ_ALONE);
     if (rc == 0)
         rc = purge_some(s, slice_str(f->user), f->e.at_ms, left);
     if (rc == 0 && !*left)
@@ -324,9 +328,9 @@ static void sort_list(struct erased_list *l)
     l->n = n;
 }
 
-static int note_erased(struct sqlite_store *s, const struct erased_list *l)
+static int note_erased(struct ledger_sql *s, const struct erased_list *l)
 {
-    int rc = sq_do(s, SQ_BEGIN_WRITE);
+    int rc = s->base.ops->begin(&s->base, true);
 
     for (size_t i = 0; i < l->n && rc == 0; i++)
         rc = put_erased(s, l->v[i].subject, l->v[i].at_ms);
@@ -334,18 +338,18 @@ static int note_erased(struct sqlite_store *s, const struct erased_list *l)
 }
 
 /* Ends purges that a crash interrupted. */
-static int end_purges(struct sqlite_store *s, uint64_t now_ms)
+static int end_purges(struct ledger_sql *s, uint64_t now_ms)
 {
     struct sq_request r = {.user = ""};
     int rc;
 
     for (;;) {
-        sqlite3_stmt *q = sq_get(s, SQ_REQUEST_DUE);
+        struct sql_query *q = sq_get(s, SQ_REQUEST_DUE);
         sq_u64(q, 1, 0); /* of the pending ones none is due */
         rc = sq_request_one(s, q, &r);
         if (rc != 1)
             return rc;
-        rc = sq_do(s, SQ_BEGIN_WRITE);
+        rc = s->base.ops->begin(&s->base, true);
         if (rc == 0)
             rc = sq_purge_step(s, &r, now_ms);
         if (rc == 0)
@@ -355,7 +359,7 @@ static int end_purges(struct sqlite_store *s, uint64_t now_ms)
     }
 }
 
-int sq_erase_again(struct sqlite_store *s, uint64_t now_ms)
+int sq_erase_again(struct ledger_sql *s, uint64_t now_ms)
 {
     struct erased_list l = {0};
     struct users u = {.erased = &l};

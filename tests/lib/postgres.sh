@@ -1,0 +1,45 @@
+#!/bin/sh
+# PostgreSQL of Debian for a test: in a directory of its own, on a Unix socket there, as a user that
+# is not root, ended with the process that started it.
+#
+#   postgres.sh run DIR [OPTION...]    makes the database cluster if there is none; stays
+#   postgres.sh wait DIR               until it answers (or has ended: status 1)
+#
+# SPDX-License-Identifier: BSD-3-Clause
+set -eu
+what=$1
+dir=$2
+shift 2
+bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin | sort -V | tail -n 1)
+
+if [ "$what" = wait ]; then
+    n=0
+    until [ -S "$dir/.s.PGSQL.5432" ] && "$bin/pg_isready" -q -h "$dir" -d postgres; do
+        n=$((n + 1))
+        if [ $n -gt 600 ]; then
+            tail -n 20 "$dir/log" >&2
+            exit 1
+        fi
+        sleep 0.05
+    done
+    exit 0
+fi
+
+# PostgreSQL refuses to run as root. In a user namespace that has no other user, root is called by
+# another name.
+as=""
+if [ "$(id -u)" = 0 ]; then
+    if setpriv --reuid=postgres --regid=postgres --clear-groups true 2>/dev/null; then
+        as="setpriv --reuid=postgres --regid=postgres --clear-groups"
+        [ -d "$dir/data" ] || chown postgres: "$dir"
+    else
+        as="unshare -U --map-user=1000 --map-group=1000"
+    fi
+fi
+cd "$dir"
+if [ ! -d data ]; then
+    $as "$bin/initdb" -N -A trust -U sori -E UTF8 --locale=C -D "$dir/data" >"$dir/initdb.log" 2>&1 ||
+        { cat "$dir/initdb.log" >&2; exit 1; }
+fi
+exec $as setpriv --pdeathsig INT "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= \
+    -c fsync=off -c shared_buffers=16MB -c max_connections=32 -c jit=off "$@" >>"$dir/log" 2>&1
