@@ -43,7 +43,8 @@ $(BUILD)/turn/offload_sock.o: $(BPF_OBJ)
 endif
 
 SRC_common := $(wildcard common/base/*.c common/proto/*.c common/net/*.c)
-SRC_server := $(filter-out server/main.c server/report_main.c server/sorictl_main.c,$(wildcard server/*.c))
+SRC_server := $(filter-out server/main.c server/report_main.c server/ledger_main.c \
+              server/sorictl_main.c,$(wildcard server/*.c))
 SRC_turn   := $(filter-out turn/main.c turn/turnctl_main.c,$(wildcard turn/*.c))
 SRC_sfu    := $(filter-out sfu/main.c sfu/sfuctl_main.c,$(wildcard sfu/*.c))
 TESTS      := $(wildcard tests/unit/*/*_test.c)
@@ -56,7 +57,7 @@ LIB_common := $(BUILD)/libcommon.a
 LIB_server := $(BUILD)/libserver.a
 LIB_turn   := $(BUILD)/libturn.a
 LIB_sfu    := $(BUILD)/libsfu.a
-DAEMONS    := $(BUILD)/sori-server $(BUILD)/sorictl $(BUILD)/sori-report $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
+DAEMONS    := $(BUILD)/sori-server $(BUILD)/sorictl $(BUILD)/sori-report $(BUILD)/sori-ledger $(BUILD)/sori-turn $(BUILD)/sori-turnctl \
               $(BUILD)/sori-sfu $(BUILD)/sori-sfuctl
 WEB        := $(wildcard server/web/*)
 
@@ -111,8 +112,12 @@ SFU_L := $(shell pkg-config --libs usrsctp libsrtp2 2>/dev/null)
 $(BUILD)/sori-sfu: PKG_L += $(SFU_L) $(if $(SAN),,-ljemalloc)
 # HTTP/2 to push services (nghttp2) and the ledger (SQLite, PostgreSQL) are the server's only.
 SERVER_L := $(shell pkg-config --libs libnghttp2 sqlite3 libpq 2>/dev/null)
-$(BUILD)/sori-server $(BUILD)/sori-report: PKG_L += $(SERVER_L)
+$(BUILD)/sori-server $(BUILD)/sori-report $(BUILD)/sori-ledger: PKG_L += $(SERVER_L)
 $(BUILD)/sori-report: $(BUILD)/server/report_main.o $(LIB_server) $(LIB_common)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
+
+$(BUILD)/sori-ledger: $(BUILD)/server/ledger_main.o $(LIB_server) $(LIB_common)
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(ALLL) -o $@ $^ $(PKG_L)
 

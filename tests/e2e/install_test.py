@@ -11,7 +11,7 @@ import pytest
 from soridaemon import BUILD
 
 ROOT = os.environ["SORI_ROOT"]
-PROGRAMS = ["sori-report", "sori-server", "sori-sfu", "sori-sfuctl", "sori-turn", "sori-turnctl", "sorictl"]
+PROGRAMS = ["sori-ledger", "sori-report", "sori-server", "sori-sfu", "sori-sfuctl", "sori-turn", "sori-turnctl", "sorictl"]
 INIS = ["report.ini", "server.ini", "sfu.ini", "turn.ini"]
 
 
