@@ -175,7 +175,9 @@ int ledger_sqlite_source_next(struct ledger_sqlite_source *s,
         bool number = strchr("ny", s->table->types[i]) != NULL;
         f[i].null = sqlite3_column_type(s->rows, i) == SQLITE_NULL;
         f[i].number = number ? sqlite3_column_int64(s->rows, i) : 0;
-        f[i].bytes = number ? (struct slice){0} : sqlite_col(s->rows, i);
+        f[i].bytes = (struct slice){0};
+        if (!number)
+            f[i].bytes = sqlite_col(s->rows, i);
     }
     return 1;
 }
