@@ -8,54 +8,14 @@
  *
  * A slot is a command and stays in `open` until its reply came, whoever still wants that: replies
  * are told apart by nothing but their order. SPDX-License-Identifier: BSD-3-Clause */
-#include "net/redis_client.h"
+#include "net/redis_client_priv.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
 #include "base/crypto.h"
-#include "base/list.h"
 #include "base/mem.h"
-#include "base/timerwheel.h"
-
-#define SHA1_TEXT 40 /* what SCRIPT LOAD answers with */
-
-enum state { REST, OPENING, SETTING_UP, READY, DOOMED };
-enum slot_kind { SLOT_CALL, SLOT_AUTH, SLOT_PLAIN, SLOT_ROLE, SLOT_SCRIPT, SLOT_MASTER, SLOT_PING };
-
-struct redis_slot {
-    struct list link;
-    struct timer timer;      /* of a call */
-    struct redis_call *call; /* NULL: nobody wants to know (any more) */
-    enum slot_kind kind;
-    bool again;
-    bool maybe;      /* it was sent over a connection that broke: it may have been done */
-    unsigned script; /* of SLOT_SCRIPT, and of a call with sha_at */
-    size_t sha_at;   /* where in bytes the script's SHA1 goes; 0: nowhere */
-    size_t taken, len;
-    uint8_t bytes[];
-};
-
-struct redis_client {
-    struct redis_client_conf conf;
-    const struct redis_client_ops *ops;
-    void *arg;
-    struct redis_seek seek;
-    enum state state;
-    bool at_sentinel;
-    struct list setup, waiting, open; /* struct redis_slot */
-    struct redis_slot *partial;       /* the first of setup or waiting, of which a part was taken */
-    struct timerwheel *wheel;
-    struct resp_reader *reader;
-    size_t calls, bytes; /* of slots that are calls */
-    size_t setup_left;   /* steps without an answer */
-    uint64_t open_by_us; /* OPENING, SETTING_UP */
-    uint64_t heard_us;   /* the last word, or when we began to wait for one */
-    struct redis_client_stats stats;
-    char why[REDIS_WHY_MAX];
-    char sha[REDIS_SCRIPTS_MAX][SHA1_TEXT];
-};
 
 static void wake(struct redis_client *c)
 {
@@ -64,8 +24,8 @@ static void wake(struct redis_client *c)
 
 /* ---- slots ---- */
 
-static struct redis_slot *new_slot(struct redis_client *c, enum slot_kind kind,
-                                   const struct slice *words, size_t n)
+struct redis_slot *redis_slot_new(struct redis_client *c, enum redis_slot_kind kind,
+                                  const struct slice *words, size_t n)
 {
     size_t size = resp_command_size(words, n);
     struct redis_slot *s = mem_zalloc(sizeof(*s) + size);
@@ -77,7 +37,7 @@ static struct redis_slot *new_slot(struct redis_client *c, enum slot_kind kind,
     assert(!w.bad);
     s->kind = kind;
     s->len = w.len;
-    if (kind == SLOT_CALL) {
+    if (kind == REDIS_SLOT_CALL) {
         c->calls++;
         c->bytes += s->len;
     }
@@ -90,11 +50,11 @@ static void free_slot(struct redis_client *c, struct redis_slot *s)
     timer_cancel(c->wheel, &s->timer);
     if (c->partial == s)
         c->partial = NULL;
-    if (s->kind == SLOT_CALL) {
+    if (s->kind == REDIS_SLOT_CALL) {
         c->calls--;
         c->bytes -= s->len;
     }
-    if (s->kind == SLOT_AUTH)
+    if (s->kind == REDIS_SLOT_AUTH)
         crypto_wipe(s->bytes, s->len);
     mem_free(s);
 }
@@ -147,7 +107,7 @@ static void drop_all(struct redis_client *c, struct list *l)
 /* ---- the end of a connection ---- */
 
 /* What was sent and may be sent again goes back to the front, in its order; the rest ends. */
-static void take_back(struct redis_client *c, uint64_t now_us)
+void redis_client_take_back(struct redis_client *c, uint64_t now_us)
 {
     struct redis_slot *s;
     struct list back;
@@ -182,13 +142,13 @@ static void take_back(struct redis_client *c, uint64_t now_us)
 }
 
 /* The connection is of no use: the shell is to close it. */
-static void doom(struct redis_client *c, const char *what, struct slice more, uint64_t now_us)
+void redis_client_doom(struct redis_client *c, const char *what, struct slice more, uint64_t now_us)
 {
-    bool was_ready = c->state == READY;
+    bool was_ready = c->state == REDIS_READY;
 
-    if (c->state == REST || c->state == DOOMED)
+    if (c->state == REDIS_REST || c->state == REDIS_DOOMED)
         return;
-    c->state = DOOMED;
+    c->state = REDIS_DOOMED;
     snprintf(c->why, sizeof(c->why), "%s%s%.*s", what, more.len > 0 ? ": " : "",
              more.len < REDIS_WHY_MAX ? (int)more.len : REDIS_WHY_MAX,
              more.p ? (const char *)more.p : "");
@@ -199,7 +159,7 @@ static void doom(struct redis_client *c, const char *what, struct slice more, ui
         c->stats.failures++;
         redis_seek_failed(&c->seek, now_us);
     }
-    take_back(c, now_us);
+    redis_client_take_back(c, now_us);
     if (c->ops->down)
         c->ops->down(c->arg, c->why, now_us);
     wake(c);
@@ -207,134 +167,7 @@ static void doom(struct redis_client *c, const char *what, struct slice more, ui
 
 static void doom_text(struct redis_client *c, const char *what, uint64_t now_us)
 {
-    doom(c, what, (struct slice){0}, now_us);
-}
-
-/* ---- set-up ---- */
-
-/* False: memory is out, and it is doomed. */
-static bool ask(struct redis_client *c, enum slot_kind kind, unsigned script,
-                const struct slice *words, size_t n, uint64_t now_us)
-{
-    struct redis_slot *s = c->state == DOOMED ? NULL : new_slot(c, kind, words, n);
-
-    if (!s) {
-        doom_text(c, "memory is out", now_us);
-        return false;
-    }
-    s->script = script;
-    list_append(&c->setup, &s->link);
-    c->setup_left++;
-    return true;
-}
-
-static void ask_auth(struct redis_client *c, struct slice user, struct slice password,
-                     uint64_t now_us)
-{
-    const struct slice words[] = {SLICE_LIT("AUTH"), user, password};
-    const struct slice alone[] = {SLICE_LIT("AUTH"), password};
-
-    if (password.len > 0 && user.len > 0)
-        ask(c, SLOT_AUTH, 0, words, ARRAY_LEN(words), now_us);
-    else if (password.len > 0)
-        ask(c, SLOT_AUTH, 0, alone, ARRAY_LEN(alone), now_us);
-}
-
-static void set_up_sentinel(struct redis_client *c, uint64_t now_us)
-{
-    const struct slice words[] = {SLICE_LIT("SENTINEL"), SLICE_LIT("get-master-addr-by-name"),
-                                  c->conf.master};
-
-    ask_auth(c, c->conf.sentinel_user, c->conf.sentinel_password, now_us);
-    ask(c, SLOT_MASTER, 0, words, ARRAY_LEN(words), now_us);
-}
-
-static void set_up_server(struct redis_client *c, uint64_t now_us)
-{
-    const struct redis_client_conf *conf = &c->conf;
-    uint8_t text[24];
-    struct wr number = wr_init(text, sizeof(text));
-    const struct slice ping[] = {SLICE_LIT("PING")}, role[] = {SLICE_LIT("ROLE")};
-
-    ask_auth(c, conf->user, conf->password, now_us);
-    wr_u64(&number, conf->database);
-    const struct slice select[] = {SLICE_LIT("SELECT"), wr_done(&number)};
-    if (conf->database > 0)
-        ask(c, SLOT_PLAIN, 0, select, ARRAY_LEN(select), now_us);
-    if (conf->any_role)
-        ask(c, SLOT_PLAIN, 0, ping, ARRAY_LEN(ping), now_us);
-    else
-        ask(c, SLOT_ROLE, 0, role, ARRAY_LEN(role), now_us);
-    for (unsigned i = 0; i < conf->scripts_n; i++) {
-        const struct slice load[] = {SLICE_LIT("SCRIPT"), SLICE_LIT("LOAD"), conf->scripts[i]};
-        ask(c, SLOT_SCRIPT, i, load, ARRAY_LEN(load), now_us);
-    }
-    for (size_t i = 0; i < conf->channels_n; i++) {
-        const struct slice subscribe[] = {
-            conf->sharded ? SLICE_LIT("SSUBSCRIBE") : SLICE_LIT("SUBSCRIBE"), conf->channels[i]};
-        ask(c, SLOT_PLAIN, 0, subscribe, ARRAY_LEN(subscribe), now_us);
-    }
-}
-
-static void up(struct redis_client *c, uint64_t now_us)
-{
-    c->state = READY;
-    c->why[0] = '\0';
-    c->stats.connects++;
-    redis_seek_found(&c->seek);
-    if (c->ops->up)
-        c->ops->up(c->arg, now_us);
-    wake(c);
-}
-
-/* The master's address is known: this connection was for nothing else. */
-static void on_master(struct redis_client *c, const struct resp *v, uint64_t now_us)
-{
-    if (redis_seek_named(&c->seek, resp_text(resp_at(v, 0)), resp_text(resp_at(v, 1))) != 0) {
-        doom(c, "this Sentinel knows no master of the name", c->conf.master, now_us);
-        return;
-    }
-    c->state = DOOMED;
-    take_back(c, now_us);
-    wake(c);
-}
-
-static const char *const STEPS[] = {
-    [SLOT_CALL] = "",
-    [SLOT_AUTH] = "AUTH was refused: check user and password",
-    [SLOT_PLAIN] = "SELECT, PING or SUBSCRIBE was refused",
-    [SLOT_ROLE] = "ROLE was refused: the ACL user needs +role",
-    [SLOT_SCRIPT] = "SCRIPT LOAD was refused: the ACL user needs +script|load",
-    [SLOT_MASTER] = "the Sentinel refuses",
-    [SLOT_PING] = "PING was refused",
-};
-
-/* The answer to a step of the set-up, or to PING. */
-static void on_step(struct redis_client *c, enum slot_kind kind, unsigned script,
-                    const struct resp *v, uint64_t now_us)
-{
-    if (v->kind == RESP_ERROR) {
-        doom(c, STEPS[kind], v->text, now_us);
-        return;
-    }
-    if (kind == SLOT_ROLE && !slice_is(resp_text(resp_at(v, 0)), "master")) {
-        doom_text(c, "this is not the master", now_us);
-        return;
-    }
-    if (kind == SLOT_SCRIPT) {
-        struct slice sha = resp_text(v);
-        if (sha.len != SHA1_TEXT) {
-            doom_text(c, "SCRIPT LOAD was not answered with a SHA1", now_us);
-            return;
-        }
-        memcpy(c->sha[script], sha.p, SHA1_TEXT);
-    }
-    if (kind == SLOT_MASTER) {
-        on_master(c, v, now_us);
-        return;
-    }
-    if (c->state == SETTING_UP && kind != SLOT_PING && --c->setup_left == 0)
-        up(c, now_us);
+    redis_client_doom(c, what, (struct slice){0}, now_us);
 }
 
 /* ---- replies ---- */
@@ -375,29 +208,29 @@ static void on_reply(struct redis_client *c, const struct resp *v, uint64_t now_
         doom_text(c, "a reply to nothing", now_us);
         return;
     }
-    if (s->kind != SLOT_CALL) {
-        enum slot_kind kind = s->kind;
+    if (s->kind != REDIS_SLOT_CALL) {
+        enum redis_slot_kind kind = s->kind;
         unsigned script = s->script;
         free_slot(c, s);
-        on_step(c, kind, script, v, now_us);
+        redis_setup_step(c, kind, script, v, now_us);
         return;
     }
     bool refusal = is_refusal(v);
     if (!refusal || !s->call || !s->again)
         finish(c, s, REDIS_ANSWERED, v, now_us);
     if (refusal)
-        doom(c, "Redis refuses", v->text, now_us);
+        redis_client_doom(c, "Redis refuses", v->text, now_us);
 }
 
 void redis_client_recv(struct redis_client *c, struct slice bytes, uint64_t now_us)
 {
     struct resp *v;
 
-    if (c->state != SETTING_UP && c->state != READY)
+    if (c->state != REDIS_SETTING_UP && c->state != REDIS_READY)
         return;
     c->heard_us = now_us;
     int err = resp_feed(c->reader, bytes);
-    while (err == 0 && (c->state == SETTING_UP || c->state == READY)) {
+    while (err == 0 && (c->state == REDIS_SETTING_UP || c->state == REDIS_READY)) {
         err = resp_next(c->reader, &v);
         if (err)
             break;
@@ -421,7 +254,7 @@ static struct redis_slot *next_slot(const struct redis_client *c)
     if (c->partial)
         return c->partial;
     struct redis_slot *s = first_of(&c->setup);
-    return s || c->state != READY ? s : first_of(&c->waiting);
+    return s || c->state != REDIS_READY ? s : first_of(&c->waiting);
 }
 
 static bool is_busy(const struct redis_client *c)
@@ -434,11 +267,11 @@ size_t redis_client_take(struct redis_client *c, uint8_t *buf, size_t cap, uint6
     struct wr w = wr_init(buf, cap);
     struct redis_slot *s;
 
-    if (c->state != SETTING_UP && c->state != READY)
+    if (c->state != REDIS_SETTING_UP && c->state != REDIS_READY)
         return 0;
     while (w.len < cap && (s = next_slot(c))) {
         if (s->sha_at > 0 && s->taken == 0)
-            memcpy(s->bytes + s->sha_at, c->sha[s->script], SHA1_TEXT);
+            memcpy(s->bytes + s->sha_at, c->sha[s->script], REDIS_SHA1_TEXT);
         if (!is_busy(c))
             c->heard_us = now_us;
         struct slice part = slice_sub(slice_of(s->bytes, s->len), s->taken, cap - w.len);
@@ -462,7 +295,7 @@ static int add_call(struct redis_client *c, struct redis_call *call, const struc
         return -EINVAL;
     if (c->calls >= c->conf.calls_max || resp_command_size(words, n) > c->conf.bytes_max - c->bytes)
         return -ENOBUFS;
-    struct redis_slot *s = new_slot(c, SLOT_CALL, words, n);
+    struct redis_slot *s = redis_slot_new(c, REDIS_SLOT_CALL, words, n);
     if (!s)
         return -ENOMEM;
     uint64_t deadline_us = now_us + c->conf.timeout_us;
@@ -492,7 +325,7 @@ int redis_client_call(struct redis_client *c, struct redis_call *call, const str
 int redis_client_eval(struct redis_client *c, struct redis_call *call, unsigned script,
                       size_t keys_n, const struct slice *words, size_t n, uint64_t now_us)
 {
-    static const uint8_t no_sha[SHA1_TEXT];
+    static const uint8_t no_sha[REDIS_SHA1_TEXT];
     struct slice all[RESP_WORDS_MAX];
     struct redis_slot *s;
     uint8_t text[24];
@@ -503,7 +336,7 @@ int redis_client_eval(struct redis_client *c, struct redis_call *call, unsigned 
         return -EINVAL;
     wr_u64(&number, keys_n);
     all[0] = SLICE_LIT("EVALSHA");
-    all[1] = slice_of(no_sha, SHA1_TEXT);
+    all[1] = slice_of(no_sha, REDIS_SHA1_TEXT);
     all[2] = wr_done(&number);
     for (size_t i = 0; i < n; i++)
         all[3 + i] = words[i];
@@ -549,11 +382,11 @@ uint64_t redis_client_deadline(const struct redis_client *c)
 {
     uint64_t at = timerwheel_next(c->wheel);
 
-    if (c->state == REST)
+    if (c->state == REDIS_REST)
         at = earlier(at, redis_seek_deadline(&c->seek));
-    if (c->state == OPENING || c->state == SETTING_UP)
+    if (c->state == REDIS_OPENING || c->state == REDIS_SETTING_UP)
         at = earlier(at, c->open_by_us);
-    if (c->state == READY)
+    if (c->state == REDIS_READY)
         at = earlier(at, c->heard_us + (is_busy(c) ? c->conf.dead_us : c->conf.idle_us));
     return at;
 }
@@ -561,7 +394,7 @@ uint64_t redis_client_deadline(const struct redis_client *c)
 static void ping(struct redis_client *c, uint64_t now_us)
 {
     const struct slice words[] = {SLICE_LIT("PING")};
-    struct redis_slot *s = new_slot(c, SLOT_PING, words, ARRAY_LEN(words));
+    struct redis_slot *s = redis_slot_new(c, REDIS_SLOT_PING, words, ARRAY_LEN(words));
 
     c->heard_us = now_us; /* memory is out: later */
     if (!s)
@@ -576,14 +409,14 @@ void redis_client_tick(struct redis_client *c, uint64_t now_us)
 
     while ((t = timerwheel_pop(c->wheel, now_us)))
         expire(c, CONTAINER_OF(t, struct redis_slot, timer), now_us);
-    if ((c->state == OPENING || c->state == SETTING_UP) && now_us >= c->open_by_us)
+    if ((c->state == REDIS_OPENING || c->state == REDIS_SETTING_UP) && now_us >= c->open_by_us)
         doom_text(c, "no answer while the connection is made", now_us);
-    else if (c->state == READY && is_busy(c) && now_us >= c->heard_us + c->conf.dead_us)
+    else if (c->state == REDIS_READY && is_busy(c) && now_us >= c->heard_us + c->conf.dead_us)
         doom_text(c, "no answer in time", now_us);
-    else if (c->state == READY && !is_busy(c) && list_empty(&c->setup) &&
+    else if (c->state == REDIS_READY && !is_busy(c) && list_empty(&c->setup) &&
              now_us >= c->heard_us + c->conf.idle_us)
         ping(c, now_us);
-    else if (c->state == REST && now_us >= redis_seek_deadline(&c->seek))
+    else if (c->state == REDIS_REST && now_us >= redis_seek_deadline(&c->seek))
         wake(c);
 }
 
@@ -592,16 +425,16 @@ void redis_client_tick(struct redis_client *c, uint64_t now_us)
 enum redis_wish redis_client_wish(struct redis_client *c, const struct redis_endpoint **to,
                                   uint64_t now_us)
 {
-    if (c->state == DOOMED) {
-        c->state = REST;
+    if (c->state == REDIS_DOOMED) {
+        c->state = REDIS_REST;
         return REDIS_WISH_CLOSE;
     }
-    if (c->state != REST)
+    if (c->state != REDIS_REST)
         return REDIS_WISH_NOTHING;
     const struct redis_endpoint *at = redis_seek_next(&c->seek, now_us, &c->at_sentinel);
     if (!at)
         return REDIS_WISH_NOTHING;
-    c->state = OPENING;
+    c->state = REDIS_OPENING;
     c->open_by_us = now_us + c->conf.open_us;
     *to = at;
     return REDIS_WISH_OPEN;
@@ -609,25 +442,23 @@ enum redis_wish redis_client_wish(struct redis_client *c, const struct redis_end
 
 void redis_client_opened(struct redis_client *c, uint64_t now_us)
 {
-    if (c->state != OPENING)
+    if (c->state != REDIS_OPENING)
         return;
     resp_reader_free(c->reader);
     c->reader = resp_reader_new(c->conf.reply_bytes, c->conf.reply_values);
-    c->state = SETTING_UP;
+    c->state = REDIS_SETTING_UP;
     c->heard_us = now_us;
     if (!c->reader)
         doom_text(c, "memory is out", now_us);
-    else if (c->at_sentinel)
-        set_up_sentinel(c, now_us);
     else
-        set_up_server(c, now_us);
+        redis_setup_begin(c, now_us);
     wake(c);
 }
 
 void redis_client_closed(struct redis_client *c, const char *why, uint64_t now_us)
 {
     doom_text(c, why, now_us);
-    c->state = REST;
+    c->state = REDIS_REST;
 }
 
 /* ---- life ---- */
@@ -672,7 +503,7 @@ void redis_client_free(struct redis_client *c)
 
 bool redis_client_ready(const struct redis_client *c)
 {
-    return c->state == READY;
+    return c->state == REDIS_READY;
 }
 
 const char *redis_client_why(const struct redis_client *c)
