@@ -18,6 +18,7 @@
 #include "server/ledger_link.h"
 #include "server/node_link.h"
 #include "server/operator_listener.h"
+#include "server/presence_link.h"
 #include "server/redis_conf.h"
 #include "server/router.h"
 #include "server/server_metrics.h"
@@ -48,6 +49,7 @@ struct server {
     struct token_keys *keys;
     struct tls_ctx *tls;
     struct worker *worker;
+    struct presence_link *presence; /* NULL: one node */
     struct router *router;
     struct ws_listener *listener;
     struct node_link *links[SERVER_SFU_MAX];
@@ -210,7 +212,8 @@ static const char *degraded(void *arg)
 
     if (health != LEDGER_FINE)
         return ledger_health_help(health);
-    return s->apns ? apns_link_trouble(s->apns) : NULL;
+    const char *redis = s->presence ? presence_link_trouble(s->presence) : NULL;
+    return redis ? redis : s->apns ? apns_link_trouble(s->apns) : NULL;
 }
 
 /* ---- the operator ---- */
@@ -389,6 +392,29 @@ static int open_services(struct server *s)
     return EX_OK;
 }
 
+/* The middle, and its way to other nodes. Returns an exit code. */
+static int open_router(struct server *s)
+{
+    char err[TLS_ERR_MAX];
+
+    s->metrics = metrics_new();
+    if (!s->metrics)
+        return EX_OSERR;
+    if (redis_conf_wanted(&s->conf)) {
+        s->presence = presence_link_new(s->worker, &s->conf, err);
+        if (!s->presence) {
+            fprintf(stderr, "sori-server: %s\n", err);
+            return EX_CONFIG;
+        }
+        presence_link_set_enter(s->presence, enter_router, s);
+        presence_link_metrics(s->presence, s->metrics);
+    }
+    s->router =
+        router_new(&s->conf, &s->keys, s->presence ? presence_link_store(s->presence) : NULL,
+                   clock_now_us(), clock_wall_us());
+    return s->router ? EX_OK : EX_OSERR;
+}
+
 /* As many descriptors as the system grants. */
 static void raise_descriptors(const struct server_conf *conf)
 {
@@ -414,9 +440,8 @@ static int serve(struct server *s)
     if (!s->worker)
         return EX_OSERR;
     s->start_us = worker_now(s->worker);
-    s->router = router_new(&s->conf, &s->keys, clock_now_us(), clock_wall_us());
-    s->metrics = metrics_new();
-    if (!s->router || !s->metrics)
+    rc = open_router(s);
+    if (rc != EX_OK)
         goto out;
     rc = open_services(s);
     if (rc != EX_OK)
@@ -451,8 +476,6 @@ static int serve(struct server *s)
     log_info("main", "sori-server " SORI_VERSION " is ready%s",
              s->conf.dev.enabled ? " (development mode: anybody gets a token)" : "");
     notify_ready(&s->notify);
-    if (redis_conf_wanted(&s->conf))
-        log_warn("main", "[redis] is checked and nothing more: nodes do not meet yet");
     worker_run(s->worker);
     log_info("main", "stopped");
     rc = EX_OK;
@@ -468,6 +491,7 @@ out:
     apns_link_free(s->apns); /* verdicts still come: the push log has them */
     ledger_link_free(s->ledger);
     router_free(s->router);
+    presence_link_free(s->presence);
     device_dir_free(s->devices);
     metrics_free(s->metrics);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)

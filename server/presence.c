@@ -105,9 +105,12 @@ static void topic_answer(struct presence_lookup *l, int err, const struct presen
 {
     struct topic *t = l->arg;
 
+    enum sig_presence state = presence_of(entries, n);
+
     t->looking = false;
-    if (err == 0)
-        topic_set(t, presence_of(entries, n));
+    if (err != 0 && state == SIG_PRESENCE_OFFLINE)
+        state = SIG_PRESENCE_UNKNOWN; /* not here, and nobody knows about elsewhere */
+    topic_set(t, state);
     if (t->again)
         topic_ask(t);
 }
@@ -215,6 +218,7 @@ static struct topic *need_topic(struct presence *p, struct slice user)
     }
     list_init(&t->subs);
     t->owner = p;
+    t->state = SIG_PRESENCE_UNKNOWN;
     t->user_len = user.len;
     if (user.len > 0)
         memcpy(t->user, user.p, user.len);

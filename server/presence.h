@@ -51,7 +51,7 @@ void presence_remove(struct presence *p, struct slice user, struct slice device,
 
 /* Subscribes w to the users of a checked raw array (sig_client_presence_users) and writes the
  * reply's body, {users:[{user,state}]}. Users subscribed before are told again, not counted twice.
- * States that the store does not know yet are written as offline and follow as a change.
+ * States that the store does not know yet are written as unknown and follow as a change.
  *
  * Returns 0; -ENOSPC: it would be more than the maximum; -ENOMEM. On failure nothing was changed
  * and nothing written. presence_reply_size() bytes are enough. */

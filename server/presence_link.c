@@ -17,8 +17,20 @@
 #define TICK_US   (100 * US_PER_MS)
 #define ANSWER_US (5 * US_PER_S) /* a failover is over by then */
 
+/* What the operator sees: written here, read on another thread. */
+struct presence_link_counters {
+    struct counter up, connects, losses, failures, commands, again, behind, full;
+    struct counter ends[REDIS_ENDS];
+};
+
+enum trouble { TROUBLE_NONE, TROUBLE_AWAY, TROUBLE_LOST };
+
 struct presence_link {
     struct worker *worker;
+    void (*enter)(void *arg);
+    void *enter_arg;
+    int trouble; /* enum trouble; atomic */
+    struct presence_link_counters count;
     struct presence_store *store;
     struct redis_link *commands, *ears;
     struct resolver *resolver;
@@ -34,38 +46,85 @@ static uint64_t now_of(void *arg)
     return worker_now(((struct presence_link *)arg)->worker);
 }
 
+static void enter(struct presence_link *l)
+{
+    if (l->enter)
+        l->enter(l->enter_arg);
+}
+
+static void show(struct counter *c, uint64_t value)
+{
+    counter_add(c, value - counter_get(c));
+}
+
+/* Both connections together, but for the commands. */
+static void count(struct presence_link *l)
+{
+    const struct redis_client_stats *a = redis_client_stats(redis_link_client(l->commands)),
+                                    *b = redis_client_stats(redis_link_client(l->ears));
+
+    show(&l->count.up, presence_link_ready(l));
+    show(&l->count.connects, a->connects + b->connects);
+    show(&l->count.losses, a->losses + b->losses);
+    show(&l->count.failures, a->failures + b->failures);
+    show(&l->count.commands, a->calls);
+    show(&l->count.again, a->again);
+    for (int e = 0; e < REDIS_ENDS; e++)
+        show(&l->count.ends[e], a->ends[e]);
+    show(&l->count.behind, presence_store_redis_behind(l->store));
+    show(&l->count.full, presence_store_redis_full(l->store));
+}
+
 static void on_tick(void *arg, uint64_t now_us)
 {
     struct presence_link *l = arg;
+    enum trouble trouble = presence_store_redis_is_lost(l->store) ? TROUBLE_LOST
+                           : presence_link_ready(l)               ? TROUBLE_NONE
+                                                                  : TROUBLE_AWAY;
 
+    __atomic_store_n(&l->trouble, (int)trouble, __ATOMIC_RELAXED);
+    enter(l);
     presence_store_redis_tick(l->store);
+    count(l);
     worker_timer(l->worker, &l->tick, now_us + TICK_US);
 }
 
 static void on_up(void *arg, uint64_t now_us)
 {
+    struct presence_link *l = arg;
+
     (void)now_us;
-    presence_store_redis_up(((struct presence_link *)arg)->store);
+    enter(l);
+    presence_store_redis_up(l->store);
 }
 
 static void on_down(void *arg, const char *why, uint64_t now_us)
 {
+    struct presence_link *l = arg;
+
     (void)why;
     (void)now_us;
-    presence_store_redis_down(((struct presence_link *)arg)->store);
+    enter(l);
+    presence_store_redis_down(l->store);
 }
 
 static void on_hears(void *arg, uint64_t now_us)
 {
+    struct presence_link *l = arg;
+
     (void)now_us;
-    presence_store_redis_hears(((struct presence_link *)arg)->store);
+    enter(l);
+    presence_store_redis_hears(l->store);
 }
 
 static void on_said(void *arg, struct slice channel, struct slice payload, uint64_t now_us)
 {
+    struct presence_link *l = arg;
+
     (void)channel;
     (void)now_us;
-    presence_store_redis_heard(((struct presence_link *)arg)->store, payload);
+    enter(l);
+    presence_store_redis_heard(l->store, payload);
 }
 
 static const struct redis_client_ops commands_ops = {.up = on_up, .down = on_down};
@@ -177,7 +236,56 @@ const char *presence_link_why(const struct presence_link *l)
     return why[0] != '\0' ? why : redis_client_why(redis_link_client(l->ears));
 }
 
-const struct redis_client_stats *presence_link_stats(const struct presence_link *l)
+void presence_link_set_enter(struct presence_link *l, void (*enter_fn)(void *arg), void *arg)
 {
-    return redis_client_stats(redis_link_client(l->commands));
+    l->enter = enter_fn;
+    l->enter_arg = arg;
+}
+
+const char *presence_link_trouble(const struct presence_link *l)
+{
+    static const char *const texts[] = {
+        [TROUBLE_NONE] = NULL,
+        [TROUBLE_AWAY] = "Redis of [redis] is away: who is on other nodes is unknown and cannot be "
+                         "called; the log has the reason",
+        [TROUBLE_LOST] = "another process uses this [server] node_id: give each node its own, and "
+                         "start this one again",
+    };
+
+    return texts[__atomic_load_n(&l->trouble, __ATOMIC_RELAXED)];
+}
+
+void presence_link_metrics(struct presence_link *l, struct metrics *m)
+{
+    const struct presence_link_counters *n = &l->count;
+    const struct {
+        const char *name, *labels, *help;
+        enum metric_type type;
+        const struct counter *cell;
+    } list[] = {
+        {"sori_redis_up", "", "Both connections to Redis are in use.", METRIC_GAUGE, &n->up},
+        {"sori_redis_connects_total", "result=\"ok\"", "Attempts to connect to Redis.",
+         METRIC_COUNTER, &n->connects},
+        {"sori_redis_connects_total", "result=\"failed\"", "Attempts to connect to Redis.",
+         METRIC_COUNTER, &n->failures},
+        {"sori_redis_losses_total", "", "Connections to Redis that broke.", METRIC_COUNTER,
+         &n->losses},
+        {"sori_redis_commands_total", "", "Commands for Redis.", METRIC_COUNTER, &n->commands},
+        {"sori_redis_again_total", "", "Commands that were sent again.", METRIC_COUNTER, &n->again},
+        {"sori_redis_ends_total", "end=\"answered\"", "What became of commands.", METRIC_COUNTER,
+         &n->ends[REDIS_ANSWERED]},
+        {"sori_redis_ends_total", "end=\"unsent\"", "What became of commands.", METRIC_COUNTER,
+         &n->ends[REDIS_UNSENT]},
+        {"sori_redis_ends_total", "end=\"late\"", "What became of commands.", METRIC_COUNTER,
+         &n->ends[REDIS_LATE]},
+        {"sori_redis_ends_total", "end=\"broken\"", "What became of commands.", METRIC_COUNTER,
+         &n->ends[REDIS_BROKEN]},
+        {"sori_presence_behind", "", "Devices whose state Redis does not have yet.", METRIC_GAUGE,
+         &n->behind},
+        {"sori_presence_full_total", "", "Devices refused because their user has too many.",
+         METRIC_COUNTER, &n->full},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        metrics_add(m, list[i].name, list[i].labels, list[i].help, list[i].type, list[i].cell);
 }

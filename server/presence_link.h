@@ -3,7 +3,7 @@
 #ifndef SORI_SERVER_PRESENCE_LINK_H
 #define SORI_SERVER_PRESENCE_LINK_H
 
-#include "net/redis_client.h"
+#include "base/metrics.h"
 #include "net/tls.h"
 #include "server/presence_store.h"
 #include "server/server_conf.h"
@@ -18,11 +18,16 @@ struct presence_link *presence_link_new(struct worker *w, const struct server_co
 /* With the store. NULL is allowed. */
 void presence_link_free(struct presence_link *l);
 
-/* The store, for presence_new(); the link frees it. Whether it is connected; why not; what has
- * become of its commands. */
+/* From now on enter(arg) is called before anything is told: the shell sets its clock. */
+void presence_link_set_enter(struct presence_link *l, void (*enter)(void *arg), void *arg);
+
+/* The store, for router_new(); the link frees it. Whether it is connected; why not. */
 struct presence_store *presence_link_store(struct presence_link *l);
 bool presence_link_ready(const struct presence_link *l);
 const char *presence_link_why(const struct presence_link *l);
-const struct redis_client_stats *presence_link_stats(const struct presence_link *l);
+/* What does not work, as a text that stays; NULL: nothing. Any thread. */
+const char *presence_link_trouble(const struct presence_link *l);
+/* Names what has become of its commands, and how it stands. The link outlives m. */
+void presence_link_metrics(struct presence_link *l, struct metrics *m);
 
 #endif

@@ -42,6 +42,7 @@ struct presence_redis {
     struct list behind, watch_behind;
     size_t in_flight, behind_n;
     bool up, stands;     /* Redis is there; and our lease, so that what we write counts */
+    bool told_away;      /* whoever watches knows that nothing is known any more */
     uint64_t away_us;    /* since when it is not up */
     uint64_t refresh_us; /* when to write all anew */
     uint64_t retry_us;   /* when to look at what waits */

@@ -202,6 +202,17 @@ void presence_store_redis_hears(struct presence_store *s)
     tell_all_watched(self(s));
 }
 
+/* Redis has been away for too long: what was heard of others is not true any more. */
+static void tell_away(struct presence_redis *m)
+{
+    struct hnode *n, *saved = NULL;
+    size_t pos = 0;
+
+    m->told_away = true;
+    while ((n = htable_walk(&m->places, &pos, &saved)))
+        presence_place_tell(m, CONTAINER_OF(n, struct presence_place, by_id));
+}
+
 static void on_lease_stands(void *arg, uint64_t now_us)
 {
     struct presence_redis *m = arg;
@@ -251,8 +262,10 @@ void presence_store_redis_down(struct presence_store *s)
 {
     struct presence_redis *m = self(s);
 
-    if (m->up)
+    if (m->up) {
         m->away_us = presence_place_now(m);
+        m->told_away = false;
+    }
     m->up = m->stands = false;
 }
 
@@ -274,6 +287,8 @@ uint64_t presence_store_redis_deadline(const struct presence_store *s)
         at = m->retry_us;
     if (m->up && m->refresh_us < at)
         at = m->refresh_us;
+    if (!m->up && !m->told_away && m->away_us + m->conf.answer_us < at)
+        at = m->away_us + m->conf.answer_us;
     return at;
 }
 
@@ -286,6 +301,8 @@ void presence_store_redis_tick(struct presence_store *s)
     presence_asks_look(&m->asks, now_us);
     if (m->up && now_us >= m->refresh_us)
         presence_place_write_all(m);
+    if (!m->up && !m->told_away && now_us >= m->away_us + m->conf.answer_us)
+        tell_away(m);
     if (now_us >= m->retry_us) {
         m->retry_us = CLOCK_NEVER;
         presence_place_pump(m);

@@ -187,7 +187,7 @@ int presence_wire_decode(struct presence_wire *out, struct slice text)
         presence_wire_epoch_decode(&v.epoch, epoch) != 0 || flags.len != FLAGS_TEXT ||
         v.e.node.len == 0 || v.e.node.len > PRESENCE_WIRE_NODE_MAX)
         return -EBADMSG;
-    if (flags.p[0] < '0' || flags.p[0] >= '0' + (int)SIG_PRESENCE_COUNT ||
+    if (flags.p[0] < '0' || flags.p[0] >= '0' + (int)SIG_PRESENCE_UNKNOWN ||
         !read_flag(flags.p[1], &v.e.attached) || !read_flag(flags.p[2], &v.e.call_waiting))
         return -EBADMSG;
     v.e.state = (enum sig_presence)(flags.p[0] - '0');

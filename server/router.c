@@ -103,7 +103,7 @@ static bool make_limits(struct router *r)
 }
 
 struct router *router_new(const struct server_conf *conf, struct token_keys *const *keys,
-                          uint64_t now_us, uint64_t wall_us)
+                          struct presence_store *store, uint64_t now_us, uint64_t wall_us)
 {
     struct call_table_conf calls = call_conf(conf);
     struct room_conf rooms = room_conf(conf);
@@ -124,7 +124,12 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
     r->sessions = session_table_new();
     r->calls = call_table_new(&calls, now_us);
     r->rooms = room_table_new(&rooms, &router_room_ops, r, now_us);
-    r->store = presence_store_mem_new();
+    r->own_store = store ? NULL : presence_store_mem_new();
+    r->store = store ? store : r->own_store;
+    if (r->store) {
+        r->store->replaced = router_replaced;
+        r->store->replaced_arg = r;
+    }
     r->presence =
         r->store ? presence_new(r->store, (unsigned)conf->limits.subscriptions, now_us) : NULL;
     if (router_quality_init(r) && router_push_init(r) && router_sfu_init(r) && r->client_wheel &&
@@ -149,7 +154,9 @@ void router_free(struct router *r)
     router_history_fini(r);
     router_push_fini(r);
     presence_free(r->presence);
-    presence_store_free(r->store);
+    if (r->store)
+        r->store->replaced = NULL;
+    presence_store_free(r->own_store);
     router_sfu_fini(r);
     room_table_free(r->rooms);
     call_table_free(r->calls);
@@ -168,6 +175,7 @@ void router_clock(struct router *r, uint64_t now_us, uint64_t wall_us)
 {
     r->now_us = now_us;
     r->wall_us = wall_us;
+    presence_now(r->presence, now_us);
     if (r->push)
         push_clock(r->push, now_us, wall_us);
 }

@@ -22,6 +22,7 @@ struct client;
 struct device_dir;
 struct ledger;
 struct node;
+struct presence_store;
 struct push;
 struct push_job;
 struct push_out;
@@ -49,9 +50,10 @@ struct router_counters {
 };
 
 /* keys: where the present token keys are found (they may be replaced between two turns); borrowed,
- * like conf. NULL when memory is out. */
+ * like conf. store: where users are, of many nodes (lent; whoever runs it calls router_clock()
+ * before it tells anything); NULL: this node alone, in memory. NULL when memory is out. */
 struct router *router_new(const struct server_conf *conf, struct token_keys *const *keys,
-                          uint64_t now_us, uint64_t wall_us);
+                          struct presence_store *store, uint64_t now_us, uint64_t wall_us);
 /* All clients must be gone. NULL is allowed. */
 void router_free(struct router *r);
 

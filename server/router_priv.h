@@ -31,7 +31,7 @@ struct router {
     struct timerwheel *client_wheel, *session_wheel;
     struct session_table *sessions;
     struct call_table *calls;
-    struct presence_store *store;
+    struct presence_store *store, *own_store; /* own_store: NULL when the shell has another */
     struct presence *presence;
     struct limit_table *login_failures;
     struct limit_table *invites_short, *invites_long, *pairs; /* by user; by user and callee */
@@ -102,6 +102,9 @@ void router_attached(struct router *r, struct session *s, struct client *c);
 /* Ends a session for good; event is what its calls are told: CLOSED, EXPIRED, or COUNT for nothing
  * (a newer session of the same device takes over). Frees s. */
 void router_end(struct router *r, struct session *s, enum call_event_kind event);
+/* A presence_replaced_fn of the router: another node has a newer session of this device. */
+void router_replaced(void *arg, struct slice user, struct slice device,
+                     const uint8_t session[PRESENCE_SESSION_BYTES]);
 /* Stores what others may see of s. */
 void router_show(struct router *r, struct session *s);
 /* Does what is due for one session; may free it. */

@@ -99,6 +99,16 @@ void router_end(struct router *r, struct session *s, enum call_event_kind event)
     counter_sub(&r->count.sessions, 1);
 }
 
+void router_replaced(void *arg, struct slice user, struct slice device,
+                     const uint8_t session[PRESENCE_SESSION_BYTES])
+{
+    struct router *r = arg;
+    struct session *s = session_by_id(r->sessions, session);
+
+    if (s && slice_eq(user_id(s->user), user) && slice_eq(session_device(s), device))
+        router_end(r, s, CALL_EV_COUNT);
+}
+
 static void send_ack(struct session *s)
 {
     uint8_t text[64];

@@ -344,7 +344,7 @@ const char *sig_conn_name(enum sig_conn c)
 const char *sig_presence_name(enum sig_presence p)
 {
     static const char *const names[SIG_PRESENCE_COUNT] = {
-        "offline", "online", "away", "busy", "invisible",
+        "offline", "online", "away", "busy", "invisible", "unknown",
     };
 
     return (unsigned)p < SIG_PRESENCE_COUNT ? names[p] : "";

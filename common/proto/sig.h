@@ -244,6 +244,7 @@ enum sig_presence {
     SIG_PRESENCE_AWAY,
     SIG_PRESENCE_BUSY,
     SIG_PRESENCE_INVISIBLE, /* never shown to others */
+    SIG_PRESENCE_UNKNOWN,   /* as shown to others: nobody can tell now; never set */
     SIG_PRESENCE_COUNT
 };
 const char *sig_presence_name(enum sig_presence p);

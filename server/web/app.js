@@ -47,7 +47,8 @@ const STATE_WORDS = {
 
 const TALKING = ['connecting', 'active', 'reconnecting'];
 
-const PRESENCE_WORDS = { online: 'online', away: 'away', busy: 'busy', offline: 'offline' };
+const PRESENCE_WORDS = { online: 'online', away: 'away', busy: 'busy', offline: 'offline',
+  unknown: 'not known now' };
 
 /** What to tell when a call is over; `out` for calls that we made. */
 function endWords({ peer, direction, end }) {

@@ -43,6 +43,8 @@ ca_file = {ca}
 team_id = {team}
 key_id = KEY1234567
 key_file = {key}
+[redis]
+servers = 127.0.0.1:{redis}
 [admin]
 listen = 127.0.0.1:{admin}
 """
@@ -90,7 +92,7 @@ def start_server(stack):
     make_key(f"{folder}/app.p8")
     ca, _ = make_cert(folder)
     s = stack.enter_context(Server(SERVER, apple=free_port(), ca=ca, topic=TOPIC, team=TEAM,
-                                   key=f"{folder}/app.p8"))
+                                   key=f"{folder}/app.p8", redis=stack.enter_context(Redis()).port))
     return scrape(s.admin)
 
 

@@ -23,7 +23,7 @@ static inline int setup(void **state)
     w->keys = token_keys_new(TOKEN_ALGS_PRODUCT);
     token_keys_add_secret(w->keys, (struct slice){0}, CRYPTO_HS256, SLICE_LIT(FAKE_SECRET), err);
     w->now = US_PER_S;
-    w->r = router_new(&w->conf, &w->keys, w->now, FAKE_WALL);
+    w->r = router_new(&w->conf, &w->keys, NULL, w->now, FAKE_WALL);
     *state = w;
     return w->r ? 0 : -1;
 }

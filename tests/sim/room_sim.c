@@ -823,7 +823,7 @@ static bool run_seed(struct sim *s, uint64_t seed, bool verbose, const struct se
     s->verbose = verbose;
     s->now = US_PER_S;
     s->conf = *conf;
-    s->r = router_new(&s->conf, keys, s->now, FAKE_WALL);
+    s->r = router_new(&s->conf, keys, NULL, s->now, FAKE_WALL);
     for (int i = 0; i < SFUS; i++)
         s->sfu[i] =
             (struct sfu){.sim = s, .index = i, .up = true, .epoch = (uint64_t)(i + 1) << 20};

@@ -324,7 +324,7 @@ static void setup(struct sim *s, uint64_t seed, const struct server_conf *conf,
      * then would make it a new call under an old id. */
     s->conf.call.ended_keep_s = ENDED_KEEP_S;
     s->conf.call.busy_policy = chance(s, 50) ? SERVER_BUSY_WAITING : SERVER_BUSY_REJECT;
-    s->r = router_new(&s->conf, keys, s->now_us, FAKE_WALL);
+    s->r = router_new(&s->conf, keys, NULL, s->now_us, FAKE_WALL);
     s->dir = device_dir_new(&dir);
     fake_push_init(&s->push);
     s->service = (struct router_push_service){watched_send, watched_cancel, s};

@@ -287,12 +287,20 @@ static void test_a_store_may_answer_later(void **state)
     (void)state;
     f.p = presence_new(&late.store, SUBS_MAX, f.now);
     assert_int_equal(subscribe("[\"bob\"]"), 0);
-    assert_string_equal(f.text, REPLY(USER("bob", "offline"))); /* not known yet */
+    assert_string_equal(f.text, REPLY(USER("bob", "unknown"))); /* not known yet */
     assert_int_equal(put("bob", "phone", SIG_PRESENCE_ONLINE), 0);
     assert_int_equal(late.lookups, 1); /* one at a time */
     late.waiting->fn(late.waiting, 0, &e, 1);
-    assert_int_equal(late.lookups, 2);             /* it changed meanwhile: asked once more */
-    late.waiting->fn(late.waiting, -EIO, NULL, 0); /* cannot tell: the last known state stays */
+    assert_int_equal(late.lookups, 2); /* it changed meanwhile: asked once more */
+    late.waiting->fn(late.waiting, 0, &e, 1);
+    f.now += US_PER_S;
+    assert_string_equal(told(), CHANGED(USER("bob", "online")));
+    put("bob", "phone", SIG_PRESENCE_ONLINE);
+    late.waiting->fn(late.waiting, -EIO, NULL, 0); /* cannot tell: that is not offline */
+    f.now += US_PER_S;
+    assert_string_equal(told(), CHANGED(USER("bob", "unknown")));
+    put("bob", "phone", SIG_PRESENCE_ONLINE);
+    late.waiting->fn(late.waiting, -EIO, &e, 1); /* a device here is there whatever fails */
     f.now += US_PER_S;
     assert_string_equal(told(), CHANGED(USER("bob", "online")));
     put("bob", "phone", SIG_PRESENCE_ONLINE);
