@@ -64,7 +64,7 @@ WEB        := $(wildcard server/web/*)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install deb clean help print-% \
+.PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install deb test-images clean help print-% \
         bench-signal bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
 
 all: $(DAEMONS) ## build the daemons
@@ -245,6 +245,10 @@ install: all ## install daemons, units and (where none is) configuration: PREFIX
 	for d in sysctl prometheus grafana; do install -Dm644 -t $(DESTDIR)$(PREFIX)/share/sori/$$d \
 	  deploy/$$d/* || exit 1; done
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/doc/sori docs/*.md
+
+test-images: ## build and run the images of deploy/docker with buildah and podman: as root, takes minutes
+	@deploy/deps.sh images
+	@tests/images/run.sh
 
 deb: all ## a Debian package of what is built: $(BUILD)/sori_VERSION_ARCH.deb
 	@BUILD=$(abspath $(BUILD)) VERSION=$(VERSION) MAKE="$(MAKE)" deploy/debian/build.sh

@@ -8,7 +8,7 @@ check="clang libbpf-dev clang-format cppcheck git"
 fuzz="clang libclang-rt-14-dev"
 bench="clang libbpf-dev coturn nodejs python3-matplotlib python3-websockets util-linux iproute2 janus nftables ffmpeg patch nghttp2-server python3-hpack"
 
-images="buildah debootstrap python3-pytest util-linux iproute2"
+images="buildah podman crun debootstrap python3-pytest python3-yaml util-linux iproute2"
 
 want=""
 for purpose in "$@"; do
