@@ -41,6 +41,9 @@ struct seat_track {
 struct seat_slot {
     char mid[RTP_MID_MAX], track[CTL_TRACK_MAX], participant[CTL_PARTICIPANT_MAX];
     uint8_t mid_len, track_len, participant_len;
+    bool picture; /* as in struct ctl_slot */
+    int8_t layer, temporal;
+    uint8_t pause;
 };
 
 /* What the client said of a section it sends: for the track that comes of it. */
@@ -265,6 +268,9 @@ struct seat_track *room_track_find(const struct room_table *t, const struct room
 enum sig_room_state seat_state(const struct seat *s);
 struct ctl_perms seat_ctl_perms(const struct seat *s); /* as the SFU is told */
 struct ctl_slot seat_slot_view(const struct seat_slot *s);
+/* What is forwarded on a slot has changed; a slot that is not there: nothing happens. */
+void seat_slot_forward(struct seat *s, struct slice mid, int layer, int temporal,
+                       enum ctl_pause pause);
 bool room_table_in_room(const struct room_table *t, struct slice user, struct slice device);
 /* Visits all rooms, as htable_walk(). */
 struct room *room_walk(const struct room_table *t, size_t *pos, struct hnode **saved);

@@ -240,26 +240,13 @@ const struct room_ops router_room_ops = {on_tell, on_sfu, on_left};
 
 static void write_layers(struct wr *w, const struct ctl_msg *m)
 {
-    static const char *const reasons[CTL_PAUSE_COUNT] = {
-        [CTL_PAUSE_NONE] = NULL,
-        [CTL_PAUSE_BANDWIDTH] = "bandwidth",
-        [CTL_PAUSE_SUBSCRIBER] = "subscriber",
-        [CTL_PAUSE_SOURCE] = "source",
-    };
-
     if (m->u.layers.track.len > 0) {
         sig_room_text(w, "trackId", m->u.layers.track);
         sig_room_bits(w, "wanted", m->u.layers.wanted);
         return;
     }
     sig_room_text(w, "mid", m->u.layers.mid);
-    if (m->u.layers.layer >= 0)
-        sig_room_number(w, "layer", (uint64_t)m->u.layers.layer);
-    if (m->u.layers.temporal >= 0)
-        sig_room_number(w, "temporal", (uint64_t)m->u.layers.temporal);
-    sig_room_truth(w, "paused", m->u.layers.layer < 0);
-    if (reasons[m->u.layers.pause])
-        sig_room_word(w, "reason", reasons[m->u.layers.pause]);
+    sig_room_forwarded(w, m->u.layers.layer, m->u.layers.temporal, m->u.layers.pause);
 }
 
 static void write_negotiate(struct wr *w, const struct ctl_msg *m)
@@ -338,6 +325,9 @@ void router_room_pass(struct router *r, struct room *room, const struct ctl_msg 
 
     if (!seat || seat->room != room || !seat->in || seat->lost)
         return;
+    if (layers && m->u.layers.track.len == 0)
+        seat_slot_forward(seat, m->u.layers.mid, m->u.layers.layer, m->u.layers.temporal,
+                          m->u.layers.pause);
     sig_room_open(&w, &head);
     if (layers)
         write_layers(&w, m);

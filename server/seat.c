@@ -179,6 +179,13 @@ static uint8_t copy_text(char *to, size_t cap, struct slice from)
     return (uint8_t)n;
 }
 
+static void forward(struct seat_slot *s, int layer, int temporal, enum ctl_pause pause)
+{
+    s->layer = (int8_t)layer;
+    s->temporal = (int8_t)temporal;
+    s->pause = (uint8_t)pause;
+}
+
 void seat_slots_put(struct seat *s, const struct ctl_slot *v, size_t n)
 {
     struct seat_slot *slots = n > 0 ? mem_calloc(n, sizeof(*slots)) : NULL;
@@ -190,6 +197,8 @@ void seat_slots_put(struct seat *s, const struct ctl_slot *v, size_t n)
         slots[i].track_len = copy_text(slots[i].track, sizeof(slots[i].track), v[i].track);
         slots[i].participant_len =
             copy_text(slots[i].participant, sizeof(slots[i].participant), v[i].participant);
+        slots[i].picture = v[i].picture;
+        forward(&slots[i], v[i].layer, v[i].temporal, v[i].pause);
     }
     mem_free(s->slots);
     s->slots = slots;
@@ -200,7 +209,19 @@ struct ctl_slot seat_slot_view(const struct seat_slot *s)
 {
     return (struct ctl_slot){.mid = slice_of(s->mid, s->mid_len),
                              .track = slice_of(s->track, s->track_len),
-                             .participant = slice_of(s->participant, s->participant_len)};
+                             .participant = slice_of(s->participant, s->participant_len),
+                             .picture = s->picture,
+                             .layer = s->layer,
+                             .temporal = s->temporal,
+                             .pause = (enum ctl_pause)s->pause};
+}
+
+void seat_slot_forward(struct seat *s, struct slice mid, int layer, int temporal,
+                       enum ctl_pause pause)
+{
+    for (size_t i = 0; i < s->slots_n; i++)
+        if (slice_eq(slice_of(s->slots[i].mid, s->slots[i].mid_len), mid))
+            forward(&s->slots[i], layer, temporal, pause);
 }
 
 /* ---- looking ---- */

@@ -138,6 +138,9 @@ size_t consumer_pad(struct consumer *c, size_t bytes, unsigned cluster, uint64_t
 void consumer_offer_layers(struct consumer *c, uint64_t now_us);
 void consumer_take_layers(struct consumer *c, uint64_t now_us);
 
+/* Why nothing is sent although there is a source (which there must be). */
+enum ctl_pause consumer_pause(const struct consumer *c);
+
 /* The most that its receiver wants, as bits of layers; 0: nothing. */
 unsigned consumer_wants(const struct consumer *c);
 

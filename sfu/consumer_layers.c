@@ -101,8 +101,7 @@ void consumer_offer_layers(struct consumer *c, uint64_t now_us)
         offer_layer(a, t, l, c->spatial != 0);
 }
 
-/* Why nothing is sent although there is a source. */
-static enum ctl_pause pause_of(const struct consumer *c)
+enum ctl_pause consumer_pause(const struct consumer *c)
 {
     if (c->paused)
         return CTL_PAUSE_SUBSCRIBER;
@@ -113,7 +112,7 @@ static enum ctl_pause pause_of(const struct consumer *c)
 
 static void tell_layers(struct consumer *c)
 {
-    enum ctl_pause why = pause_of(c);
+    enum ctl_pause why = consumer_pause(c);
 
     if (c->alloc.layer == c->told_layer && c->alloc.tid == c->told_tid && why == c->told_pause)
         return;

@@ -241,6 +241,10 @@ size_t participant_slots(const struct participant *p, struct ctl_slot *v)
         if (c->source) {
             v[n].track = slice_str(c->source->id);
             v[n].participant = slice_str(c->source->peer->owner->id);
+            v[n].picture = c->kind == RTP_KIND_VIDEO;
+            v[n].layer = c->alloc.layer;
+            v[n].temporal = c->alloc.tid;
+            v[n].pause = v[n].picture ? consumer_pause(c) : CTL_PAUSE_NONE;
         }
         n++;
     }

@@ -197,9 +197,14 @@ struct ctl_track {
     unsigned layers; /* simulcast streams or spatial layers: 1 .. RTP_LAYERS_MAX */
 };
 
-/* A receive section and what is on it now; track and participant empty = nothing. */
+/* A receive section and what is on it now; track and participant empty = nothing. With a picture on
+ * it also what is forwarded of that, so that a list of slots is whole by itself: CTL_LAYERS tells
+ * of changes only. */
 struct ctl_slot {
     struct slice mid, track, participant;
+    bool picture;
+    int layer, temporal; /* of a picture: forwarded now; -1 = none */
+    enum ctl_pause pause;
 };
 
 struct ctl_subscription {

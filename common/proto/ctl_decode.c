@@ -240,6 +240,20 @@ static bool read_tracks(struct in *in, const struct json_field *list, struct ctl
     return true;
 }
 
+/* What is forwarded of a picture: layer, temporal and pause, in this order at f. */
+static bool get_forwarded(struct in *in, const struct json_field *f, int *layer, int *temporal,
+                          enum ctl_pause *pause)
+{
+    unsigned why = CTL_PAUSE_NONE;
+
+    if (!get_level(in, &f[0], RTP_LAYERS_MAX - 1, layer) ||
+        !get_level(in, &f[1], CTL_TEMPORAL_MAX, temporal) ||
+        !GET_WORD(in, &f[2], ctl_pause_words, &why))
+        return false;
+    *pause = (enum ctl_pause)why;
+    return true;
+}
+
 static bool read_slots(struct in *in, const struct json_field *list, struct ctl_slot *v, size_t *n)
 {
     struct slice array, item;
@@ -247,13 +261,18 @@ static bool read_slots(struct in *in, const struct json_field *list, struct ctl_
     if (!get_array(in, list, true, &array))
         return false;
     for (struct json_items it = json_items(array); json_items_next(&it, &item); (*n)++) {
-        struct json_field f[] = {{.key = "mid"}, {.key = "track"}, {.key = "participant"}};
+        enum { MID, TRACK, PARTICIPANT, LAYER, TEMPORAL, PAUSE, N };
+        struct json_field f[N] = {{.key = "mid"},   {.key = "track"},    {.key = "participant"},
+                                  {.key = "layer"}, {.key = "temporal"}, {.key = "pause"}};
         if (*n == CTL_SLOTS_MAX)
             return fail(in, "slots: too many");
-        if (!fields_of(in, item, f, ARRAY_LEN(f)) ||
-            !get_text(in, &f[0], true, RTP_MID_MAX, &v[*n].mid) ||
-            !get_text(in, &f[1], false, CTL_TRACK_MAX, &v[*n].track) ||
-            !get_text(in, &f[2], false, CTL_PARTICIPANT_MAX, &v[*n].participant))
+        struct ctl_slot *s = &v[*n];
+        if (!fields_of(in, item, f, N) || !get_text(in, &f[MID], true, RTP_MID_MAX, &s->mid) ||
+            !get_text(in, &f[TRACK], false, CTL_TRACK_MAX, &s->track) ||
+            !get_text(in, &f[PARTICIPANT], false, CTL_PARTICIPANT_MAX, &s->participant))
+            return false;
+        s->picture = !absent(&f[PAUSE]);
+        if (s->picture && !get_forwarded(in, &f[LAYER], &s->layer, &s->temporal, &s->pause))
             return false;
     }
     return true;
@@ -556,7 +575,6 @@ static bool read_layers(struct in *in, struct ctl_msg *m)
     enum { TRACK, WANTED, MID, LAYER, TEMPORAL, PAUSE, N };
     struct json_field f[N] = {{.key = "track"}, {.key = "wanted"},   {.key = "mid"},
                               {.key = "layer"}, {.key = "temporal"}, {.key = "pause"}};
-    unsigned pause = CTL_PAUSE_NONE;
 
     if (!fields_of(in, in->text, f, N) ||
         !get_text(in, &f[TRACK], false, CTL_TRACK_MAX, &m->u.layers.track) ||
@@ -564,12 +582,8 @@ static bool read_layers(struct in *in, struct ctl_msg *m)
         return false;
     if (!absent(&f[TRACK]))
         return read_wanted(in, &f[WANTED], &m->u.layers.wanted);
-    if (!get_level(in, &f[LAYER], RTP_LAYERS_MAX - 1, &m->u.layers.layer) ||
-        !get_level(in, &f[TEMPORAL], CTL_TEMPORAL_MAX, &m->u.layers.temporal) ||
-        !GET_WORD(in, &f[PAUSE], ctl_pause_words, &pause))
-        return false;
-    m->u.layers.pause = (enum ctl_pause)pause;
-    return true;
+    return get_forwarded(in, &f[LAYER], &m->u.layers.layer, &m->u.layers.temporal,
+                         &m->u.layers.pause);
 }
 
 static bool read_negotiate(struct in *in, struct ctl_msg *m)

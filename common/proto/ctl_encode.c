@@ -150,6 +150,13 @@ static void put_tracks(struct wr *w, const struct ctl_track *v, size_t n)
     wr_u8(w, ']');
 }
 
+static void put_forwarded(struct wr *w, int layer, int temporal, enum ctl_pause pause)
+{
+    put_level(w, "layer", layer);
+    put_level(w, "temporal", temporal);
+    put_word(w, "pause", ctl_pause_words[pause]);
+}
+
 static void put_slots(struct wr *w, const struct ctl_slot *v, size_t n)
 {
     put_key(w, "slots");
@@ -158,6 +165,8 @@ static void put_slots(struct wr *w, const struct ctl_slot *v, size_t n)
         open_item(w, i == 0, "mid", v[i].mid);
         put_text(w, "track", v[i].track);
         put_text(w, "participant", v[i].participant);
+        if (v[i].picture)
+            put_forwarded(w, v[i].layer, v[i].temporal, v[i].pause);
         wr_u8(w, '}');
     }
     wr_u8(w, ']');
@@ -242,9 +251,7 @@ static void put_layers(struct wr *w, const struct ctl_msg *m)
         return;
     }
     put_text(w, "mid", m->u.layers.mid);
-    put_level(w, "layer", m->u.layers.layer);
-    put_level(w, "temporal", m->u.layers.temporal);
-    put_word(w, "pause", ctl_pause_words[m->u.layers.pause]);
+    put_forwarded(w, m->u.layers.layer, m->u.layers.temporal, m->u.layers.pause);
 }
 
 static void put_negotiate(struct wr *w, const struct ctl_msg *m)

@@ -157,12 +157,32 @@ void sig_room_track(struct wr *w, const char *key, const struct ctl_track *t, st
     wr_u8(w, '}');
 }
 
+void sig_room_forwarded(struct wr *w, int layer, int temporal, enum ctl_pause pause)
+{
+    static const char *const reasons[CTL_PAUSE_COUNT] = {
+        [CTL_PAUSE_NONE] = NULL,
+        [CTL_PAUSE_BANDWIDTH] = "bandwidth",
+        [CTL_PAUSE_SUBSCRIBER] = "subscriber",
+        [CTL_PAUSE_SOURCE] = "source",
+    };
+
+    if (layer >= 0)
+        sig_room_number(w, "layer", (uint64_t)layer);
+    if (temporal >= 0)
+        sig_room_number(w, "temporal", (uint64_t)temporal);
+    sig_room_truth(w, "paused", layer < 0);
+    if (reasons[pause])
+        sig_room_word(w, "reason", reasons[pause]);
+}
+
 void sig_room_slot(struct wr *w, const struct ctl_slot *s)
 {
     object(w, NULL);
     text(w, "mid", s->mid);
     text_if(w, "trackId", s->track);
     text_if(w, "participantId", s->participant);
+    if (s->picture)
+        sig_room_forwarded(w, s->layer, s->temporal, s->pause);
     wr_u8(w, '}');
 }
 

@@ -1234,6 +1234,7 @@ export class Room extends EventTarget {
       return;
     }
     const participant = this.#participantOf(fields);
+    this.#assignSlots(); // the slots may have been told before
     this.#growIfNeeded();
     this.#emit('participant', { event, participant, reason });
   }
@@ -1288,10 +1289,12 @@ export class Room extends EventTarget {
 
   /** All slots as they are now. */
   #slotsCame(slots) {
-    for (const slot of this.#slots.values()) slot.trackId = null;
-    for (const { mid, trackId } of slots) {
+    for (const slot of this.#slots.values()) Object.assign(slot, { trackId: null, sent: null });
+    for (const { mid, trackId, layer, paused, reason } of slots) {
       const slot = this._slot(mid);
-      if (slot) slot.trackId = trackId || null;
+      if (!slot) continue;
+      slot.trackId = trackId || null;
+      if (trackId && paused !== undefined) slot.sent = { layer: layer ?? null, paused, reason: reason ?? '' };
     }
     this.#assignSlots();
     this.#emit('media');
@@ -1301,7 +1304,7 @@ export class Room extends EventTarget {
     for (const track of this.#remoteTracks()) track.mid = null;
     for (const slot of this.#slots.values()) {
       const track = this.#remoteTrack(slot.trackId);
-      if (track) track.mid = slot.transceiver.mid;
+      if (track) Object.assign(track, { mid: slot.transceiver.mid }, slot.sent);
     }
   }
 
@@ -1337,11 +1340,12 @@ export class Room extends EventTarget {
       this.#emit('layers', { track: local });
       return;
     }
-    const track = this.#remoteTrack(this._slot(mid)?.trackId);
-    if (!track) return;
-    track.layer = layer ?? null;
-    track.paused = paused === true;
-    track.reason = reason ?? '';
+    const slot = this._slot(mid);
+    if (!slot) return;
+    slot.sent = { layer: layer ?? null, paused: paused === true, reason: reason ?? '' };
+    const track = this.#remoteTrack(slot.trackId);
+    if (!track) return; // told when it is known
+    Object.assign(track, slot.sent);
     this.#emit('layers', { track });
   }
 

@@ -26,6 +26,7 @@ export const wrtcEnv = {
 
 export class WrtcPerson {
   #at = 0;
+  #inbox = []; // data messages that nobody has asked for yet
   #ears = new Map(); // track -> { sink, samples, rate }
 
   constructor(name, hz) {
@@ -53,6 +54,9 @@ export class WrtcPerson {
     await this.sori.connect();
     this.room = await this.sori.joinRoom(roomId, { audio: this.track, slots: { audio: 4, video: 1 }, ...options });
     this.room.addEventListener('media', () => this.#listen());
+    this.room.addEventListener('data', ({ participant, topic, payload }) => {
+      this.#inbox.push({ user: participant?.user, topic, payload });
+    });
     this.#listen();
   }
 
@@ -116,11 +120,10 @@ export class WrtcPerson {
     this.room.sendData(payload, how);
   }
 
-  /** The next data message. */
-  got() {
-    return new Promise((come) => {
-      this.room.addEventListener('data', ({ participant, topic, payload }) => come({ user: participant?.user, topic, payload }), { once: true });
-    });
+  /** The next data message since the join. */
+  async got() {
+    if (this.#inbox.length === 0) await new Promise((come) => { this.room.addEventListener('data', come, { once: true }); });
+    return this.#inbox.shift();
   }
 
   leave() {

@@ -70,6 +70,9 @@ static const char *const samples[] = {
     "\"mid\":\"0\",\"kind\":\"audio\",\"source\":\"other\",\"muted\":false,\"layers\":1}}",
     "{\"t\":\"slots\",\"seq\":3," AT ",\"slots\":[{\"mid\":\"3\",\"track\":\"p2:1\","
     "\"participant\":\"p2\"}]}",
+    "{\"t\":\"slots\",\"seq\":3," AT ",\"slots\":[{\"mid\":\"3\",\"track\":\"p2:1\","
+    "\"participant\":\"p2\",\"layer\":2,\"temporal\":1,\"pause\":\"none\"},{\"mid\":\"4\","
+    "\"track\":\"p2:2\",\"participant\":\"p2\",\"pause\":\"source\"}]}",
     "{\"t\":\"layers\",\"seq\":4," AT ",\"track\":\"p1:1\",\"wanted\":[0,2]}",
     "{\"t\":\"layers\",\"seq\":5," AT
     ",\"mid\":\"3\",\"layer\":1,\"temporal\":2,\"pause\":\"none\"}",

@@ -255,7 +255,19 @@ static void test_bodies_are_json_with_the_right_fields(void **state)
                                     .kind = RTP_KIND_VIDEO,
                                     .source = CTL_SOURCE_SCREEN,
                                     .layers = 3};
-    const struct ctl_slot full = {SLICE_LIT("2"), SLICE_LIT("p:1"), SLICE_LIT("p")},
+    const struct ctl_slot full = {.mid = SLICE_LIT("2"),
+                                  .track = SLICE_LIT("p:1"),
+                                  .participant = SLICE_LIT("p"),
+                                  .picture = true,
+                                  .layer = 2,
+                                  .temporal = 1},
+                          paused = {.mid = SLICE_LIT("4"),
+                                    .track = SLICE_LIT("p:2"),
+                                    .participant = SLICE_LIT("p"),
+                                    .picture = true,
+                                    .layer = -1,
+                                    .temporal = -1,
+                                    .pause = CTL_PAUSE_BANDWIDTH},
                           empty = {.mid = SLICE_LIT("3")};
 
     (void)state;
@@ -280,6 +292,7 @@ static void test_bodies_are_json_with_the_right_fields(void **state)
     sig_room_list_end(&w);
     sig_room_list(&w, "slots");
     sig_room_slot(&w, &full);
+    sig_room_slot(&w, &paused);
     sig_room_slot(&w, &empty);
     sig_room_list_end(&w);
     sig_room_perms(&w, &perms);
@@ -300,7 +313,9 @@ static void test_bodies_are_json_with_the_right_fields(void **state)
         "\"u\",\"deviceId\":\"d\",\"name\":\"N\\\"\",\"role\":\"admin\",\"state\":"
         "\"reconnecting\",\"tracks\":[{\"trackId\":\"p:1\",\"mid\":\"1\",\"kind\":\"video\","
         "\"source\":\"screen\",\"name\":\"t\",\"muted\":false,\"layers\":3}]}],\"slots\":[{"
-        "\"mid\":\"2\",\"trackId\":\"p:1\",\"participantId\":\"p\"},{\"mid\":\"3\"}],"
+        "\"mid\":\"2\",\"trackId\":\"p:1\",\"participantId\":\"p\",\"layer\":2,\"temporal\":1,"
+        "\"paused\":false},{\"mid\":\"4\",\"trackId\":\"p:2\",\"participantId\":\"p\","
+        "\"paused\":true,\"reason\":\"bandwidth\"},{\"mid\":\"3\"}],"
         "\"permissions\":{\"publish\":[\"camera\"],\"subscribe\":false,\"data\":true,\"admin\":"
         "false,\"hidden\":false},\"wanted\":[0,2],\"need\":{\"audio\":1,\"video\":0},\"offer\":{"
         "\"type\":\"offer\",\"sdp\":\"v=0\"},\"quality\":[{\"participantId\":\"p\",\"score\":4,"

@@ -596,6 +596,10 @@ static void test_events_of_another_node_or_room_change_nothing(void **state)
     room_sfu_event(t, 0, &m, now);
     TOLD("alice<slots");
     assert_true(slice_is(seat_slot_view(&a->slots[0]).track, "x:1"));
+    seat_slot_forward(a, SLICE_LIT("v"), -1, -1, CTL_PAUSE_BANDWIDTH);
+    seat_slot_forward(a, SLICE_LIT("w"), 2, 2, CTL_PAUSE_NONE); /* is not there */
+    assert_int_equal(seat_slot_view(&a->slots[0]).layer, -1);
+    assert_int_equal(seat_slot_view(&a->slots[0]).pause, CTL_PAUSE_BANDWIDTH);
     m = (struct ctl_msg){.type = CTL_ROOM_CLOSED, .room = SLICE_LIT("r")};
     room_sfu_event(t, 0, &m, now);
     TOLD("*<restart/sfu_lost");

@@ -361,6 +361,32 @@ describe('others', () => {
     assert.equal(told[1].track, track);
   });
 
+  test('layers and slots in any order: the last list of slots says how each picture is', async () => {
+    const c = await joined({}, {
+      participants: [bob(), { ...bob(), participantId: 'carol-1', user: 'carol', tracks: [{ ...bobs(1, 'video', 'camera'), trackId: 'carol-1:1' }] }],
+      slots: [{ mid: '3', trackId: 'bob-1:1', participantId: 'bob-1', paused: true, reason: 'source' }, { mid: '2' }],
+    });
+    const [ofBob, ofCarol] = ['bob-1', 'carol-1'].map((id) => c.room.participants.get(id).track('camera'));
+
+    assert.deepEqual([ofBob.mid, ofBob.paused, ofBob.reason], ['3', true, 'source']);
+    // Carol takes Bob's place; her layer is told before that she has it.
+    await event(c, 'room.layers', { mid: '3', layer: 1, paused: false });
+    await event(c, 'room.slots', { slots: [{ mid: '3', trackId: 'carol-1:1', participantId: 'carol-1', layer: 1, paused: false }] });
+    assert.deepEqual([ofCarol.mid, ofCarol.layer, ofCarol.paused], ['3', 1, false]);
+    // And he comes back, while his picture was never told of on a slot that he has.
+    await event(c, 'room.layers', { mid: '3', paused: true, reason: 'bandwidth' });
+    await event(c, 'room.slots', { slots: [{ mid: '3', trackId: 'bob-1:1', participantId: 'bob-1', layer: 2, paused: false }] });
+    assert.deepEqual([ofBob.layer, ofBob.paused, ofBob.reason], [2, false, '']);
+    // Told before the track is known at all.
+    await event(c, 'room.slots', { slots: [{ mid: '3', trackId: 'dave-1:1', participantId: 'dave-1', paused: true, reason: 'source' }] });
+    await event(c, 'room.layers', { mid: '3', layer: 0, paused: false });
+    await event(c, 'room.participant', {
+      event: 'joined',
+      participant: { ...bob(), participantId: 'dave-1', user: 'dave', tracks: [{ ...bobs(1, 'video', 'camera'), trackId: 'dave-1:1' }] },
+    });
+    assert.deepEqual([c.room.participants.get('dave-1').track('camera').layer, c.room.participants.get('dave-1').track('camera').paused], [0, false]);
+  });
+
   test('more pictures than slots: more are offered; and when the server asks', async () => {
     const c = await joined({}, { participants: [bob()] });
     const pc = c.peers[0];
