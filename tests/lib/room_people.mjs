@@ -178,10 +178,22 @@ export class RoomPerson extends Person {
         return [tile && { ...tile.dataset }, tracks, tile?.querySelector('video').videoWidth, String(sori.rooms[0]?.error),
           [...sori.rooms[0]?.stats?.received ?? []].filter(([, r]) => r.kind === 'video').map(([mid, r]) => [mid, r.width, r.frames, r.packets])];
       }, testid);
-      assert.fail(`${this.name} should see ${testid} (${width ?? 'any'}): ${JSON.stringify(about)}: ${error.message}`);
+      const sent = await person.sends();
+      assert.fail(`${this.name} should see ${testid} (${width ?? 'any'}): ${JSON.stringify(about)}; sent: ${JSON.stringify(sent)}: ${error.message}`);
     }
     await this.page.evaluate((id) => { delete window.frames[id]; }, testid);
     return this.page.evaluate((id) => document.querySelector(`[data-testid="${id}"] video`).videoWidth, testid);
+  }
+
+  /** What this person publishes, for a failed test's message. */
+  sends() {
+    return this.page.evaluate(async () => {
+      const room = sori.rooms[0];
+      const streams = [...(await room?.getStats())?.values() ?? []].filter((s) => s.type === 'outbound-rtp' && s.kind === 'video');
+
+      return [room?.state, String(room?.error), room?.localTracks.map((l) => [l.id, l.source, l.muted, l.wanted]),
+        streams.map((s) => [s.rid, s.active, s.framesSent, s.bytesSent, s.pliCount, s.qualityLimitationReason])];
+    });
   }
 
   /** No picture of somebody is shown. */
