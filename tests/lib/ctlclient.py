@@ -18,6 +18,8 @@ import time
 
 ALL = {"publish": ["microphone", "camera", "screen", "screen_audio", "other"], "subscribe": True, "data": True}
 ANSWER_S = 20
+ACK_EVENTS, ACK_S = 32, 0.2  # as sori-server does
+PING_EVERY = 7  # of ACK_S
 
 
 class Refused(Exception):
@@ -32,14 +34,14 @@ class Ctl:
     def __init__(self, address, secret=b"", name="test", connect_s=10):
         self.secret, self.name = secret, name
         self.epoch, self.sfu_epoch = secrets.randbits(62) | 1, 0
-        self.ids, self.last_seq = 0, 0
+        self.ids, self.last_seq, self.acked = 0, 0, 0
         self.news = threading.Condition()
         self.replies, self.events, self.ended = {}, [], None
         self.lock = threading.Lock()
         self.sock = self._connect(address, connect_s)
         self._hello()
         threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._ping, daemon=True).start()
+        threading.Thread(target=self._remind, daemon=True).start()
 
     @staticmethod
     def _connect(address, connect_s):
@@ -113,19 +115,28 @@ class Ctl:
         else:
             if "seq" in m:
                 self.last_seq = m["seq"]
-                self._send({"t": "ack", "upto": m["seq"]})
+                if self.last_seq - self.acked >= ACK_EVENTS:
+                    self._ack()
             m["at"] = time.monotonic()
             with self.news:
                 self.events.append(m)
                 self.news.notify_all()
 
-    def _ping(self):
+    def _ack(self):
+        self.acked = self.last_seq
+        self._send({"t": "ack", "upto": self.acked})
+
+    def _remind(self):
+        """Acknowledges in time, and pings."""
         n = 0
         while self.ended is None:
-            time.sleep(1.5)
+            time.sleep(ACK_S)
             n += 1
             try:
-                self._send({"t": "ping", "id": n})
+                if self.acked != self.last_seq:
+                    self._ack()
+                if n % PING_EVERY == 0:
+                    self._send({"t": "ping", "id": n})
             except OSError:
                 return
 
