@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs Sori's tests and ends with the line "N passed, N failed".
 
-    tests/run.py [unit|fuzz|sim|web|relay|e2e|browser|oom]... [-k WORD]
+    tests/run.py [unit|fuzz|sim|web|relay|e2e|media|browser|oom]... [-k WORD]
 
 BUILD names the folder of the binaries (build/gcc). Everything runs on loopback; end-to-end tests
 run in a network namespace of their own. Those named *_root_test.py need privileges that a user
@@ -14,16 +14,21 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("BUILD", "build/gcc")
 TTY = sys.stdout.isatty()
-PARTS = ["unit", "fuzz", "sim", "web", "relay", "e2e", "browser"]
-# What measures media, and what starts browsers, has the machine to itself; the relay's tests wait for
-# timers most of their time and share the cores like all the rest.
-ALONE = ["e2e", "browser"]
-LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "relay": 900, "e2e": 900, "browser": 900, "oom": 900}
+# The first fill all cores. Then one file after the other that measures media or starts browsers, and
+# beside it, with what the machine has left, those that wait for timers and sockets most of their time.
+PARTS = ["unit", "fuzz", "sim", "web"]
+ALONE = ["media", "browser"]
+BESIDE = ["relay", "e2e"]
+BESIDE_NICE = 10
+MEDIA = ("impair_", "quality_", "sfu_", "emodel_")  # how names of tests/e2e begin
+LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "relay": 900, "e2e": 900, "media": 900, "browser": 900,
+           "oom": 900}
 SEEDS = os.environ.get("SEEDS", "10000")
 # Public seeds that a fuzz target replays beside its own corpus where they are present.
 STUN_SEEDS = ["fuzz-seeds/webrtc/stun-corpus", "fuzz-seeds/coturn/FuzzStun", "fuzz-seeds/coturn/FuzzStunClient"]
@@ -56,6 +61,8 @@ def env():
 
 def run(cmd, limit):
     start = time.monotonic()
+    if threading.current_thread().name.startswith("beside"):
+        cmd = ["nice", "-n", str(BESIDE_NICE), *cmd]
     try:
         p = subprocess.run(cmd, cwd=ROOT, env=env(), stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit)
@@ -163,9 +170,10 @@ def jobs(part, word):
     elif part == "web":
         for f in found("tests/unit/web/*.test.mjs"):
             yield lambda f=f: tap(rel(f)[6:], ["node", "--test", "--test-reporter=tap", rel(f)], limit)
-    elif part in ("relay", "e2e"):
+    elif part in ("relay", "e2e", "media"):
         for f in found("tests/e2e/*_test.py"):
-            if (part == "relay") != os.path.basename(f).startswith("turn_"):
+            name = os.path.basename(f)
+            if part != ("relay" if name.startswith("turn_") else "media" if name.startswith(MEDIA) else "e2e"):
                 continue
             yield lambda f=f: pytest(rel(f)[6:-3], rel(f), limit)
     elif part == "browser":
@@ -173,19 +181,28 @@ def jobs(part, word):
             yield lambda f=f: tap(rel(f)[6:], ["node", "tests/e2e/run_browser.mjs", rel(f)], limit)
 
 
-def together(work, width):
-    with concurrent.futures.ThreadPoolExecutor(width) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(j) for j in work]):
-            report(*done.result())
+def run_all(pools):
+    """Runs what the pools were given, and reports each job when it is done."""
+    for done in concurrent.futures.as_completed([pool.submit(j) for pool, work in pools for j in work]):
+        report(*done.result())
+
+
+def pool_of(width, name=""):
+    return concurrent.futures.ThreadPoolExecutor(width, name)
 
 
 def main():
     args = sys.argv[1:]
     word = args[args.index("-k") + 1] if "-k" in args else ""
-    parts = [a for a in args if a in PARTS + ["oom"]] or PARTS
+    parts = [a for a in args if a in PARTS + ALONE + BESIDE + ["oom"]] or PARTS + ALONE + BESIDE
     cores = max(2, os.cpu_count() or 1)
-    for part in parts:
-        together(jobs(part, word), 1 if part in ALONE else cores)
+    with pool_of(cores) as pool:
+        for part in parts:
+            if part not in ALONE + BESIDE:
+                run_all([(pool, jobs(part, word))])
+    alone, beside = [[j for part in parts if part in group for j in jobs(part, word)] for group in (ALONE, BESIDE)]
+    with pool_of(1) as one, pool_of(1 if alone else cores, "beside" if alone else "") as rest:
+        run_all([(one, alone), (rest, beside)])
     tail = f", {Totals.skipped} skipped" if Totals.skipped else ""
     print(f"{Totals.passed} passed, {Totals.failed} failed{tail}")
     sys.exit(1 if Totals.failed or Totals.passed == 0 else 0)
