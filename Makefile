@@ -246,8 +246,8 @@ install: all ## install daemons, units and (where none is) configuration: PREFIX
 	  deploy/$$d/* || exit 1; done
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/doc/sori docs/*.md
 
-test-images: ## build and run the images of deploy/docker with buildah and podman: as root, takes minutes
-	@deploy/deps.sh images
+test-images: ## images of deploy/docker and the package, built and run by buildah, podman, apt: as root, takes minutes
+	@deploy/deps.sh build images
 	@tests/images/run.sh
 
 deb: all ## a Debian package of what is built: $(BUILD)/sori_VERSION_ARCH.deb

@@ -1,4 +1,4 @@
-"""The images of deploy/docker, built and run for real: make test-images.
+"""The images of deploy/docker and the Debian package, built and run for real: make test-images.
 
 The base is made by debootstrap, since no registry of images may be within reach; buildah builds in a chroot and
 podman runs each service as compose.yaml says, in a network of its own. Root only, and it takes minutes, so it is
@@ -156,3 +156,26 @@ def test_service_has_no_privilege_and_writes_nowhere_but_where_it_may(service, i
         as_root = ["--user", "0"] if place not in may else []
         assert fails(*podman, "exec", *as_root, name, "touch", f"{place}/written") == (place not in may), place
     assert fails(*podman, "exec", name, "sh", "-c", "command -v gcc || command -v make || command -v curl")
+
+
+def test_package_is_installed_and_purged_by_apt(base, store):
+    """On the bare base: what it depends on is said, and its scripts do without a service manager."""
+    os.makedirs(f"{WORK}/deb", exist_ok=True)
+    made = re.search(r"in '(\S+\.deb)'", run("make", "deb", cwd=ROOT)).group(1)
+    shutil.copy(made, f"{WORK}/deb/sori.deb")
+    name = run("buildah", *store, "from", base).split()[-1]
+
+    def inside(script):
+        return run("buildah", *store, "run", "--isolation", "chroot", "--volume", f"{WORK}/deb:/deb:ro", name, "--",
+                   "sh", "-ec", script)
+
+    try:
+        inside("apt-get update && apt-get install -y --no-install-recommends /deb/sori.deb")
+        for daemon in DAEMONS:
+            assert daemon in inside(f"{daemon} --version && ! ldd /usr/bin/{daemon} | grep 'not found'")
+        assert "/lib/systemd/system/sori-server.service" in inside("dpkg --verify sori && dpkg -L sori")
+        inside("echo mine >/etc/sori/server.secrets/own && apt-get purge -y sori && dpkg --audit")
+        assert inside("find /etc/sori").split() == ["/etc/sori", "/etc/sori/server.secrets", "/etc/sori/server.secrets/own"]
+        inside("! test -e /usr/bin/sori-server")
+    finally:
+        run("buildah", *store, "rm", name)
