@@ -128,7 +128,8 @@ void sig_room_person_end(struct wr *w);
 
 /* A track, as a member under key (NULL: as a list item). */
 void sig_room_track(struct wr *w, const char *key, const struct ctl_track *t, struct slice name);
-/* What is forwarded of a picture, as members: `layer` and `temporal` (-1: left out), `paused`, `reason`. */
+/* What is forwarded of a picture, as members: `layer` and `temporal` (-1: left out), `paused`,
+ * `reason`. */
 void sig_room_forwarded(struct wr *w, int layer, int temporal, enum ctl_pause pause);
 /* A list item. */
 void sig_room_slot(struct wr *w, const struct ctl_slot *s);
