@@ -271,6 +271,17 @@ size_t ledger_queued(const struct ledger *l)
     return (size_t)counter_get(&l->count.queued);
 }
 
+size_t ledger_unwritten(struct ledger *l)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&l->lock);
+    LIST_EACH(it, tmp, &l->waiting)
+    n += ledger_job_is_record(CONTAINER_OF(it, struct ledger_job, link)->kind);
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}
+
 struct ledger_counters *ledger_count(struct ledger *l)
 {
     return &l->count;

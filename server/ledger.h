@@ -384,6 +384,8 @@ long ledger_run(struct ledger *l);
 /* Any thread. */
 enum ledger_health ledger_health(const struct ledger *l);
 size_t ledger_queued(const struct ledger *l);
+/* The records among them, which would be lost; looks through the whole queue. */
+size_t ledger_unwritten(struct ledger *l);
 struct ledger_counters *ledger_count(struct ledger *l);
 
 #endif

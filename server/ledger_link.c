@@ -271,15 +271,18 @@ static void write_rest(struct ledger_link *k)
 {
     const struct timespec pause = {.tv_nsec = TICK_NS};
     uint64_t until = clock_now_us() + LEDGER_LINK_END_S * US_PER_S;
+    size_t left;
     long n;
 
-    while ((n = ledger_run(k->ledger)) != 0 && clock_now_us() < until)
-        if (n < 0)
+    do {
+        n = ledger_run(k->ledger);
+        left = ledger_unwritten(k->ledger);
+        if (n < 0 && left > 0)
             nanosleep(&pause, NULL);
-    if (ledger_queued(k->ledger) > 0)
-        log_error("ledger", "%zu records could not be written and are lost (%s): %s",
-                  ledger_queued(k->ledger), k->store->ops->detail(k->store),
-                  ledger_health_help(ledger_health(k->ledger)));
+    } while ((n > 0 || left > 0) && clock_now_us() < until);
+    if (left > 0)
+        log_error("ledger", "%zu records could not be written and are lost (%s): %s", left,
+                  k->store->ops->detail(k->store), ledger_health_help(ledger_health(k->ledger)));
 }
 
 void ledger_link_free(struct ledger_link *k)

@@ -146,7 +146,7 @@ static void test_several_servers_make_the_tables_at_once(void **state)
     (void)state;
     scene_close(s);
     s = NULL;
-    pg_scene_make(); /* an empty one */
+    pg_scene_fresh();
     for (int i = 0; i < SERVERS; i++) {
         snprintf(v[i].node, sizeof(v[i].node), "node-%d", i);
         assert_int_equal(pthread_create(&t[i], NULL, open_in_thread, &v[i]), 0);
@@ -183,7 +183,7 @@ static void test_databases_of_others_are_left_alone(void **state)
     pg_sql("INSERT INTO sori_ledger(version) VALUES(99)");
     assert_int_equal(open_fails(), -EPROTONOSUPPORT);
     assert_non_null(strstr(scene_why, "newer"));
-    pg_scene_make();
+    pg_scene_fresh();
     pg_sql("CREATE TABLE cdr(x INT)");
     assert_int_equal(ledger_pg_open(&scene_conf, SCENE_NOW, &s, scene_why), -EPROTONOSUPPORT);
     s = NULL;
@@ -194,6 +194,7 @@ static void test_databases_of_others_are_left_alone(void **state)
 static void test_a_move_that_is_not_over_is_not_disturbed(void **state)
 {
     (void)state;
+    pg_used = true;
     pg_sql("CREATE TABLE sori_move(x INT)");
     assert_int_equal(open_fails(), -EPROTONOSUPPORT);
     assert_non_null(strstr(scene_why, "sori-ledger"));
@@ -291,17 +292,9 @@ static void test_a_lock_of_somebody_else_is_not_waited_for_long(void **state)
 /* The process of the server that serves this store's connection. */
 static pid_t backend(void)
 {
-    char path[96], text[32] = "";
-
-    snprintf(path, sizeof(path), "%s/pid", scene_dir);
-    scene_shell("psql -qAt '%s' -c \"SELECT pid FROM pg_stat_activity WHERE application_name='sori "
-                "node-1' ORDER BY backend_start LIMIT 1\" > '%s'",
-                pg_where, path);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    assert_non_null(fgets(text, sizeof(text), f));
-    fclose(f);
-    return (pid_t)strtol(text, NULL, 10);
+    return (pid_t)strtol(pg_ask("SELECT pid FROM pg_stat_activity WHERE application_name='sori "
+                                "node-1' ORDER BY backend_start LIMIT 1"),
+                         NULL, 10);
 }
 
 static void test_a_database_that_does_not_answer_is_given_up(void **state)
@@ -461,6 +454,9 @@ static void test_no_row_of_an_erased_user_is_left_in_a_page(void **state)
     uint64_t n;
 
     (void)state;
+    scene_close(s);
+    pg_scene_fresh();
+    s = scene_open();
     pg_sql("CREATE EXTENSION pageinspect");
     for (unsigned i = 0; i < 20; i++)
         scene_call(s, i, A, C, SCENE_NOW + i, true);
@@ -472,11 +468,10 @@ static void test_no_row_of_an_erased_user_is_left_in_a_page(void **state)
     while (sq_of(s)->scrub && clock_now_us() < until);
     (void)n;
     /* Until the other connection has done what it was asked. */
-    scene_shell("n=0; until test \"$(psql -qAt '%s' -c \"SELECT count(*) FROM"
-                " heap_page_items(get_raw_page('cdr_party', 0)) WHERE"
-                " position('anna@'::bytea in t_data)>0\")\" = 0; do n=$((n+1)); test $n -lt 200 ||"
-                " exit 1; done",
-                pg_where);
+    while (strcmp(pg_ask("SELECT count(*) FROM heap_page_items(get_raw_page('cdr_party', 0)) WHERE"
+                         " position('anna@'::bytea in t_data)>0"),
+                  "0") != 0)
+        assert_true(clock_now_us() < until);
     pg_sql_is("SELECT count(*) FROM cdr_party", "20"); /* C's */
 }
 
@@ -491,10 +486,7 @@ static void test_a_restored_backup_loses_the_erased_again(void **state)
     assert_int_equal(DO(s, erase(s, A, SLICE_LIT("user"), SCENE_NOW + 1, &p)), 0);
     scene_sweep(s, SCENE_NOW + 31 * SCENE_DAY);
     scene_close(s);
-    char keep[96];
-    snprintf(keep, sizeof(keep), "%s", scene_file);
-    pg_scene_make();
-    assert_string_equal(scene_file, keep);
+    pg_scene_fresh();
     scene_shell("psql -qAt -v ON_ERROR_STOP=1 '%s' -f '%s/backup.sql' >/dev/null", pg_where,
                 scene_dir);
     scene_shell("rm '%s/backup.sql'", scene_dir);
