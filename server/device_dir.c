@@ -1,6 +1,7 @@
 /* The directory of devices: two hash tables, devices by user and tokens by their bytes.
  *
- * Called by the router (registration, who to push), push.c (verdicts of Apple) and main.c (load).
+ * Called by the router (registration, who to push), push.c (verdicts of Apple) and device_read.c
+ * (what the ledger has).
  * A device with its texts and tokens is one block; a registration makes a new block out of the old
  * one and what the client said, so that the only allocation is before the first change.
  * Pure; worker-owned. SPDX-License-Identifier: BSD-3-Clause */
@@ -13,8 +14,7 @@
 
 #include <errno.h>
 
-#define DAY_MS    UINT64_C(86400000)
-#define LOAD_PAGE 256
+#define DAY_MS UINT64_C(86400000)
 
 struct token_node {
     struct hnode by_token;
@@ -27,6 +27,7 @@ struct device {
     struct list activities; /* on device_dir.activities while it has a LEDGER_LIVEACTIVITY */
     struct dir_token tokens[LEDGER_TOKENS_MAX];
     struct token_node nodes[LEDGER_TOKENS_MAX]; /* of tokens[], in the same places */
+    unsigned round;
     size_t text_bytes;
     uint8_t text[];
 };
@@ -37,10 +38,7 @@ struct device_dir {
     struct list activities;
     size_t unseen_at; /* where expire_unseen() goes on */
     size_t token_count[LEDGER_TOKEN_TYPE_COUNT];
-    struct ledger *loading; /* the reading at start */
-    bool left_out;          /* something of it had no place */
-    void (*loaded)(void *ctx, int rc);
-    void *loaded_ctx;
+    unsigned round; /* of what has come since device_dir_round() */
 };
 
 static bool text_ok(struct slice s, size_t max, bool needed)
@@ -124,6 +122,7 @@ static void drop_token(struct device_dir *d, struct device *v, size_t i)
 
 static void hook(struct device_dir *d, struct device *v)
 {
+    v->round = d->round;
     htable_add(&d->users, &v->by_user, hash_bytes(v->pub.user));
     for (size_t i = 0; i < v->pub.tokens_n; i++) {
         hook_token(d, v, i);
@@ -208,20 +207,24 @@ static size_t merged(const struct device *old, const struct ledger_device *dev, 
     return n;
 }
 
-int device_dir_check(const struct device_dir *d, const struct ledger_device *dev)
+/* old: whose tokens stay unless dev names others; NULL: none. */
+static int check(const struct device_dir *d, const struct device *old,
+                 const struct ledger_device *dev)
 {
     size_t bytes = 0, n = 0;
 
-    if (!is_valid(dev))
-        return -EINVAL;
-    const struct device *old = find(d, dev->user, dev->device);
     if (merged(old, dev, &bytes) > d->conf.tokens_per_device)
         return -EINVAL;
-    if (old)
+    if (find(d, dev->user, dev->device))
         return 0;
     for (struct device *v = first(d, dev->user); v; v = next(v))
         n++;
     return n >= d->conf.devices_per_user || d->users.count >= d->conf.devices ? -ENOSPC : 0;
+}
+
+int device_dir_check(const struct device_dir *d, const struct ledger_device *dev)
+{
+    return is_valid(dev) ? check(d, find(d, dev->user, dev->device), dev) : -EINVAL;
 }
 
 static struct slice keep(struct wr *w, struct slice s)
@@ -270,13 +273,16 @@ static struct device *merge(const struct device *old, const struct ledger_device
     return v;
 }
 
-int device_dir_put(struct device_dir *d, const struct ledger_device *dev)
+/* Takes the place of the one that is there; whole: with its tokens. */
+static int put(struct device_dir *d, const struct ledger_device *dev, bool whole)
 {
-    int rc = device_dir_check(d, dev);
-
+    if (!is_valid(dev))
+        return -EINVAL;
+    struct device *old = find(d, dev->user, dev->device);
+    int rc = check(d, whole ? NULL : old, dev);
     if (rc != 0)
         return rc;
-    struct device *old = find(d, dev->user, dev->device), *v = merge(old, dev);
+    struct device *v = merge(whole ? NULL : old, dev);
     if (!v)
         return -ENOMEM;
     if (old)
@@ -288,6 +294,16 @@ int device_dir_put(struct device_dir *d, const struct ledger_device *dev)
     }
     hook(d, v);
     return 0;
+}
+
+int device_dir_put(struct device_dir *d, const struct ledger_device *dev)
+{
+    return put(d, dev, false);
+}
+
+int device_dir_replace(struct device_dir *d, const struct ledger_device *dev)
+{
+    return put(d, dev, true);
 }
 
 size_t device_dir_del(struct device_dir *d, struct slice user, struct slice device)
@@ -447,41 +463,53 @@ size_t device_dir_tokens(const struct device_dir *d, enum ledger_token_type type
     return type < LEDGER_TOKEN_TYPE_COUNT ? d->token_count[type] : 0;
 }
 
-/* ---- loading ---- */
+/* ---- what others have changed ---- */
 
-static void end_load(struct device_dir *d, int rc)
+void device_dir_round(struct device_dir *d)
 {
-    d->loading = NULL;
-    d->loaded(d->loaded_ctx, rc == 0 && d->left_out ? -ENOSPC : rc);
+    d->round++;
 }
 
-static void on_page(void *ctx, int rc, const struct ledger_result *r)
+size_t device_dir_drop_old(struct device_dir *d)
 {
-    struct device_dir *d = ctx;
-    const struct ledger_device *last = r->devices_n > 0 ? &r->devices[r->devices_n - 1] : NULL;
+    struct hnode *node, *saved = NULL;
+    size_t n = 0, pos = 0;
 
-    for (size_t i = 0; i < r->devices_n && rc == 0; i++) {
-        rc = device_dir_put(d, &r->devices[i]);
-        if (rc == -EINVAL || rc == -ENOSPC) { /* limits were lowered since: not this one */
-            d->left_out = true;
-            rc = 0;
-        }
+    while ((node = htable_walk(&d->users, &pos, &saved))) {
+        struct device *v = CONTAINER_OF(node, struct device, by_user);
+        if (v->round == d->round)
+            continue;
+        drop(d, v);
+        n++;
     }
-    if (rc == 0 && r->more && last)
-        rc = ledger_devices(d->loading, last->user, last->device, LOAD_PAGE, on_page, d);
-    else if (rc == 0)
-        r = NULL;
-    if (rc != 0 || !r)
-        end_load(d, rc);
+    return n;
 }
 
-int device_dir_load(struct device_dir *d, struct ledger *l, void (*loaded)(void *ctx, int rc),
-                    void *ctx)
+static bool is_among(struct slice device, const struct ledger_device *v, size_t n)
 {
-    d->loading = l;
-    d->loaded = loaded;
-    d->loaded_ctx = ctx;
-    return ledger_devices(l, (struct slice){0}, (struct slice){0}, LOAD_PAGE, on_page, d);
+    for (size_t i = 0; i < n; i++)
+        if (slice_eq(v[i].device, device))
+            return true;
+    return false;
+}
+
+int device_dir_user(struct device_dir *d, struct slice user, const struct ledger_device *v,
+                    size_t n)
+{
+    struct device *left = first(d, user);
+    int rc = 0;
+
+    while (left) { /* first, so that those that are new find their places */
+        struct device *it = left;
+        left = next(it);
+        if (!is_among(it->pub.device, v, n))
+            drop(d, it);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int one = device_dir_replace(d, &v[i]);
+        rc = rc == 0 || one == -ENOMEM ? one : rc;
+    }
+    return rc;
 }
 
 /* ---- life ---- */

@@ -1,9 +1,9 @@
 /* Who can be pushed: the devices and tokens of every user, in memory, so that a call finds them
  * without a disk.
  *
- * The copy that counts is the ledger's: it is read into here at start, and each change is made
- * there first and here when it is committed. A token belongs to one device of one user: whoever
- * registers it last has it.
+ * The copy that counts is the ledger's: it is read into here (device_read.h), and each change is
+ * made there first and here when it is committed. A token belongs to one device of one user:
+ * whoever registers it last has it.
  *
  *     for (const struct dir_device *d = device_dir_first(dir, user); d; d = device_dir_next(d))
  *         for (size_t i = 0; i < d->tokens_n; i++) use(&d->tokens[i]);
@@ -57,12 +57,16 @@ int device_dir_check(const struct device_dir *d, const struct ledger_device *dev
  * as device_dir_check(), or -ENOMEM: nothing is changed. */
 int device_dir_put(struct device_dir *d, const struct ledger_device *dev);
 
-/* Reads all devices of the ledger into the directory, a page at a time; loaded is called on the
- * worker, once, when it is done: 0; -ENOSPC: without those that are over the limits of now; another
- * error: given up. What is registered meanwhile is not overwritten: the ledger answers in order.
- * Both outlive it. Returns 0, or as ledger_devices(): loaded will not be called. */
-int device_dir_load(struct device_dir *d, struct ledger *l, void (*loaded)(void *ctx, int rc),
-                    void *ctx);
+/* What the ledger has of a device: nothing of what was here before stays. As device_dir_put(). */
+int device_dir_replace(struct device_dir *d, const struct ledger_device *dev);
+/* All that the ledger has of a user: other devices go. Returns 0; or, with the rest done, what one
+ * of them was refused for: -ENOMEM before others. */
+int device_dir_user(struct device_dir *d, struct slice user, const struct ledger_device *v,
+                    size_t n);
+/* Everything is read anew: between the two, what is put or replaced is of now; the rest goes.
+ * Returns how many devices went. */
+void device_dir_round(struct device_dir *d);
+size_t device_dir_drop_old(struct device_dir *d);
 
 /* Takes a device away; all devices of a user. Return how many went. */
 size_t device_dir_del(struct device_dir *d, struct slice user, struct slice device);

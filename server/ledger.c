@@ -203,6 +203,38 @@ static int recover(struct ledger *l)
     return rc;
 }
 
+static bool on_news(void *ctx, struct slice user)
+{
+    struct ledger *l = ctx;
+    struct ledger_job *j = ledger_job_news(user);
+
+    if (!j)
+        return false;
+    pthread_mutex_lock(&l->lock);
+    list_append(&l->finished, &j->link);
+    pthread_mutex_unlock(&l->lock);
+    l->news++;
+    return true;
+}
+
+/* What other servers tell; a connection that is lost shows here when nothing else is to do. */
+static int take_news(struct ledger *l)
+{
+    const struct ledger_store_ops *ops = l->store->ops;
+
+    l->news = 0;
+    if (!ops->news || ops->news(l->store, on_news, l) == 0)
+        return 0;
+    enum ledger_health h = ops->health(l->store);
+    set_health(l, h == LEDGER_FINE ? LEDGER_TROUBLE : h);
+    return -EAGAIN;
+}
+
+int ledger_fd(const struct ledger *l)
+{
+    return l->store->ops->fd ? l->store->ops->fd(l->store) : -1;
+}
+
 long ledger_run(struct ledger *l)
 {
     bool trouble = ledger_health(l) != LEDGER_FINE;
@@ -234,7 +266,9 @@ long ledger_run(struct ledger *l)
         finish(l, &done, j, j->rc);
     }
     long n = hand_over(l, &done);
-    return rc != 0 ? -EAGAIN : n;
+    if (rc == 0)
+        rc = take_news(l);
+    return rc != 0 ? -EAGAIN : n + (long)l->news;
 }
 
 /* ---- on the worker ---- */
@@ -252,6 +286,8 @@ size_t ledger_deliver(struct ledger *l)
     while (!list_empty(&done)) {
         struct ledger_job *j = CONTAINER_OF(list_first(&done), struct ledger_job, link);
         list_del(&j->link);
+        if (j->kind == JOB_NEWS && l->conf.changed)
+            l->conf.changed(l->arg, j->ask.user);
         if (j->done)
             j->done(j->ctx, j->rc, j->answer ? &j->answer->r : &nothing);
         if (j->rc == 0 && (j->kind == JOB_EXPORT || j->kind == JOB_ERASE) && l->conf.asked)

@@ -274,6 +274,9 @@ struct ledger_conf {
     /* On the worker, with ledger_new()'s arg: an export or a deletion was asked for, so that there
      * is something to sweep. NULL: not told. */
     void (*asked)(void *arg);
+    /* The same: another server has changed something of this user's devices; an empty user: of
+     * somebody's, since the news of a while were missed. NULL: not told. */
+    void (*changed)(void *arg, struct slice user);
 };
 
 enum ledger_health {
@@ -368,6 +371,9 @@ int ledger_privacy(struct ledger *l, struct slice user, enum ledger_privacy_kind
 int ledger_devices(struct ledger *l, struct slice user, struct slice device, size_t limit,
                    ledger_done_fn *done, void *ctx);
 
+/* Worker. The devices of one user, as many as are allowed; waits in the same way. */
+int ledger_devices_of(struct ledger *l, struct slice user, ledger_done_fn *done, void *ctx);
+
 /* Worker. Does one bounded step of what time brings: purges that are due, exports, retention.
  * r->more in done: call it again, soon; -EBUSY: another server sweeps, in a second; else in an
  * hour. Asked for by ledger_link.c. */
@@ -376,10 +382,15 @@ int ledger_sweep(struct ledger *l, uint64_t now_ms, ledger_done_fn *done, void *
 /* Worker. Calls done for what ledger_run() has finished. Returns how many. */
 size_t ledger_deliver(struct ledger *l);
 
-/* The other thread. Performs one batch, in one transaction. Returns how many jobs are finished, and
- * wait for ledger_deliver(); 0: there was nothing to do; -EAGAIN: the store is in trouble, call
- * again in a moment (requests of the batch are finished all the same, with -EAGAIN). */
+/* The other thread. Performs one batch, in one transaction, and takes in what other servers tell.
+ * Returns how many jobs (and news) wait for ledger_deliver(); 0: there was nothing to do; -EAGAIN:
+ * the store is in trouble, call again in a moment (requests of the batch are finished all the same,
+ * with -EAGAIN). */
 long ledger_run(struct ledger *l);
+
+/* The same thread. A descriptor that can be read when ledger_run() has something to take in; -1:
+ * there is none. Good until the next ledger_run(). */
+int ledger_fd(const struct ledger *l);
 
 /* Any thread. */
 enum ledger_health ledger_health(const struct ledger *l);

@@ -133,12 +133,15 @@ static int read_history(struct ledger *l, struct ledger_job *j, struct ledger_an
 static int read_devices(struct ledger *l, struct ledger_job *j, struct ledger_answer *a)
 {
     const struct ledger_device_key after = {j->ask.user, j->ask.device};
+    bool of_one = j->kind == JOB_DEVICES_OF;
 
-    a->cap = j->ask.n;
+    a->cap = of_one ? LEDGER_PAGE_MAX : j->ask.n;
     a->devices = mem_calloc(a->cap, sizeof(*a->devices));
     a->r.devices = a->devices;
     if (!a->devices)
         return -ENOMEM;
+    if (of_one)
+        return l->store->ops->devices_of(l->store, j->ask.user, on_device, a);
     return l->store->ops->devices(l->store, &after, j->ask.n, on_device, a, &a->r.more);
 }
 
@@ -159,6 +162,7 @@ static int answer(struct ledger *l, struct ledger_job *j)
         rc = read_history(l, j, a);
         break;
     case JOB_DEVICES:
+    case JOB_DEVICES_OF:
         rc = read_devices(l, j, a);
         break;
     case JOB_BADGE:

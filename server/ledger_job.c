@@ -408,6 +408,18 @@ int ledger_devices(struct ledger *l, struct slice user, struct slice device, siz
     return enqueue(l, j, done, ctx);
 }
 
+int ledger_devices_of(struct ledger *l, struct slice user, ledger_done_fn *done, void *ctx)
+{
+    if (!key_ok(user, SIG_USER_MAX))
+        return -EINVAL;
+    return enqueue(l, ask_new(JOB_DEVICES_OF, user, NO, NO, NO, NULL, 0), done, ctx);
+}
+
+struct ledger_job *ledger_job_news(struct slice user)
+{
+    return ask_new(JOB_NEWS, user, NO, NO, NO, NULL, 0);
+}
+
 int ledger_sweep(struct ledger *l, uint64_t now_ms, ledger_done_fn *done, void *ctx)
 {
     struct ledger_job *j = ask_new(JOB_SWEEP, NO, NO, NO, NO, NULL, 0);

@@ -2,6 +2,7 @@
  *
  * Made by main.c. The thread sleeps until the ledger wakes it, runs batches until nothing waits,
  * and posts their answers to the worker; while the file is in trouble it looks again every 250 ms.
+ * It also wakes when a database has something to tell.
  * A batch is what has come in during the one before: under load records share a sync, without load
  * one goes to the disk at once. SPDX-License-Identifier: BSD-3-Clause */
 #include "server/ledger_link.h"
@@ -14,11 +15,14 @@
 #include "server/server_conf.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
-#define TICK_NS     250000000 /* in trouble, and when an answer could not be posted */
+#define TICK_MS     250 /* in trouble, and when an answer could not be posted */
 #define FIRST_SWEEP (10 * US_PER_S)
 #define SWEEP_US    (3600 * US_PER_S)
 #define SWEEP_AGAIN (10 * US_PER_MS) /* between steps: others want the disk too */
@@ -29,9 +33,10 @@ struct ledger_link {
     struct ledger *ledger;
     struct ledger_store *store; /* the ledger's */
     pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool awake, ending;      /* under the lock */
+    int awake;   /* an eventfd: there is work, or the end */
+    bool ending; /* atomic */
+    ledger_link_changed_fn *changed;
+    void *changed_ctx;
     bool posted;             /* atomic: an answer is on its way to the worker */
     enum ledger_health told; /* thread: what the log knows */
     struct wtimer sweep;     /* worker */
@@ -82,24 +87,13 @@ static bool post(struct ledger_link *k)
 /* Waits for work, or (tick) a moment. False: the end, and nothing is left to do. */
 static bool wait_for_work(struct ledger_link *k, bool tick)
 {
-    struct timespec until;
-    bool go_on;
+    struct pollfd p[] = {{.fd = k->awake, .events = POLLIN},
+                         {.fd = tick ? -1 : ledger_fd(k->ledger), .events = POLLIN}};
+    uint64_t n;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_mutex_lock(&k->lock);
-    while (!k->awake && !k->ending) {
-        if (!tick)
-            pthread_cond_wait(&k->news, &k->lock);
-        else if (pthread_cond_timedwait(&k->news, &k->lock, &until) == ETIMEDOUT)
-            break;
-    }
-    k->awake = false;
-    go_on = !k->ending;
-    pthread_mutex_unlock(&k->lock);
-    return go_on;
+    poll(p, ARRAY_LEN(p), tick ? TICK_MS : -1);
+    (void)!read(k->awake, &n, sizeof(n)); /* it does not block */
+    return !__atomic_load_n(&k->ending, __ATOMIC_ACQUIRE);
 }
 
 static void *run(void *arg)
@@ -123,11 +117,9 @@ static void *run(void *arg)
 static void wake(void *arg)
 {
     struct ledger_link *k = arg;
+    uint64_t one = 1;
 
-    pthread_mutex_lock(&k->lock);
-    k->awake = true;
-    pthread_cond_signal(&k->news);
-    pthread_mutex_unlock(&k->lock);
+    (void)!write(k->awake, &one, sizeof(one)); /* full: it is awake */
 }
 
 /* ---- sweeps ---- */
@@ -162,6 +154,22 @@ void ledger_link_sweep(struct ledger_link *k)
 static void on_asked(void *arg)
 {
     ledger_link_sweep(arg);
+}
+
+/* ---- what other servers change ---- */
+
+static void on_changed(void *arg, struct slice user)
+{
+    struct ledger_link *k = arg;
+
+    if (k->changed)
+        k->changed(k->changed_ctx, user);
+}
+
+void ledger_link_watch(struct ledger_link *k, ledger_link_changed_fn *changed, void *ctx)
+{
+    k->changed = changed;
+    k->changed_ctx = ctx;
 }
 
 /* ---- life ---- */
@@ -202,33 +210,30 @@ static struct ledger_link *link_new(struct worker *w, const struct server_conf *
                                      .history = c->privacy.history,
                                      .now_us = clock_now_us,
                                      .wall_ms = wall_ms,
-                                     .asked = on_asked};
+                                     .asked = on_asked,
+                                     .changed = on_changed};
     struct ledger_link *k = mem_zalloc(sizeof(*k));
-    pthread_condattr_t attr;
 
     if (!k)
         return NULL;
     k->worker = w;
     k->store = s;
-    k->ledger = ledger_new(&conf, s, wake, k);
+    k->awake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    k->ledger = k->awake >= 0 ? ledger_new(&conf, s, wake, k) : NULL;
     if (!k->ledger) {
+        if (k->awake >= 0)
+            close(k->awake);
         mem_free(k);
         return NULL;
     }
     k->sweep = (struct wtimer){.fn = on_sweep, .arg = k};
-    pthread_mutex_init(&k->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&k->news, &attr);
-    pthread_condattr_destroy(&attr);
     return k;
 }
 
 static void link_free(struct ledger_link *k)
 {
     ledger_free(k->ledger);
-    pthread_cond_destroy(&k->news);
-    pthread_mutex_destroy(&k->lock);
+    close(k->awake);
     mem_free(k);
 }
 
@@ -269,7 +274,7 @@ int ledger_link_new(struct worker *w, const struct server_conf *c, struct ledger
 /* In the worker's thread, after the ledger's has ended: what waits goes to the disk, if it can. */
 static void write_rest(struct ledger_link *k)
 {
-    const struct timespec pause = {.tv_nsec = TICK_NS};
+    const struct timespec pause = {.tv_nsec = TICK_MS * 1000000};
     uint64_t until = clock_now_us() + LEDGER_LINK_END_S * US_PER_S;
     size_t left;
     long n;
@@ -289,10 +294,8 @@ void ledger_link_free(struct ledger_link *k)
 {
     if (!k)
         return;
-    pthread_mutex_lock(&k->lock);
-    k->ending = true;
-    pthread_cond_signal(&k->news);
-    pthread_mutex_unlock(&k->lock);
+    __atomic_store_n(&k->ending, true, __ATOMIC_RELEASE);
+    wake(k);
     pthread_join(k->thread, NULL);
     worker_timer_cancel(k->worker, &k->sweep);
     write_rest(k);

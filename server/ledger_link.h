@@ -30,6 +30,10 @@ void ledger_link_free(struct ledger_link *k);
 /* What to put and ask. Good until ledger_link_free(). */
 struct ledger *ledger_link_ledger(struct ledger_link *k);
 
+/* Worker. Tells from now on what another server has changed (struct ledger_conf: changed). */
+typedef void ledger_link_changed_fn(void *ctx, struct slice user);
+void ledger_link_watch(struct ledger_link *k, ledger_link_changed_fn *changed, void *ctx);
+
 /* Worker. Sweeps now instead of within the hour. An export or a deletion that was asked for does
  * this by itself. */
 void ledger_link_sweep(struct ledger_link *k);

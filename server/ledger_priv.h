@@ -18,7 +18,9 @@ enum ledger_job_kind {
     JOB_SET_ENV,
     JOB_TOUCH,
     JOB_DEVICES,
+    JOB_DEVICES_OF,
     JOB_SWEEP,
+    JOB_NEWS, /* of others, on its way to the worker only */
     /* requests: they do not wait for a store in trouble */
     JOB_PUT_DEVICE,
     JOB_DEL_DEVICE,
@@ -81,6 +83,7 @@ struct ledger {
     struct ledger_counters count;
     pthread_mutex_t lock;
     struct list waiting, finished;
+    size_t news; /* the store's thread: taken in by this ledger_run() */
     size_t waiting_bytes;
 };
 
@@ -93,7 +96,8 @@ static inline bool ledger_job_waits(enum ledger_job_kind k)
 /* Reads, which a full or write-protected disk does not hinder. */
 static inline bool ledger_job_reads(enum ledger_job_kind k)
 {
-    return k == JOB_DEVICES || k == JOB_HISTORY || k == JOB_BADGE || k == JOB_PRIVACY;
+    return k == JOB_DEVICES || k == JOB_DEVICES_OF || k == JOB_HISTORY || k == JOB_BADGE ||
+           k == JOB_PRIVACY;
 }
 
 static inline bool ledger_job_is_record(enum ledger_job_kind k)
@@ -103,6 +107,8 @@ static inline bool ledger_job_is_record(enum ledger_job_kind k)
 
 /* ---- jobs (ledger_job.c) ---- */
 
+/* A JOB_NEWS; NULL when memory is out. */
+struct ledger_job *ledger_job_news(struct slice user);
 /* Wipes and frees a job with its answer; NULL is allowed. */
 void ledger_job_free(struct ledger_job *j);
 

@@ -209,9 +209,9 @@ int sq_file_fault(struct ledger_sql *s, const char *file, bool full);
     .count_push = sq_count_push, .put_quality = sq_put_quality, .put_sample = sq_put_sample,    \
     .put_device = sq_put_device, .del_device = sq_del_device, .bad_token = sq_bad_token,        \
     .set_env = sq_set_env, .touch = sq_touch, .history = sq_history, .devices = sq_devices,     \
-    .badge = sq_badge, .seen = sq_seen, .hide = sq_hide, .erase = sq_erase, .keep = sq_keep,    \
-    .export = sq_ask_export, .privacy = sq_privacy, .sweep = sq_sweep,                          \
-    .export_path = sq_export_path
+    .devices_of = sq_devices_of, .badge = sq_badge, .seen = sq_seen, .hide = sq_hide,           \
+    .erase = sq_erase, .keep = sq_keep, .export = sq_ask_export, .privacy = sq_privacy,         \
+    .sweep = sq_sweep, .export_path = sq_export_path
 enum ledger_health sq_health(struct ledger_store *s);
 const char *sq_detail(struct ledger_store *s);
 
@@ -289,7 +289,7 @@ int sq_devices(struct ledger_store *s, const struct ledger_device_key *after, si
                ledger_device_fn *row, void *ctx, bool *more);
 /* All devices of a user that were not seen after until_ms. */
 int sq_devices_del_user(struct ledger_sql *s, struct slice user, uint64_t until_ms);
-int sq_devices_of(struct ledger_sql *s, struct slice user, ledger_device_fn *row, void *ctx);
+int sq_devices_of(struct ledger_store *s, struct slice user, ledger_device_fn *row, void *ctx);
 
 /* ---- privacy requests (…_privacy.c) ---- */
 int sq_erase(struct ledger_store *s, struct slice user, struct slice actor, uint64_t now_ms,

@@ -284,12 +284,12 @@ int sq_devices(struct ledger_store *base, const struct ledger_device_key *after,
     return read_devices(sq_of(base), SQ_DEVICES, after, limit, row, ctx, more);
 }
 
-int sq_devices_of(struct ledger_sql *s, struct slice user, ledger_device_fn *row, void *ctx)
+int sq_devices_of(struct ledger_store *base, struct slice user, ledger_device_fn *row, void *ctx)
 {
     struct ledger_device_key first = {.user = user};
     bool more;
 
-    return read_devices(s, SQ_DEVICES_OF, &first, LEDGER_PAGE_MAX, row, ctx, &more);
+    return read_devices(sq_of(base), SQ_DEVICES_OF, &first, LEDGER_PAGE_MAX, row, ctx, &more);
 }
 
 int sq_devices_del_user(struct ledger_sql *s, struct slice user, uint64_t until_ms)

@@ -149,7 +149,7 @@ static int put_devices(struct ledger_sql *s, struct wr *w, uint64_t now_ms)
 
     export_open(&e->json, w, calls > s->conf.ndjson_calls, slice_str(e->user), now_ms);
     export_part(&e->json, w, EXPORT_DEVICES);
-    return rc == 0 ? sq_devices_of(s, slice_str(e->user), on_device, e) : rc;
+    return rc == 0 ? sq_devices_of(&s->base, slice_str(e->user), on_device, e) : rc;
 }
 
 static int put_calls(struct ledger_sql *s, bool *more)

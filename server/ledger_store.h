@@ -21,6 +21,10 @@ struct ledger_store;
 typedef void ledger_entry_fn(void *ctx, const struct ledger_entry *e);
 typedef void ledger_device_fn(void *ctx, const struct ledger_device *d);
 
+/* Another server has changed something of this user's devices; an empty user: of anybody's. False:
+ * no memory for it; it is told again. */
+typedef bool ledger_news_fn(void *ctx, struct slice user);
+
 /* Where ledger_devices() goes on: behind this device of this user; both empty: from the first. */
 struct ledger_device_key {
     struct slice user, device;
@@ -57,6 +61,7 @@ struct ledger_store_ops {
                    void *ctx, bool *more);
     int (*devices)(struct ledger_store *s, const struct ledger_device_key *after, size_t limit,
                    ledger_device_fn *row, void *ctx, bool *more);
+    int (*devices_of)(struct ledger_store *s, struct slice user, ledger_device_fn *row, void *ctx);
     int (*badge)(struct ledger_store *s, struct slice user, uint64_t *count);
     int (*seen)(struct ledger_store *s, struct slice user, const struct sig_call_id *ids, size_t n,
                 uint64_t until_ms);
@@ -74,6 +79,12 @@ struct ledger_store_ops {
     /* One bounded step; *more: there is another one. -EBUSY: another server is at it, try again in
      * a second. */
     int (*sweep)(struct ledger_store *s, uint64_t now_ms, bool *more);
+
+    /* An engine that several servers share; NULL: no other server is there. Between transactions:
+     * takes in what the others tell, without waiting. Returns 0 or -EAGAIN. */
+    int (*news)(struct ledger_store *s, ledger_news_fn *told, void *ctx);
+    /* What to wait for until there are news; -1: nothing now. */
+    int (*fd)(const struct ledger_store *s);
 
     /* Any thread. The path of a finished export (p->state is LEDGER_PRIVACY_DONE), NUL ended.
      * Returns 0 or -ENAMETOOLONG. */

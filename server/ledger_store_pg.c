@@ -217,7 +217,10 @@ static int open_store(struct pg_store *s, uint64_t now_ms, char why[LEDGER_STORE
         rc = sq_take(&s->sql, !s->taken, now_ms, why);
     if (rc == 0)
         rc = be_patient(s, false);
+    if (rc == 0)
+        rc = pg_do(s, "LISTEN " PG_CHANNEL);
     if (rc == 0) {
+        s->missed = s->taken;           /* at the first time all is read anyway */
         s->taken = s->sql.scrub = true; /* a crash may have come between a purge and this */
         pg_vacuum_poll(s);
         return 0;
@@ -260,6 +263,37 @@ static int recover(struct ledger_store *base, uint64_t now_ms)
     return -EAGAIN;
 }
 
+/* ---- what other servers tell ---- */
+
+static int news(struct ledger_store *base, ledger_news_fn *told, void *ctx)
+{
+    struct pg_store *s = pg_of(sq_of(base));
+    const struct slice anybody = {0};
+    PGnotify *n;
+
+    if (!s->conn.pg)
+        return 0;
+    if (!PQconsumeInput(s->conn.pg)) { /* gone, while nothing was asked of it */
+        pg_lose(&s->conn);
+        return pg_fault(s, NULL);
+    }
+    while ((n = PQnotifies(s->conn.pg))) {
+        if (n->be_pid != PQbackendPID(s->conn.pg) && !told(ctx, slice_str(n->extra)))
+            s->missed = true;
+        PQfreemem(n);
+    }
+    if (s->missed && told(ctx, anybody))
+        s->missed = false;
+    return 0;
+}
+
+static int store_fd(const struct ledger_store *base)
+{
+    const struct pg_store *s = (const struct pg_store *)(const void *)base;
+
+    return s->conn.pg ? PQsocket(s->conn.pg) : -1;
+}
+
 /* ---- life ---- */
 
 static void store_free(struct ledger_store *base)
@@ -284,6 +318,8 @@ static const struct ledger_store_ops OPS = {
     .commit = commit,
     .rollback = rollback,
     SQ_SHARED_OPS,
+    .news = news,
+    .fd = store_fd,
     .free = store_free,
 };
 

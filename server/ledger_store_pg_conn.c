@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 16 };
+enum { OPTIONS_MAX = 20, HOST_MAX = 256 };
 
 static void note(struct pg_conn *c, const char *what)
 {
@@ -51,6 +51,11 @@ static void lose(struct pg_conn *c, const char *why)
 {
     note(c, why ? why : PQerrorMessage(c->pg));
     pg_close(c);
+}
+
+void pg_lose(struct pg_conn *c)
+{
+    lose(c, NULL);
 }
 
 PGresult *pg_await(struct pg_conn *c, int sent, uint64_t timeout_ms)
@@ -108,32 +113,76 @@ static void on_notice(void *arg, const char *text)
     (void)text;
 }
 
-/* What the connection string may change stands before it, what it may not behind it. */
-static PGconn *start(const struct pg_where *w)
+/* One of the hosts that a connection string names: each is tried by itself, so that one that does
+ * not answer takes its share of the time only. */
+struct hosts {
+    PQconninfoOption *options;
+    size_t n; /* 1 when it names none */
+};
+
+static const char *option(const struct hosts *h, const char *keyword)
 {
+    for (const PQconninfoOption *o = h->options; o && o->keyword; o++)
+        if (strcmp(o->keyword, keyword) == 0)
+            return o->val;
+    return NULL;
+}
+
+static size_t parts_of(const char *list)
+{
+    size_t n = 1;
+
+    for (; list && *list; list++)
+        n += *list == ',';
+    return n;
+}
+
+static void hosts_init(struct hosts *h, const char *where)
+{
+    h->options = PQconninfoParse(where, NULL); /* it was checked at the start */
+    size_t names = parts_of(option(h, "host")), addresses = parts_of(option(h, "hostaddr"));
+    h->n = names > addresses ? names : addresses;
+}
+
+/* Part i of a list with commas, in out; a list of one is for all. NULL: the list is not given. */
+static const char *part(const struct hosts *h, const char *keyword, size_t i, char out[HOST_MAX])
+{
+    const char *p = option(h, keyword);
+
+    if (!p)
+        return NULL;
+    for (size_t n = parts_of(p) == 1 ? 0 : i; n > 0 && p; n--) {
+        p = strchr(p, ',');
+        p = p ? p + 1 : NULL;
+    }
+    size_t len = p ? strcspn(p, ",") : 0;
+    snprintf(out, HOST_MAX, "%.*s", (int)(len < HOST_MAX ? len : HOST_MAX - 1), p ? p : "");
+    return out;
+}
+
+/* What the connection string may change stands before it, what it may not behind it. */
+static PGconn *start(const struct pg_where *w, const struct hosts *h, size_t i)
+{
+    char host[HOST_MAX], address[HOST_MAX], port[HOST_MAX];
     const char *k[OPTIONS_MAX], *v[OPTIONS_MAX];
     size_t n = 0;
     const struct {
         const char *k, *v;
     } all[] = {
-        {"sslmode", "verify-full"},
-        {"gssencmode", "disable"},
-        {"target_session_attrs", w->session},
-        {"keepalives_idle", "10"},
-        {"keepalives_interval", "3"},
-        {"keepalives_count", "3"},
-        {"tcp_user_timeout", "15000"},
-        {"dbname", w->where},
-        {"client_encoding", "UTF8"},
-        {"application_name", w->name},
-        {"password", w->password},
+        {"sslmode", "verify-full"},           {"gssencmode", "disable"},
+        {"target_session_attrs", w->session}, {"keepalives_idle", "10"},
+        {"keepalives_interval", "3"},         {"keepalives_count", "3"},
+        {"tcp_user_timeout", "15000"},        {"dbname", w->where},
+        {"host", part(h, "host", i, host)},   {"hostaddr", part(h, "hostaddr", i, address)},
+        {"port", part(h, "port", i, port)},   {"client_encoding", "UTF8"},
+        {"application_name", w->name},        {"password", w->password},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        if (!all[i].v)
+    for (size_t at = 0; at < ARRAY_LEN(all); at++) {
+        if (!all[at].v)
             continue;
-        k[n] = all[i].k;
-        v[n++] = all[i].v;
+        k[n] = all[at].k;
+        v[n++] = all[at].v;
     }
     k[n] = v[n] = NULL;
     return PQconnectStartParams(k, v, 1);
@@ -158,14 +207,11 @@ static int connect_by(struct pg_conn *c, uint64_t until_us)
     return 0;
 }
 
-int pg_connect(struct pg_conn *c, const struct pg_where *w)
+static int connect_host(struct pg_conn *c, const struct pg_where *w, const struct hosts *h,
+                        size_t i, uint64_t until)
 {
-    uint64_t until = clock_now_us() + w->connect_ms * US_PER_MS;
-    char set[512];
-
     pg_close(c);
-    c->detail[0] = '\0';
-    c->pg = start(w);
+    c->pg = start(w, h, i);
     if (!c->pg) {
         note(c, "out of memory");
         return -EAGAIN;
@@ -175,7 +221,34 @@ int pg_connect(struct pg_conn *c, const struct pg_where *w)
         return -EAGAIN;
     }
     PQsetNoticeProcessor(c->pg, on_notice, NULL);
-    if (connect_by(c, until) != 0)
+    return connect_by(c, until);
+}
+
+/* Begins with the one that worked last. */
+static int connect_any(struct pg_conn *c, const struct pg_where *w)
+{
+    uint64_t until = clock_now_us() + w->connect_ms * US_PER_MS;
+    struct hosts h;
+    int rc = -EAGAIN;
+
+    hosts_init(&h, w->where);
+    for (size_t n = 0; n < h.n && rc != 0; n++) {
+        uint64_t now = clock_now_us(), left = now < until ? until - now : 0;
+        size_t i = (c->host + n) % h.n;
+        rc = connect_host(c, w, &h, i, now + left / (h.n - n));
+        if (rc == 0)
+            c->host = i;
+    }
+    PQconninfoFree(h.options);
+    return rc;
+}
+
+int pg_connect(struct pg_conn *c, const struct pg_where *w)
+{
+    char set[512];
+
+    c->detail[0] = '\0';
+    if (connect_any(c, w) != 0)
         return -EAGAIN;
     PQsetnonblocking(c->pg, 1);
     snprintf(set, sizeof(set),

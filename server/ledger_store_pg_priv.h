@@ -21,6 +21,8 @@ enum {
 #define PG_LOCK_WRITE  "8318272451017768964" /* shared by all who write; SQ_ALONE has it alone */
 #define PG_LOCK_AUDIT  "8318272451017768965" /* who adds to the audit log */
 
+#define PG_CHANNEL "sori_device" /* who has a device changed: a user a notification */
+
 extern const char *const pg_store_sql[SQ_COUNT];
 extern const char *const pg_store_schema[PG_STORE_VERSION]; /* version i to i + 1 */
 extern const char *const pg_store_vacuum[];                 /* tables that name users; NULL ended */
@@ -29,7 +31,8 @@ extern const struct sql_engine pg_store_engine;             /* …_stmt.c */
 /* ---- a connection (…_conn.c): every wait has a deadline ---- */
 
 struct pg_conn {
-    PGconn *pg; /* NULL: none */
+    PGconn *pg;  /* NULL: none */
+    size_t host; /* of those that are named: the one that was connected last */
     char detail[LEDGER_STORE_WHY_MAX];
 };
 struct pg_where {
@@ -39,10 +42,13 @@ struct pg_where {
     const char *session;  /* target_session_attrs */
     uint64_t connect_ms, query_ms;
 };
-/* Connects and sets the session up: statements end after query_ms (0: never), what is committed is
+/* Connects to the first of the hosts that answers in its share of the time and is what session
+ * asks for, and sets the session up: statements end after query_ms (0: never), what is committed is
  * on a disk. Returns 0; -EAGAIN: detail says why, pg is NULL. */
 int pg_connect(struct pg_conn *c, const struct pg_where *w);
 void pg_close(struct pg_conn *c); /* none is allowed */
+/* Closes it; detail says what libpq says of it. */
+void pg_lose(struct pg_conn *c);
 /* Waits for the answer to what PQsend…() has been asked (sent: what that returned). NULL: the
  * connection was lost, or the time was over: it is closed, detail says why. */
 PGresult *pg_await(struct pg_conn *c, int sent, uint64_t timeout_ms);
@@ -65,6 +71,7 @@ struct pg_store {
     char *where, *password, *name;
     struct pg_conn conn;
     struct pg_conn vacuum; /* connected while rows are vacuumed */
+    bool missed;           /* others may have told something that did not come */
     bool taken;            /* it was open once: calls that are open are of this process */
     unsigned saves;        /* SQ_SAVEs that have not ended */
     bool careful;          /* a record was refused: keep it from taking others along */

@@ -8,6 +8,9 @@
  * are by node, so that servers do not wait for one another's transactions. Texts are ordered by
  * their bytes.
  *
+ * Who changes a device or a token tells all servers by triggers, so that nothing is forgotten that
+ * is done by hand. A sealed token may change (another key) without news.
+ *
  * Locks are advisory ones of the transaction, so that no backup (which locks all tables for hours)
  * stands in their way: who writes shares PG_LOCK_WRITE from the beginning, SQ_ALONE waits until
  * nobody else has it, and what begins afterwards sees what was done meanwhile.
@@ -87,7 +90,16 @@ const char *const pg_store_schema[PG_STORE_VERSION] = {
     "CREATE INDEX quality_sample_at ON quality_sample(at_ms);"
     "CREATE TABLE usage_push(node" TEXT " NOT NULL, day" TEXT " NOT NULL,"
     " kind" TEXT " NOT NULL, status BIGINT NOT NULL, reason" TEXT " NOT NULL,"
-    " pushes BIGINT NOT NULL, PRIMARY KEY(node, day, kind, status, reason));",
+    " pushes BIGINT NOT NULL, PRIMARY KEY(node, day, kind, status, reason));"
+    "CREATE FUNCTION sori_device_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " IF TG_OP<>'INSERT' THEN PERFORM pg_notify('" PG_CHANNEL "', OLD.user_id); END IF;"
+    " IF TG_OP<>'DELETE' THEN PERFORM pg_notify('" PG_CHANNEL "', NEW.user_id); END IF;"
+    " RETURN NULL; END $$;"
+    "CREATE TRIGGER device_changed AFTER INSERT OR UPDATE OR DELETE ON device FOR EACH ROW"
+    " EXECUTE FUNCTION sori_device_changed();"
+    "CREATE TRIGGER push_token_changed AFTER INSERT OR DELETE OR UPDATE OF user_id, device_id,"
+    " type, call_id, registered_ms, expires_ms ON push_token FOR EACH ROW"
+    " EXECUTE FUNCTION sori_device_changed();",
 };
 
 const char *const pg_store_vacuum[] = {"cdr",         "cdr_party",       "push_log",

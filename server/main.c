@@ -14,6 +14,7 @@
 #include "net/worker.h"
 #include "server/apns_link.h"
 #include "server/apns_service.h"
+#include "server/device_read.h"
 #include "server/export_sock.h"
 #include "server/ledger_link.h"
 #include "server/node_link.h"
@@ -56,6 +57,7 @@ struct server {
     struct ledger_link *ledger;
     struct export_sock *exports;
     struct device_dir *devices;
+    struct device_read *reading; /* of devices, out of the ledger */
     struct apns_link *apns;
     struct apns_service apns_service;
     struct metrics *metrics;
@@ -64,7 +66,7 @@ struct server {
     struct operator_listener *control;
     struct status_board *board;
     uint64_t start_us;
-    struct wtimer stop_timer, beat_timer, board_timer;
+    struct wtimer stop_timer, beat_timer, board_timer, read_timer;
     struct notify notify;
     bool closing;           /* clients are being told that the end is now */
     bool stopping, loading; /* atomic: ready() reads on another thread */
@@ -330,18 +332,53 @@ static void on_doubt(void *arg, struct slice topic, enum apns_env env, uint64_t 
         push_doubt(router_push(s->router), topic, apns_service_env(env), since_us);
 }
 
-static void on_loaded(void *arg, int rc)
+/* The directory is as the ledger has it, or could not be read. */
+static void on_devices(void *arg, int rc)
 {
     struct server *s = arg;
 
+    if (rc != 0 && rc != -EDQUOT) { /* the ledger's queue is full, or memory is out */
+        worker_timer(s->worker, &s->read_timer, worker_now(s->worker) + US_PER_S);
+        return;
+    }
     __atomic_store_n(&s->loading, false, __ATOMIC_RELAXED);
-    if (rc == 0)
-        log_info("main", "%zu devices can be pushed", device_dir_devices(s->devices));
+    log_info("main", "%zu devices can be pushed", device_dir_devices(s->devices));
+    if (rc != 0)
+        log_error("main", "there are more devices in the ledger than [ledger] devices, "
+                          "devices_per_user and tokens_per_device allow: the others are not "
+                          "pushed");
+}
+
+static void on_read_timer(void *arg, uint64_t now_us)
+{
+    struct server *s = arg;
+
+    (void)now_us;
+    device_read_all(s->reading);
+}
+
+/* Another server has changed somebody's devices. */
+static void on_changed(void *arg, struct slice user)
+{
+    struct server *s = arg;
+
+    if (user.len > 0)
+        device_read_user(s->reading, user);
     else
-        log_error("main",
-                  "not all devices were read from the ledger (%s): those that are missing "
-                  "are not pushed until they register again",
-                  strerror(-rc));
+        device_read_all(s->reading);
+}
+
+/* Keeps the directory as the ledger has it. */
+static bool read_devices(struct server *s)
+{
+    s->read_timer = (struct wtimer){.fn = on_read_timer, .arg = s};
+    s->reading = device_read_new(s->devices, ledger_link_ledger(s->ledger), on_devices, s);
+    if (!s->reading)
+        return false;
+    s->loading = true;
+    ledger_link_watch(s->ledger, on_changed, s);
+    device_read_all(s->reading);
+    return true;
 }
 
 /* Opens the ledger and the way to Apple, where they are configured. Returns an exit code. */
@@ -376,12 +413,8 @@ static int open_services(struct server *s)
         apns_service_init(&s->apns_service, apns_link_apns(s->apns), enter_apns, enter_router, s);
     if (!router_set_push(s->router, s->devices, s->apns ? &s->apns_service.service : NULL))
         return EX_OSERR;
-    if (s->ledger) {
-        s->loading = true;
-        int rc = device_dir_load(s->devices, ledger_link_ledger(s->ledger), on_loaded, s);
-        if (rc != 0)
-            on_loaded(s, rc);
-    }
+    if (s->ledger && !read_devices(s))
+        return EX_OSERR;
     if (s->ledger)
         ledger_link_metrics(s->ledger, s->metrics);
     if (s->exports)
@@ -490,6 +523,8 @@ out:
     export_sock_free(s->exports);
     apns_link_free(s->apns); /* verdicts still come: the push log has them */
     ledger_link_free(s->ledger);
+    worker_timer_cancel(s->worker, &s->read_timer);
+    device_read_free(s->reading);
     router_free(s->router);
     presence_link_free(s->presence);
     device_dir_free(s->devices);

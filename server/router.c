@@ -116,6 +116,7 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
     r->now_us = now_us;
     r->wall_us = wall_us;
     r->out[0] = '{';
+    list_init(&r->bad_tokens);
     router_record_init(r);
     router_history_init(r);
     set_rules(r);

@@ -57,6 +57,7 @@ struct router {
     struct push *push;                         /* NULL: nobody is pushed */
     const struct router_push_service *service; /* its way out */
     struct token_keys *ring_keys;
+    struct list bad_tokens; /* on their way to the ledger (router_push.c) */
     uint8_t ring_secret[RING_TOKEN_SECRET];
     struct router_counters count;
     bool draining;

@@ -3,6 +3,7 @@
  * Called by router_call.c: before an invite (how many would be woken), after it, and whenever a
  * call or a session changes. News of pushes go to the call machine from router_push_tick() only, or
  * before it is told that a session is gone. Pure. SPDX-License-Identifier: BSD-3-Clause */
+#include "base/crypto.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "proto/json.h"
@@ -45,12 +46,48 @@ static void op_ring_token(void *arg, const struct sig_call_id *call, struct slic
 }
 
 /* What the queue does not take is lost: the ledger counts it. */
+struct bad_token {
+    struct list link; /* on router.bad_tokens until the ledger knows */
+    struct router *r;
+    uint64_t since_ms;
+    size_t len;
+    uint8_t token[];
+};
+
+static void bad_token_free(struct bad_token *b)
+{
+    list_del(&b->link);
+    crypto_wipe(b->token, b->len);
+    mem_free(b);
+}
+
+/* What was read from the ledger meanwhile may have brought it back. */
+static void on_bad_token(void *ctx, int rc, const struct ledger_result *res)
+{
+    struct bad_token *b = ctx;
+
+    (void)res;
+    if (rc == 0)
+        device_dir_bad(b->r->devices, slice_of(b->token, b->len), b->since_ms);
+    bad_token_free(b);
+}
+
 static void op_bad_token(void *arg, struct slice token, uint64_t since_ms)
 {
     struct router *r = arg;
+    struct bad_token *b = r->ledger ? mem_zalloc(sizeof(*b) + token.len) : NULL;
 
-    if (r->ledger)
+    if (!r->ledger)
+        return;
+    if (!b) {
         (void)ledger_bad_token(r->ledger, token, since_ms, NULL, NULL);
+        return;
+    }
+    *b = (struct bad_token){.r = r, .since_ms = since_ms, .len = token.len};
+    memcpy(b->token, token.p, token.len);
+    list_append(&r->bad_tokens, &b->link);
+    if (ledger_bad_token(r->ledger, token, since_ms, on_bad_token, b) != 0)
+        bad_token_free(b);
 }
 
 static void op_set_env(void *arg, struct slice user, struct slice device, enum ledger_env env)
@@ -87,6 +124,8 @@ bool router_push_init(struct router *r)
 
 void router_push_fini(struct router *r)
 {
+    LIST_EACH(it, tmp, &r->bad_tokens)
+    bad_token_free(CONTAINER_OF(it, struct bad_token, link));
     push_free(r->push);
     token_keys_free(r->ring_keys);
     crypto_wipe(r->ring_secret, sizeof(r->ring_secret));

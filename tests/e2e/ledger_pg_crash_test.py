@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from soripostgres import Postgres
+from soripostgres import Database, Postgres
 
 BUILD = os.environ["SORI_BUILD"]
 
@@ -71,6 +71,28 @@ def test_no_acknowledged_record_is_lost_or_doubled_when_the_database_crashes(pg,
     assert acked > 0 and there >= acked, (acked, there)
     assert db.sql("SELECT count(*) FROM cdr_party") == str(2 * there)
     assert db.sql("SELECT sum(calls) FROM usage_day") == str(there)
+
+
+def test_a_failover_to_a_synchronous_standby_loses_nothing_that_was_acknowledged():
+    with Postgres() as first:
+        db = first.database()
+        with first.copy() as second:
+            first.sql("ALTER SYSTEM SET synchronous_standby_names='*'")
+            first.sql("SELECT pg_reload_conf()")
+            other = Database(second, db.name, make=False)
+            where = f"host={second.folder},{first.folder} user=sori dbname={db.name}"  # the standby is named first
+            run = subprocess.Popen([f"{BUILD}/bench/load/ledger_driver", "rate", where, "4", "200"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            assert grows(db, run)
+            first.stop(signal.SIGQUIT)
+            other.sql("SELECT pg_promote()")
+            out, err = run.communicate(timeout=60)
+            assert run.returncode == 0, err
+            figures = json.loads(out)
+            there = int(other.sql("SELECT count(*) FROM cdr"))
+            assert figures["records"] > 0 and there >= figures["records"], (figures, there)
+            assert other.sql("SELECT sum(calls) FROM usage_day") == str(there)
+            other.hang_up()
 
 
 def tool(name, *args, code=0):

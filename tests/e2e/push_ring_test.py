@@ -84,10 +84,10 @@ def play_out(scene):
 class World:
     """A server and its Apple."""
 
-    def __init__(self, apple, **files):
+    def __init__(self, apple, config=CONFIG, **files):
         self.apple, self.clear, self.admin = apple, free_port(), free_port()
         kid = next(iter(apple.key_files))
-        text = CONFIG.format(clear=self.clear, admin=self.admin, apple=apple.port, ca=apple.cert, topic=TOPIC,
+        text = config.format(clear=self.clear, admin=self.admin, apple=apple.port, ca=apple.cert, topic=TOPIC,
                              team=TEAM, kid=kid, key=apple.key_files[kid])
         self.url = f"ws://127.0.0.1:{self.clear}/ws"
         self.d = Daemon("sori-server", text, files={"secret": SECRET, "ring": "r" * 40, **files})

@@ -71,6 +71,7 @@ static inline void pg_end(void)
 {
     int status;
 
+    pg_hang_up();
     kill(pg_pid, SIGINT);
     assert_int_equal(waitpid(pg_pid, &status, 0), pg_pid);
 }
@@ -142,7 +143,6 @@ static inline int pg_scene_start(void **state)
 static inline int pg_scene_stop(void **state)
 {
     (void)state;
-    pg_hang_up();
     pg_end();
     scene_shell("rm -rf '%s'", pg_dir);
     return 0;

@@ -3,6 +3,7 @@
 # is not root, ended with the process that started it.
 #
 #   postgres.sh run DIR [OPTION...]    makes the database cluster if there is none; stays
+#   postgres.sh copy DIR OF            a standby of the one in OF, which runs; then run
 #   postgres.sh wait DIR               until it answers (or has ended: status 1)
 #
 # SPDX-License-Identifier: BSD-3-Clause
@@ -37,6 +38,9 @@ if [ "$(id -u)" = 0 ]; then
     fi
 fi
 cd "$dir"
+if [ "$what" = copy ]; then
+    exec $as "$bin/pg_basebackup" -h "$1" -U sori -D "$dir/data" -R -X stream -c fast
+fi
 if [ ! -d data ]; then
     $as "$bin/initdb" -N -A trust -U sori -E UTF8 --locale=C -D "$dir/data" >"$dir/initdb.log" 2>&1 ||
         { cat "$dir/initdb.log" >&2; exit 1; }

@@ -74,6 +74,16 @@ class Postgres:
         self.databases.append(Database(self, f"sori{len(self.databases)}", make))
         return self.databases[-1]
 
+    def copy(self, *options):
+        """A standby of this one, which is running."""
+        other = Postgres(*options)
+        try:
+            subprocess.run([SCRIPT, "copy", other.folder, self.folder], check=True, timeout=60)
+            return other.start()
+        except BaseException:
+            other.__exit__()
+            raise
+
     def start(self):
         self.process = subprocess.Popen([SCRIPT, "run", self.folder, *self.options], stdin=subprocess.DEVNULL)
         subprocess.run([SCRIPT, "wait", self.folder], check=True, timeout=60)

@@ -5,8 +5,12 @@
 
 #include "tests/lib/pg_scene.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 static struct ledger_store *s;
 
@@ -314,6 +318,44 @@ static void test_a_database_that_does_not_answer_is_given_up(void **state)
     assert_string_equal(scene_history(s, A).text, "1>berta");
 }
 
+/* A host that takes connections and says nothing. */
+static int silent_host(char dir[80])
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(dir, 80, "%s/silent", scene_dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    snprintf(a.sun_path, sizeof(a.sun_path), "%s/.s.PGSQL.5432", dir);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    return fd;
+}
+
+static void test_a_host_that_says_nothing_leaves_time_for_the_next(void **state)
+{
+    char silent[80], where[320];
+    int fd = silent_host(silent);
+
+    (void)state;
+    snprintf(where, sizeof(where), "host=%s,%s user=sori dbname=t%u", silent, pg_dir, pg_databases);
+    scene_close(s);
+    s = NULL;
+    scene_conf.postgres = where;
+    scene_conf.connect_timeout_ms = 2000;
+    uint64_t began = clock_now_us();
+    s = scene_open();
+    assert_int_equal(s->ops->health(s), LEDGER_FINE);
+    assert_true(clock_now_us() - began >= 900 * US_PER_MS); /* its half was given to the first */
+    pg_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='sori "
+           "node-1'");
+    assert_int_equal(s->ops->begin(s, true), -EAGAIN);
+    began = clock_now_us();
+    assert_int_equal(s->ops->recover(s, SCENE_NOW), 0); /* begins with the one that worked */
+    assert_true(clock_now_us() - began < 900 * US_PER_MS);
+    close(fd);
+}
+
 /* ---- records that are refused ---- */
 
 static void test_a_text_that_can_not_be_is_refused_alone(void **state)
@@ -390,6 +432,87 @@ static void test_one_server_sweeps_at_a_time(void **state)
     assert_int_equal(DO(other, sweep(other, SCENE_NOW, &more)), 0);
     assert_false(more);
     assert_int_equal(DO(s, sweep(s, SCENE_NOW, &more)), 0);
+    scene_close(other);
+}
+
+static bool on_news(void *ctx, struct slice user)
+{
+    char *text = ctx;
+    size_t n = strlen(text);
+
+    snprintf(text + n, 512 - n, "%s%.*s", n > 0 ? " " : "", SLICE_FMT(user));
+    return true;
+}
+
+/* What a store was told, or "": waits for a while, until there is something. */
+static const char *news_of(struct ledger_store *v, int wait_ms)
+{
+    static char text[512];
+    struct pollfd p = {.fd = v->ops->fd(v), .events = POLLIN};
+
+    text[0] = '\0';
+    do
+        assert_int_equal(v->ops->news(v, on_news, text), 0);
+    while (!*text && poll(&p, 1, wait_ms) > 0);
+    return text;
+}
+
+static void test_servers_tell_each_other_whose_devices_changed(void **state)
+{
+    struct ledger_store *other = open_as("node-2");
+    struct ledger_privacy p;
+
+    (void)state;
+    scene_device(s, A, "phone", "tok", SCENE_NOW);
+    assert_string_equal(news_of(other, 5000), "anna@example.org");
+    assert_string_equal(news_of(s, 0), ""); /* its own are none */
+    scene_device(s, B, "phone", "tok", SCENE_NOW);
+    const char *both = news_of(other, 5000);
+    assert_non_null(strstr(both, "berta@example.org"));
+    assert_non_null(strstr(both, "anna@example.org")); /* who lost it */
+    assert_int_equal(DO(s, bad_token(s, SLICE_LIT("tok"), 0)), 0);
+    assert_string_equal(news_of(other, 5000), "berta@example.org");
+    assert_int_equal(DO(s, set_env(s, B, SLICE_LIT("phone"), LEDGER_PRODUCTION)), 0);
+    assert_string_equal(news_of(other, 5000), "berta@example.org");
+    assert_int_equal(DO(s, del_device(s, B, SLICE_LIT("phone"))), 0);
+    assert_string_equal(news_of(other, 5000), "berta@example.org");
+    assert_int_equal(DO(s, erase(s, A, SLICE_LIT("user"), SCENE_NOW, &p)), 0);
+    assert_string_equal(news_of(other, 5000), "anna@example.org");
+    scene_call(s, 1, A, B, SCENE_NOW, false); /* of no interest */
+    assert_string_equal(news_of(other, 0), "");
+    scene_close(other);
+}
+
+static bool on_anybody(void *ctx, struct slice user)
+{
+    *(int *)ctx += user.len == 0;
+    return true;
+}
+
+static void test_news_that_were_missed_are_told_as_anybodys(void **state)
+{
+    struct ledger_store *other = open_as("node-2");
+    int anybody = 0;
+
+    (void)state;
+    assert_int_equal(other->ops->news(other, on_anybody, &anybody), 0);
+    assert_int_equal(anybody, 0); /* at the start all is read anyway */
+    pg_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='sori "
+           "node-2'");
+    struct pollfd p = {.fd = other->ops->fd(other), .events = POLLIN};
+    int rc = 0;
+    for (int i = 0; i < 10 && rc == 0; i++) {
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        rc = other->ops->news(other, on_anybody, &anybody);
+    }
+    assert_int_equal(rc, -EAGAIN); /* seen without a question being asked */
+    assert_int_equal(other->ops->health(other), LEDGER_AWAY);
+    scene_device(s, A, "phone", "tok", SCENE_NOW);
+    assert_int_equal(other->ops->recover(other, SCENE_NOW), 0);
+    assert_int_equal(other->ops->news(other, on_anybody, &anybody), 0);
+    assert_int_equal(anybody, 1);
+    assert_int_equal(other->ops->news(other, on_anybody, &anybody), 0);
+    assert_int_equal(anybody, 1);
     scene_close(other);
 }
 
@@ -512,10 +635,13 @@ int main(void)
         T(test_a_connection_that_is_cut_loses_the_transaction_only),
         T(test_a_lock_of_somebody_else_is_not_waited_for_long),
         T(test_a_database_that_does_not_answer_is_given_up),
+        T(test_a_host_that_says_nothing_leaves_time_for_the_next),
         T(test_a_text_that_can_not_be_is_refused_alone),
         T(test_what_the_database_refuses_takes_others_along_only_once),
         T(test_who_is_erased_by_one_server_is_erased_for_all),
         T(test_one_server_sweeps_at_a_time),
+        T(test_servers_tell_each_other_whose_devices_changed),
+        T(test_news_that_were_missed_are_told_as_anybodys),
         T(test_the_audit_log_is_one_chain),
         T(test_no_row_of_an_erased_user_is_left_in_a_page),
         T(test_a_restored_backup_loses_the_erased_again),

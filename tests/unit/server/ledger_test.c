@@ -196,6 +196,13 @@ static int s_devices(struct ledger_store *s, const struct ledger_device_key *aft
     *more = false;
     return next_rc();
 }
+static int s_devices_of(struct ledger_store *s, struct slice user, ledger_device_fn *row, void *ctx)
+{
+    (void)s;
+    note(did, "devices of %.*s", SLICE_FMT(user));
+    row(ctx, &(struct ledger_device){.user = user, .device = P});
+    return next_rc();
+}
 static int s_badge(struct ledger_store *s, struct slice user, uint64_t *count)
 {
     (void)s;
@@ -244,8 +251,9 @@ static void s_free(struct ledger_store *s)
 static const struct ledger_store_ops OPS = {
     s_health,   s_detail,     s_recover,     s_begin,      s_commit,     s_rollback,   s_put_call,
     s_put_push, s_count_push, s_put_quality, s_put_sample, s_put_device, s_del_device, s_bad_token,
-    s_set_env,  s_touch,      s_history,     s_devices,    s_badge,      s_mark,       s_mark,
-    s_ask,      s_ask,        s_ask,         s_privacy,    s_sweep,      NULL,         s_free,
+    s_set_env,  s_touch,      s_history,     s_devices,    s_devices_of, s_badge,      s_mark,
+    s_mark,     s_ask,        s_ask,         s_ask,        s_privacy,    s_sweep,      NULL,
+    NULL,       NULL,         s_free,
 };
 
 static void on_wake(void *arg)
