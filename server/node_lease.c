@@ -106,7 +106,7 @@ static void on_peer(struct redis_call *call, enum redis_end end, const struct re
         return; /* asked again by the next poll; meanwhile what is known grows old */
     if (reply->kind == RESP_STRING && presence_wire_epoch_decode(&epoch, reply->text) != 0)
         epoch = 0;
-    if (epoch == 0 && p->known && now_us < l->up_us + GRACE_US)
+    if (epoch == 0 && p->epoch != 0 && now_us < l->up_us + GRACE_US)
         epoch = p->epoch;
     bool other = !p->known || p->epoch != epoch;
     p->known = true;
