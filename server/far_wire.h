@@ -1,0 +1,48 @@
+/* What nodes say to one another about calls, in bodies of the bus (docs/CLUSTER.md): one node runs
+ * a call (the owner, the caller's), others have some of its devices (hosts).
+ *
+ *     owner -> host   SAY      a message for a device, ready to be numbered and sent
+ *     host -> owner   ASK      a request of a device on a call
+ *                     EVENT    what happened to its session
+ *                     CROSS    an invite that crosses the owner's call (glare)
+ *                     SUPERSEDE  the device dials anew: its call is over
+ *
+ * Pure. SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SERVER_FAR_WIRE_H
+#define SORI_SERVER_FAR_WIRE_H
+
+#include "proto/sig.h"
+#include "server/session.h"
+
+enum far_kind { FAR_SAY, FAR_ASK, FAR_EVENT, FAR_CROSS, FAR_SUPERSEDE, FAR_KINDS };
+
+/* Flags of FAR_SAY. */
+enum {
+    FAR_RINGS = 1,   /* it is call.incoming */
+    FAR_OVER = 2,    /* the device has nothing to do with the call any more */
+    FAR_FOREIGN = 4, /* what another user sent: dropped rather than to end a session's history */
+    FAR_REPLY = 8,   /* the answer to a request of session, by id_hash */
+};
+
+/* All slices are lent. What a kind does not use is empty. */
+struct far_message {
+    enum far_kind kind;
+    struct sig_call_id call;
+    struct slice user, device;
+    uint8_t session[SESSION_ID_BYTES]; /* ASK, CROSS, SAY with FAR_REPLY */
+    uint64_t id_hash;                  /* the same */
+    uint8_t flags;                     /* SAY */
+    uint8_t event;                     /* EVENT: enum call_event_kind */
+    bool can_wait;                     /* EVENT: NEW */
+    struct slice name;                 /* CROSS: of the caller */
+    struct slice text;                 /* SAY: the body; ASK, CROSS: the client's message */
+};
+
+#define FAR_WIRE_HEAD_MAX 512
+
+/* FAR_WIRE_HEAD_MAX + text.len bytes are enough. */
+void far_wire_encode(struct wr *w, const struct far_message *m);
+/* Returns 0 or -EBADMSG. */
+int far_wire_decode(struct far_message *out, struct slice body);
+
+#endif

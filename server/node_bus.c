@@ -1,0 +1,403 @@
+/* Messages between nodes: numbered, kept, said again.
+ *
+ * Run by presence_link.c, used by router_far.c. Pure. A text is
+ *
+ *     "m " FROM_EPOCH " " TO_EPOCH " " SEQ " " FIRST " " ACK " " NODE "\n" BODY, or "a " … without
+ * a BODY
+ *
+ * epochs in 16 hex digits. What comes out of its order is not kept: the sender goes back to the
+ * first that was not acknowledged. SPDX-License-Identifier: BSD-3-Clause */
+#include "server/node_bus.h"
+
+#include <errno.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "server/presence_wire.h"
+
+struct kept {
+    struct list link;
+    uint64_t seq;
+    size_t len;
+    uint8_t body[];
+};
+
+struct peer {
+    struct list link;
+    struct list out; /* struct kept, by seq */
+    size_t out_bytes;
+    uint64_t epoch, former; /* former: the process before it, whose last words may still come */
+    uint64_t out_seq, in_seq;
+    uint64_t again_us, ack_us; /* when to say again, to acknowledge */
+    bool live;                 /* something was sent or heard: its end is told */
+    bool dead;                 /* its lease is over, since dead_us */
+    uint64_t dead_us;
+    size_t node_len;
+    uint8_t node[NODE_BUS_NODE_MAX];
+};
+
+struct node_bus {
+    struct slice node;
+    uint64_t epoch, look_us;
+    size_t bytes_max, peers_n;
+    const struct node_bus_ops *ops;
+    void *arg;
+    const struct node_bus_ears *ears;
+    void *ears_arg;
+    struct list peers;
+    struct node_bus_stats stats;
+    uint8_t text[NODE_BUS_HEAD_MAX + NODE_BUS_BODY_MAX];
+};
+
+/* ---- texts ---- */
+
+bool node_bus_is(struct slice text)
+{
+    return text.len > 2 && (text.p[0] == 'm' || text.p[0] == 'a') && text.p[1] == ' ';
+}
+
+static struct slice cut(struct slice *s, uint8_t at)
+{
+    const uint8_t *end = s->len > 0 ? memchr(s->p, at, s->len) : NULL;
+    size_t n = end ? (size_t)(end - s->p) : s->len;
+    struct slice word = slice_sub(*s, 0, n);
+
+    *s = slice_sub(*s, n + 1, s->len);
+    return word;
+}
+
+int node_bus_decode(struct node_bus_head *out, struct slice text)
+{
+    struct node_bus_head h = {0};
+
+    if (!node_bus_is(text))
+        return -EBADMSG;
+    struct slice kind = cut(&text, ' ');
+    h.bare = kind.p[0] == 'a';
+    if (presence_wire_epoch_decode(&h.from_epoch, cut(&text, ' ')) != 0 ||
+        presence_wire_epoch_decode(&h.to_epoch, cut(&text, ' ')) != 0 ||
+        slice_to_u64(cut(&text, ' '), UINT64_MAX - 1, &h.seq) != 0 ||
+        slice_to_u64(cut(&text, ' '), UINT64_MAX - 1, &h.first) != 0 ||
+        slice_to_u64(cut(&text, ' '), UINT64_MAX - 1, &h.ack) != 0)
+        return -EBADMSG;
+    bool whole = text.len > 0 && memchr(text.p, '\n', text.len);
+    h.from = cut(&text, '\n');
+    h.body = text;
+    if (!whole || h.from_epoch == 0 || h.from.len == 0 || h.from.len > NODE_BUS_NODE_MAX ||
+        (h.bare ? h.body.len > 0 : h.seq < h.first || h.first == 0) ||
+        h.body.len > NODE_BUS_BODY_MAX)
+        return -EBADMSG;
+    *out = h;
+    return 0;
+}
+
+void node_bus_encode(struct wr *w, const struct node_bus_head *h)
+{
+    wr_str(w, h->bare ? "a " : "m ");
+    presence_wire_epoch(w, h->from_epoch);
+    wr_u8(w, ' ');
+    presence_wire_epoch(w, h->to_epoch);
+    wr_u8(w, ' ');
+    wr_u64(w, h->seq);
+    wr_u8(w, ' ');
+    wr_u64(w, h->first);
+    wr_u8(w, ' ');
+    wr_u64(w, h->ack);
+    wr_u8(w, ' ');
+    wr_bytes(w, h->from);
+    wr_u8(w, '\n');
+    wr_bytes(w, h->body);
+}
+
+/* ---- peers ---- */
+
+static struct slice node_of(const struct peer *p)
+{
+    return slice_of(p->node, p->node_len);
+}
+
+static struct peer *find_peer(const struct node_bus *b, struct slice node)
+{
+    LIST_EACH(l, tmp, &b->peers)
+    {
+        struct peer *p = CONTAINER_OF(l, struct peer, link);
+        if (slice_eq(node_of(p), node))
+            return p;
+    }
+    return NULL;
+}
+
+static struct peer *need_peer(struct node_bus *b, struct slice node)
+{
+    struct peer *p = find_peer(b, node);
+
+    if (p || b->peers_n == NODE_BUS_PEERS_MAX)
+        return p;
+    p = mem_zalloc(sizeof(*p));
+    if (!p)
+        return NULL;
+    p->again_us = p->ack_us = CLOCK_NEVER;
+    p->node_len = node.len;
+    memcpy(p->node, node.p, node.len);
+    list_init(&p->out);
+    list_append(&b->peers, &p->link);
+    b->peers_n++;
+    return p;
+}
+
+static void drop_first(struct peer *p)
+{
+    struct kept *k = CONTAINER_OF(list_first(&p->out), struct kept, link);
+
+    p->out_bytes -= k->len;
+    list_del(&k->link);
+    mem_free(k);
+}
+
+static void drop_all(struct node_bus *b, struct peer *p)
+{
+    while (!list_empty(&p->out)) {
+        drop_first(p);
+        b->stats.dropped++;
+    }
+    p->again_us = CLOCK_NEVER;
+}
+
+/* That process is no more: another one is there. */
+static void change_epoch(struct node_bus *b, struct peer *p, uint64_t epoch)
+{
+    uint64_t before = p->epoch;
+    bool live = p->live && !p->dead;
+
+    drop_all(b, p);
+    p->dead = false;
+    p->former = before;
+    p->epoch = epoch;
+    p->out_seq = p->in_seq = 0;
+    p->again_us = p->ack_us = CLOCK_NEVER;
+    p->live = false;
+    if (live && before != 0 && b->ears)
+        b->ears->gone(b->ears_arg, node_of(p), before);
+}
+
+/* ---- saying ---- */
+
+static void say(struct node_bus *b, struct peer *p, const struct kept *k)
+{
+    const struct list *head = list_first(&p->out);
+    uint64_t first = head ? CONTAINER_OF(head, const struct kept, link)->seq : p->out_seq + 1;
+    struct wr w = wr_init(b->text, sizeof(b->text));
+
+    node_bus_encode(
+        &w, &(struct node_bus_head){.bare = !k,
+                                    .from_epoch = b->epoch,
+                                    .to_epoch = p->epoch,
+                                    .seq = k ? k->seq : 0,
+                                    .first = first,
+                                    .ack = p->in_seq,
+                                    .from = b->node,
+                                    .body = k ? slice_of(k->body, k->len) : (struct slice){0}});
+    p->ack_us = CLOCK_NEVER;
+    b->ops->say(b->arg, node_of(p), wr_done(&w));
+}
+
+static void say_all(struct node_bus *b, struct peer *p, uint64_t now_us)
+{
+    LIST_EACH(l, tmp, &p->out)
+    {
+        say(b, p, CONTAINER_OF(l, struct kept, link));
+        b->stats.again++;
+    }
+    p->again_us = list_empty(&p->out) ? CLOCK_NEVER : now_us + NODE_BUS_AGAIN_US;
+}
+
+int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct slice body,
+                  uint64_t now_us)
+{
+    if (node.len == 0 || node.len > NODE_BUS_NODE_MAX || slice_eq(node, b->node) || epoch == 0 ||
+        body.len > NODE_BUS_BODY_MAX)
+        return -EINVAL;
+    struct peer *p = need_peer(b, node);
+    if (!p)
+        return -ENOMEM;
+    if (epoch == p->former)
+        return -ESRCH;
+    if (p->epoch != epoch)
+        change_epoch(b, p, epoch);
+    if (body.len > b->bytes_max - p->out_bytes)
+        return -ENOBUFS;
+    struct kept *k = mem_zalloc(sizeof(*k) + body.len);
+    if (!k)
+        return -ENOMEM;
+    k->seq = ++p->out_seq;
+    k->len = body.len;
+    if (body.len > 0)
+        memcpy(k->body, body.p, body.len);
+    list_append(&p->out, &k->link);
+    p->out_bytes += body.len;
+    p->live = true;
+    b->stats.sent++;
+    if (p->again_us == CLOCK_NEVER)
+        p->again_us = now_us + NODE_BUS_AGAIN_US;
+    say(b, p, k);
+    return 0;
+}
+
+/* ---- hearing ---- */
+
+static void take_ack(struct peer *p, uint64_t ack, uint64_t now_us)
+{
+    bool some = false;
+    struct list *first;
+
+    while ((first = list_first(&p->out)) && CONTAINER_OF(first, struct kept, link)->seq <= ack) {
+        drop_first(p);
+        some = true;
+    }
+    if (some)
+        p->again_us = list_empty(&p->out) ? CLOCK_NEVER : now_us + NODE_BUS_AGAIN_US;
+}
+
+void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
+{
+    struct node_bus_head h;
+
+    if (node_bus_decode(&h, text) != 0 || slice_eq(h.from, b->node))
+        return;
+    struct peer *p = need_peer(b, h.from);
+    if (!p || h.from_epoch == p->former)
+        return;
+    if (h.from_epoch != p->epoch)
+        change_epoch(b, p, h.from_epoch);
+    if (h.to_epoch != b->epoch) { /* it means a process that was here before: it learns who is */
+        if (!h.bare)
+            say(b, p, NULL);
+        return;
+    }
+    take_ack(p, h.ack, now_us);
+    if (h.first > p->in_seq + 1)
+        p->in_seq = h.first - 1;
+    if (p->dead) {
+        p->dead = false;
+        if (b->ears)
+            b->ears->back(b->ears_arg, node_of(p), p->epoch);
+    }
+    if (h.bare)
+        return;
+    p->live = true;
+    if (h.seq != p->in_seq + 1) {
+        say(b, p, NULL); /* a double, or something before it was lost */
+        return;
+    }
+    p->in_seq = h.seq;
+    if (p->ack_us == CLOCK_NEVER)
+        p->ack_us = now_us + NODE_BUS_ACK_US;
+    b->stats.delivered++;
+    if (b->ears)
+        b->ears->message(b->ears_arg, node_of(p), h.from_epoch, h.body);
+}
+
+void node_bus_up(struct node_bus *b, uint64_t now_us)
+{
+    LIST_EACH(l, tmp, &b->peers)
+    say_all(b, CONTAINER_OF(l, struct peer, link), now_us);
+}
+
+/* ---- time ---- */
+
+uint64_t node_bus_deadline(const struct node_bus *b)
+{
+    uint64_t at = list_empty(&b->peers) ? CLOCK_NEVER : b->look_us;
+
+    LIST_EACH(l, tmp, &b->peers)
+    {
+        const struct peer *p = CONTAINER_OF(l, struct peer, link);
+        at = p->again_us < at ? p->again_us : at;
+        at = p->ack_us < at ? p->ack_us : at;
+    }
+    return at;
+}
+
+/* Whether the process lives, as far as its lease tells. */
+static void look_at(struct node_bus *b, struct peer *p, uint64_t now_us)
+{
+    if (p->dead && now_us - p->dead_us >= NODE_BUS_DROP_US)
+        drop_all(b, p);
+    if (p->dead || !b->ops->dead(b->arg, node_of(p), p->epoch))
+        return;
+    p->dead = true;
+    p->dead_us = now_us;
+    if (b->ears)
+        b->ears->gone(b->ears_arg, node_of(p), p->epoch);
+}
+
+void node_bus_tick(struct node_bus *b, uint64_t now_us)
+{
+    bool look = now_us >= b->look_us;
+
+    if (look)
+        b->look_us = now_us + NODE_BUS_LOOK_US;
+    LIST_EACH(l, tmp, &b->peers)
+    {
+        struct peer *p = CONTAINER_OF(l, struct peer, link);
+        if (look && p->live)
+            look_at(b, p, now_us);
+        if (now_us >= p->again_us)
+            say_all(b, p, now_us);
+        if (now_us >= p->ack_us)
+            say(b, p, NULL);
+    }
+}
+
+/* ---- life ---- */
+
+struct node_bus *node_bus_new(struct slice node, uint64_t epoch, size_t bytes_max,
+                              const struct node_bus_ops *ops, void *arg)
+{
+    struct node_bus *b = mem_zalloc(sizeof(*b));
+
+    if (!b)
+        return NULL;
+    b->node = node;
+    b->epoch = epoch;
+    b->bytes_max = bytes_max;
+    b->ops = ops;
+    b->arg = arg;
+    list_init(&b->peers);
+    return b;
+}
+
+void node_bus_free(struct node_bus *b)
+{
+    if (!b)
+        return;
+    LIST_EACH(l, tmp, &b->peers)
+    {
+        struct peer *p = CONTAINER_OF(l, struct peer, link);
+        while (!list_empty(&p->out))
+            drop_first(p);
+        mem_free(p);
+    }
+    mem_free(b);
+}
+
+void node_bus_hear(struct node_bus *b, const struct node_bus_ears *ears, void *arg)
+{
+    b->ears = ears;
+    b->ears_arg = arg;
+}
+
+struct slice node_bus_node(const struct node_bus *b)
+{
+    return b->node;
+}
+
+uint64_t node_bus_epoch(const struct node_bus *b)
+{
+    return b->epoch;
+}
+
+const struct node_bus_stats *node_bus_stats(const struct node_bus *b)
+{
+    return &b->stats;
+}

@@ -1,0 +1,312 @@
+/* Tests of server/node_bus.c: two processes and a channel that loses, doubles and reorders.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rand.h"
+#include "server/node_bus.h"
+
+enum { MS = 1000, CHANNEL = 256, TEXT = 512 };
+
+static struct channel {
+    int n;
+    size_t len[CHANNEL];
+    uint8_t text[CHANNEL][TEXT];
+} channel[2]; /* to a, to b */
+
+static struct side {
+    struct node_bus *bus;
+    bool peer_dead;
+    int gone, back, heard;
+    char last[TEXT];
+} side[2];
+static uint64_t now;
+static int lose; /* of a hundred */
+static struct rand_src rnd;
+
+static void say(void *arg, struct slice node, struct slice text)
+{
+    (void)arg;
+    struct channel *c = &channel[slice_is(node, "b")];
+    if (lose > 0 && rand_src_below(&rnd, 100) < (unsigned)lose)
+        return;
+    for (int twice = lose > 0 && rand_src_below(&rnd, 10) == 0; twice >= 0; twice--) {
+        assert_true(c->n < CHANNEL && text.len <= TEXT);
+        memcpy(c->text[c->n], text.p, text.len);
+        c->len[c->n++] = text.len;
+    }
+}
+
+static bool dead(void *arg, struct slice node, uint64_t epoch)
+{
+    (void)node;
+    (void)epoch;
+    return ((struct side *)arg)->peer_dead;
+}
+
+/* Bodies are numbers: each comes once, in order. */
+static void on_message(void *arg, struct slice node, uint64_t epoch, struct slice body)
+{
+    struct side *s = arg;
+
+    (void)node;
+    (void)epoch;
+    assert_int_equal(slice_to_cstr(body, s->last, sizeof(s->last)), 0);
+    s->heard++;
+}
+
+static void on_gone(void *arg, struct slice node, uint64_t epoch)
+{
+    (void)node;
+    (void)epoch;
+    ((struct side *)arg)->gone++;
+}
+
+static void on_back(void *arg, struct slice node, uint64_t epoch)
+{
+    (void)node;
+    (void)epoch;
+    ((struct side *)arg)->back++;
+}
+
+static const struct node_bus_ops ops = {say, dead};
+static const struct node_bus_ears ears = {on_message, on_gone, on_back};
+
+static void begin_side(int i, uint64_t epoch)
+{
+    node_bus_free(side[i].bus);
+    side[i] = (struct side){
+        .bus = node_bus_new(i == 0 ? SLICE_LIT("a") : SLICE_LIT("b"), epoch, 4096, &ops, &side[i])};
+    assert_non_null(side[i].bus);
+    node_bus_hear(side[i].bus, &ears, &side[i]);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(channel, 0, sizeof(channel));
+    lose = 0;
+    now = 1000 * MS;
+    rand_src_init(&rnd, 7);
+    begin_side(0, 0xa1);
+    begin_side(1, 0xb1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        node_bus_free(side[i].bus);
+        side[i].bus = NULL;
+    }
+    return 0;
+}
+
+/* What is in the channels arrives. */
+static void deliver(void)
+{
+    for (int round = 0; round < 8; round++)
+        for (int i = 0; i < 2; i++) {
+            struct channel c = channel[i];
+            channel[i].n = 0;
+            for (int k = 0; k < c.n; k++)
+                node_bus_heard(side[i].bus, slice_of(c.text[k], c.len[k]), now);
+        }
+}
+
+static void pass(uint64_t us)
+{
+    for (uint64_t end = now + us; now < end;) {
+        now += 10 * MS;
+        for (int i = 0; i < 2; i++)
+            node_bus_tick(side[i].bus, now);
+        deliver();
+    }
+}
+
+static int send_text(int from, uint64_t epoch, const char *text)
+{
+    return node_bus_send(side[from].bus, from == 0 ? SLICE_LIT("b") : SLICE_LIT("a"), epoch,
+                         slice_str(text), now);
+}
+
+static void test_a_text_is_read_as_it_was_written(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "m",
+        "m ",
+        "x 00000000000000a1 00000000000000b1 1 1 0 a\n",
+        "m 00000000000000a1",
+        "m 00000000000000a1 00000000000000b1 0 1 0 a\nx",
+        "m 00000000000000a1 00000000000000b1 1 2 0 a\nx",
+        "m 0000000000000000 00000000000000b1 1 1 0 a\nx",
+        "m 00000000000000a1 00000000000000b1 1 1 0 \nx",
+        "a 00000000000000a1 00000000000000b1 0 1 0 a\nx",
+        "m 00000000000000a1 00000000000000b1 1 1 z a\nx",
+    };
+    struct node_bus_head h, in = {.from_epoch = 0xa1,
+                                  .to_epoch = 0xb1,
+                                  .seq = 7,
+                                  .first = 3,
+                                  .ack = 9,
+                                  .from = SLICE_LIT("fra-1"),
+                                  .body = SLICE_LIT("a\nb c")};
+    uint8_t buf[256];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    (void)state;
+    node_bus_encode(&w, &in);
+    assert_int_equal(node_bus_decode(&h, wr_done(&w)), 0);
+    assert_true(!h.bare && h.from_epoch == 0xa1 && h.to_epoch == 0xb1 && h.seq == 7 &&
+                h.first == 3 && h.ack == 9 && slice_is(h.from, "fra-1") &&
+                slice_is(h.body, "a\nb c"));
+    for (size_t n = 0; n < w.len - in.body.len; n++)
+        assert_int_equal(node_bus_decode(&h, slice_of(buf, n)), -EBADMSG);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_int_equal(node_bus_decode(&h, slice_str(bad[i])), -EBADMSG);
+}
+
+static void test_what_is_sent_comes_at_once_and_once(void **state)
+{
+    (void)state;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    deliver();
+    assert_string_equal(side[1].last, "one");
+    pass(2000 * MS);
+    assert_int_equal(side[1].heard, 1);
+    assert_int_equal(node_bus_stats(side[0].bus)->again, 0); /* it was acknowledged in time */
+    assert_int_equal(send_text(0, 0xb1, ""), 0);
+    assert_int_equal(node_bus_send(side[0].bus, SLICE_LIT("a"), 0xa1, SLICE_LIT("x"), now),
+                     -EINVAL);
+}
+
+static void test_loss_and_doubles_lose_and_double_nothing(void **state)
+{
+    char text[16], want[16];
+
+    (void)state;
+    lose = 40;
+    for (int i = 1; i <= 200; i++) {
+        (void)snprintf(text, sizeof(text), "%d", i);
+        assert_int_equal(send_text(0, 0xb1, text), 0);
+        assert_int_equal(send_text(1, 0xa1, text), 0);
+        pass(50 * MS);
+    }
+    lose = 0;
+    pass(1000 * MS);
+    (void)snprintf(want, sizeof(want), "%d", 200);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(side[i].heard, 200);
+        assert_string_equal(side[i].last, want);
+        assert_int_equal(side[i].gone, 0);
+    }
+}
+
+static void test_another_process_of_the_name_gets_nothing_of_the_old_one(void **state)
+{
+    (void)state;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    pass(100 * MS);
+    begin_side(1, 0xb2);
+    assert_int_equal(send_text(0, 0xb1, "for the old one"), 0);
+    pass(500 * MS);
+    assert_int_equal(side[1].heard, 0);
+    assert_int_equal(side[0].gone, 1);
+    assert_int_equal(node_bus_stats(side[0].bus)->dropped, 1);
+    assert_int_equal(send_text(0, 0xb1, "late"), -ESRCH);
+    assert_int_equal(send_text(0, 0xb2, "two"), 0);
+    pass(100 * MS);
+    assert_string_equal(side[1].last, "two");
+    assert_int_equal(side[1].heard, 1);
+}
+
+static void test_who_was_cut_off_comes_back_with_all_that_was_said(void **state)
+{
+    (void)state;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    pass(100 * MS);
+    lose = 100;
+    side[0].peer_dead = true;
+    assert_int_equal(send_text(0, 0xb1, "two"), 0);
+    pass(3000 * MS);
+    assert_int_equal(side[0].gone, 1);
+    lose = 0;
+    side[0].peer_dead = false;
+    assert_int_equal(send_text(1, 0xa1, "here"), 0);
+    pass(500 * MS);
+    assert_int_equal(side[0].gone, 1);
+    assert_int_equal(side[0].back, 1);
+    assert_string_equal(side[1].last, "two");
+    assert_int_equal(side[1].heard, 2);
+}
+
+static void test_after_a_minute_what_was_kept_for_the_dead_is_dropped(void **state)
+{
+    (void)state;
+    lose = 100;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    side[0].peer_dead = true;
+    pass(65000 * (uint64_t)MS);
+    assert_int_equal(node_bus_stats(side[0].bus)->dropped, 1);
+    lose = 0;
+    side[0].peer_dead = false;
+    assert_int_equal(send_text(0, 0xb1, "two"), 0); /* its number goes on: no gap holds it up */
+    pass(500 * MS);
+    assert_string_equal(side[1].last, "two");
+    assert_int_equal(side[1].heard, 1);
+}
+
+static void test_what_is_kept_is_bounded(void **state)
+{
+    uint8_t big[50];
+    int sent = 0;
+
+    (void)state;
+    memset(big, 'x', sizeof(big));
+    lose = 100;
+    while (node_bus_send(side[0].bus, SLICE_LIT("b"), 0xb1, slice_of(big, sizeof(big)), now) == 0)
+        sent++;
+    assert_int_equal(sent, 4096 / sizeof(big));
+    lose = 0;
+    pass(500 * MS);
+    assert_int_equal(side[1].heard, sent);
+    assert_int_equal(send_text(0, 0xb1, "more"), 0);
+}
+
+static void test_oom_is_told(void **state)
+{
+    (void)state;
+    for (uint64_t n = 0; n < 2; n++) {
+        mem_fail_after(n);
+        int err = send_text(0, 0xb1, "x");
+        mem_fail_never();
+        assert_int_equal(err, -ENOMEM);
+    }
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_text_is_read_as_it_was_written),
+        TEST(test_what_is_sent_comes_at_once_and_once),
+        TEST(test_loss_and_doubles_lose_and_double_nothing),
+        TEST(test_another_process_of_the_name_gets_nothing_of_the_old_one),
+        TEST(test_who_was_cut_off_comes_back_with_all_that_was_said),
+        TEST(test_after_a_minute_what_was_kept_for_the_dead_is_dropped),
+        TEST(test_what_is_kept_is_bounded),
+        TEST(test_oom_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
