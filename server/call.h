@@ -50,8 +50,9 @@ struct call_invite {
     const struct call_device
         *devices; /* every session of the callee; the first CALL_LEGS_MAX count */
     size_t devices_n;
-    unsigned pushed; /* devices without a socket that are woken by a push: they may come yet */
-    bool waiting;    /* the callee is in another call: each incoming says callWaiting */
+    size_t busy, calls; /* live calls of callee and caller that other nodes run */
+    unsigned pushed;    /* devices without a socket that are woken by a push: they may come yet */
+    bool waiting;       /* the callee is in another call: each incoming says callWaiting */
 };
 
 enum call_event_kind {

@@ -305,7 +305,7 @@ static void invite_plain(struct call_table *t, const struct call_invite *in,
 {
     struct call_device picked[CALL_LEGS_MAX];
     struct call_invite use = *in;
-    size_t busy = count_of_user(t, in->to);
+    size_t busy = count_of_user(t, in->to) + in->busy;
 
     use.waiting = busy > 0;
     if (in->devices_n == 0 && in->pushed == 0) {
@@ -349,7 +349,7 @@ void call_table_invite(struct call_table *t, const struct call_invite *in, struc
                   now_us);
         settle(t, e);
     }
-    if (count_of_user(t, in->user) >= (invites ? ROOM_INVITES_MAX : t->conf.per_user))
+    if (count_of_user(t, in->user) + in->calls >= (invites ? ROOM_INVITES_MAX : t->conf.per_user))
         refuse(out, &in->id, SIG_ERR_CALL_TOO_MANY, NULL);
     else if (t->live_n >= t->conf.calls)
         refuse(out, &in->id, SIG_ERR_OVERLOADED, NULL);
@@ -396,6 +396,55 @@ static void pick_calls(struct call_table *t, struct call_walk *walk, const struc
             walk->ids[walk->n++] = *call_id(e->call);
 }
 
+/* One call is told of a session, if that is a device of it or could become one. */
+static void tell_session(struct call_table *t, struct entry *e, const struct call_event *ev,
+                         bool waiting_ok, struct call_effects *out, uint64_t now_us)
+{
+    struct call_event told = *ev;
+
+    told.waiting = count_of_user(t, call_callee(e->call)) > 1;
+    bool unknown = call_role(e->call, ev->user, ev->device) == CALL_ROLE_NONE;
+    if (!unknown || !told.waiting || waiting_ok) {
+        call_recv(e->call, &told, out, now_us);
+        settle(t, e);
+    }
+}
+
+bool call_table_device(struct call_table *t, const struct sig_call_id *id,
+                       const struct call_event *ev, bool waiting_ok, struct call_effects *out,
+                       uint64_t now_us)
+{
+    struct entry *e;
+
+    call_effects_clear(out);
+    trim_ended(t);
+    e = find(t, id);
+    if (!e || !e->live || !concerns(e->call, ev))
+        return false;
+    tell_session(t, e, ev, waiting_ok, out, now_us);
+    return true;
+}
+
+void call_table_cross(struct call_table *t, const struct sig_call_id *first,
+                      const struct call_invite *in, struct call_effects *out, uint64_t now_us)
+{
+    struct entry *e;
+
+    call_effects_clear(out);
+    trim_ended(t);
+    e = find(t, &in->id);
+    if (e) {
+        invite_again(t, e, in, out, now_us);
+        return;
+    }
+    e = find(t, first);
+    if (e && call_rings(e->call) && call_room(e->call).len == 0 &&
+        slice_eq(call_caller(e->call), in->to) && slice_eq(call_callee(e->call), in->user))
+        merge(t, e, in, out, now_us);
+    else
+        refuse(out, &in->id, SIG_ERR_OVERLOADED, "the calls crossed: dial again");
+}
+
 bool call_table_session(struct call_table *t, struct call_walk *walk, const struct call_event *ev,
                         bool waiting_ok, struct call_effects *out, uint64_t now_us)
 {
@@ -410,13 +459,7 @@ bool call_table_session(struct call_table *t, struct call_walk *walk, const stru
     if (!e)
         return false;
 
-    struct call_event told = *ev;
-    told.waiting = count_of_user(t, call_callee(e->call)) > 1;
-    bool unknown = call_role(e->call, ev->user, ev->device) == CALL_ROLE_NONE;
-    if (!unknown || !told.waiting || waiting_ok) {
-        call_recv(e->call, &told, out, now_us);
-        settle(t, e);
-    }
+    tell_session(t, e, ev, waiting_ok, out, now_us);
     return true;
 }
 

@@ -55,6 +55,16 @@ struct call_walk {
 bool call_table_session(struct call_table *t, struct call_walk *walk, const struct call_event *ev,
                         bool waiting_ok, struct call_effects *out, uint64_t now_us);
 
+/* The same for one call and a device that is on another node. False: there is no such live call, or
+ * the device has nothing to do with it. */
+bool call_table_device(struct call_table *t, const struct sig_call_id *id,
+                       const struct call_event *ev, bool waiting_ok, struct call_effects *out,
+                       uint64_t now_us);
+/* Performs an invite of another node that crosses the call `first` of this one (glare); when that
+ * does not ring any more: overloaded, which may be tried again. */
+void call_table_cross(struct call_table *t, const struct sig_call_id *first,
+                      const struct call_invite *in, struct call_effects *out, uint64_t now_us);
+
 /* Ends a call by the server's will (admin, server_error). False when there is no such live call. */
 bool call_table_end(struct call_table *t, const struct sig_call_id *id, enum sig_reason reason,
                     struct call_effects *out, uint64_t now_us);

@@ -445,7 +445,11 @@ static int open_router(struct server *s)
     s->router =
         router_new(&s->conf, &s->keys, s->presence ? presence_link_store(s->presence) : NULL,
                    clock_now_us(), clock_wall_us());
-    return s->router ? EX_OK : EX_OSERR;
+    if (!s->router)
+        return EX_OSERR;
+    const struct router_nodes nodes =
+        s->presence ? presence_link_nodes(s->presence) : (struct router_nodes){0};
+    return !s->presence || router_set_nodes(s->router, &nodes) ? EX_OK : EX_OSERR;
 }
 
 /* As many descriptors as the system grants. */

@@ -55,6 +55,7 @@ static void finish(struct asked *q, int err, uint64_t now_us)
         if (alive(q, &q->found[i], now_us) != NODE_ALIVE)
             continue;
         out[n] = q->found[i].e;
+        out[n].node_epoch = q->found[i].epoch;
         out[n++].user = user_of(q);
     }
     list_del(&q->link);

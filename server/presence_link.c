@@ -6,19 +6,25 @@
 
 #include <stdio.h>
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "net/redis_link.h"
 #include "net/resolve.h"
 #include "net/worker.h"
+#include "server/call_claims.h"
+#include "server/node_bus.h"
 #include "server/presence_store_redis.h"
 #include "server/presence_wire.h"
 #include "server/redis_conf.h"
 
 #define TICK_US   (100 * US_PER_MS)
-#define ANSWER_US (5 * US_PER_S) /* a failover is over by then */
+#define ANSWER_US (5 * US_PER_S)    /* a failover is over by then */
+#define BUS_BYTES ((size_t)4 << 20) /* kept for each node until it has acknowledged */
 
 /* What the operator sees: written here, read on another thread. */
 struct presence_link_counters {
+    struct counter bus_sent, bus_again, bus_delivered, bus_dropped;
     struct counter up, connects, losses, failures, commands, again, behind, full;
     struct counter ends[REDIS_ENDS];
 };
@@ -35,7 +41,12 @@ struct presence_link {
     struct redis_link *commands, *ears;
     struct resolver *resolver;
     struct tls_ctx *tls;
-    struct wtimer tick;
+    struct wtimer tick, bus_tick;
+    struct node_bus *bus;
+    struct call_claims claims;
+    bool was_up;
+    uint64_t away_us; /* since when Redis is not ready */
+    struct slice scripts[PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS];
     struct slice channel;
     uint8_t channel_buf[PRESENCE_WIRE_KEY_MAX];
     struct redis_endpoint at[REDIS_ENDPOINTS_MAX];
@@ -73,6 +84,10 @@ static void count(struct presence_link *l)
         show(&l->count.ends[e], a->ends[e]);
     show(&l->count.behind, presence_store_redis_behind(l->store));
     show(&l->count.full, presence_store_redis_full(l->store));
+    show(&l->count.bus_sent, node_bus_stats(l->bus)->sent);
+    show(&l->count.bus_again, node_bus_stats(l->bus)->again);
+    show(&l->count.bus_delivered, node_bus_stats(l->bus)->delivered);
+    show(&l->count.bus_dropped, node_bus_stats(l->bus)->dropped);
 }
 
 static void on_tick(void *arg, uint64_t now_us)
@@ -89,13 +104,31 @@ static void on_tick(void *arg, uint64_t now_us)
     worker_timer(l->worker, &l->tick, now_us + TICK_US);
 }
 
+/* The bus is looked at when it wants to be: an acknowledgement must not wait for the tick. */
+static void arm_bus(struct presence_link *l)
+{
+    worker_timer(l->worker, &l->bus_tick, node_bus_deadline(l->bus));
+}
+
+static void on_bus_tick(void *arg, uint64_t now_us)
+{
+    struct presence_link *l = arg;
+
+    enter(l);
+    node_bus_tick(l->bus, now_us);
+    arm_bus(l);
+}
+
 static void on_up(void *arg, uint64_t now_us)
 {
     struct presence_link *l = arg;
 
     (void)now_us;
     enter(l);
+    l->was_up = true;
     presence_store_redis_up(l->store);
+    if (presence_link_ready(l))
+        node_bus_up(l->bus, worker_now(l->worker));
 }
 
 static void on_down(void *arg, const char *why, uint64_t now_us)
@@ -103,8 +136,10 @@ static void on_down(void *arg, const char *why, uint64_t now_us)
     struct presence_link *l = arg;
 
     (void)why;
-    (void)now_us;
     enter(l);
+    if (l->was_up)
+        l->away_us = now_us;
+    l->was_up = false;
     presence_store_redis_down(l->store);
 }
 
@@ -115,6 +150,8 @@ static void on_hears(void *arg, uint64_t now_us)
     (void)now_us;
     enter(l);
     presence_store_redis_hears(l->store);
+    if (presence_link_ready(l))
+        node_bus_up(l->bus, worker_now(l->worker));
 }
 
 static void on_said(void *arg, struct slice channel, struct slice payload, uint64_t now_us)
@@ -122,9 +159,13 @@ static void on_said(void *arg, struct slice channel, struct slice payload, uint6
     struct presence_link *l = arg;
 
     (void)channel;
-    (void)now_us;
     enter(l);
-    presence_store_redis_heard(l->store, payload);
+    if (node_bus_is(payload)) {
+        node_bus_heard(l->bus, payload, now_us);
+        arm_bus(l);
+    } else {
+        presence_store_redis_heard(l->store, payload);
+    }
 }
 
 static const struct redis_client_ops commands_ops = {.up = on_up, .down = on_down};
@@ -143,8 +184,10 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
                                    .tls_name = or_null(c->redis.tls_name)};
 
     redis_conf_client(c, l->at, &conf.client);
-    conf.client.scripts = presence_wire_scripts;
-    conf.client.scripts_n = PRESENCE_SCRIPTS;
+    memcpy(l->scripts, presence_wire_scripts, sizeof(presence_wire_scripts));
+    memcpy(l->scripts + PRESENCE_SCRIPTS, call_claims_scripts, sizeof(call_claims_scripts));
+    conf.client.scripts = l->scripts;
+    conf.client.scripts_n = ARRAY_LEN(l->scripts);
     l->commands = redis_link_new(l->worker, &conf, &commands_ops, l);
     conf.name = "news";
     conf.client.scripts = NULL;
@@ -154,6 +197,51 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
     conf.client.sharded = true;
     l->ears = redis_link_new(l->worker, &conf, &ears_ops, l);
     return l->commands && l->ears;
+}
+
+/* ---- other nodes ---- */
+
+static void bus_say(void *arg, struct slice node, struct slice text)
+{
+    struct presence_link *l = arg;
+    uint8_t key[PRESENCE_WIRE_KEY_MAX];
+    struct wr channel = wr_init(key, sizeof(key));
+
+    presence_wire_key(&channel, l->claims.prefix, "say", node);
+    const struct slice words[] = {SLICE_LIT("SPUBLISH"), wr_done(&channel), text};
+    /* While Redis is away it would only queue: it is said again when it is back. */
+    if (!channel.bad && redis_client_ready(l->claims.client))
+        (void)redis_client_call(l->claims.client, NULL, words, ARRAY_LEN(words),
+                                worker_now(l->worker));
+    arm_bus(l);
+}
+
+static bool bus_dead(void *arg, struct slice node, uint64_t epoch)
+{
+    struct presence_link *l = arg;
+
+    return presence_store_redis_alive(l->store, node, epoch) == NODE_DEAD;
+}
+
+static const struct node_bus_ops bus_ops = {.say = bus_say, .dead = bus_dead};
+
+static bool nodes_ready(void *arg, uint64_t *away_us)
+{
+    const struct presence_link *l = arg;
+
+    *away_us = l->away_us;
+    return presence_link_ready(l);
+}
+
+static enum node_alive nodes_alive(void *arg, struct slice node, uint64_t epoch)
+{
+    return presence_store_redis_alive(((struct presence_link *)arg)->store, node, epoch);
+}
+
+struct router_nodes presence_link_nodes(struct presence_link *l)
+{
+    return (struct router_nodes){
+        .bus = l->bus, .claims = &l->claims, .ready = nodes_ready, .alive = nodes_alive, .arg = l};
 }
 
 static bool make_store(struct presence_link *l, const struct server_conf *c)
@@ -173,7 +261,10 @@ static bool make_store(struct presence_link *l, const struct server_conf *c)
     struct wr w = wr_init(l->channel_buf, sizeof(l->channel_buf));
     presence_store_redis_channel(l->store, &w);
     l->channel = wr_done(&w);
-    return true;
+    l->claims = (struct call_claims){
+        .prefix = conf.prefix, .node = conf.node, .epoch = conf.epoch, .first = PRESENCE_SCRIPTS};
+    l->bus = node_bus_new(conf.node, conf.epoch, BUS_BYTES, &bus_ops, l);
+    return l->bus != NULL;
 }
 
 struct presence_link *presence_link_new(struct worker *w, const struct server_conf *c,
@@ -198,6 +289,9 @@ struct presence_link *presence_link_new(struct worker *w, const struct server_co
     if (!make_store(l, c) || !make_links(l, c))
         goto fail;
     presence_store_redis_use(l->store, redis_link_client(l->commands));
+    l->claims.client = redis_link_client(l->commands);
+    l->away_us = worker_now(w);
+    l->bus_tick = (struct wtimer){.fn = on_bus_tick, .arg = l};
     worker_timer(w, &l->tick, 0);
     return l;
 fail:
@@ -210,6 +304,8 @@ void presence_link_free(struct presence_link *l)
     if (!l)
         return;
     worker_timer_cancel(l->worker, &l->tick);
+    worker_timer_cancel(l->worker, &l->bus_tick);
+    node_bus_free(l->bus);
     presence_store_free(l->store);
     redis_link_free(l->ears);
     redis_link_free(l->commands);
@@ -280,6 +376,14 @@ void presence_link_metrics(struct presence_link *l, struct metrics *m)
          &n->ends[REDIS_LATE]},
         {"sori_redis_ends_total", "end=\"broken\"", "What became of commands.", METRIC_COUNTER,
          &n->ends[REDIS_BROKEN]},
+        {"sori_bus_messages_total", "what=\"sent\"", "Messages for other nodes.", METRIC_COUNTER,
+         &n->bus_sent},
+        {"sori_bus_messages_total", "what=\"again\"", "Messages for other nodes.", METRIC_COUNTER,
+         &n->bus_again},
+        {"sori_bus_messages_total", "what=\"delivered\"", "Messages for other nodes.",
+         METRIC_COUNTER, &n->bus_delivered},
+        {"sori_bus_messages_total", "what=\"dropped\"", "Messages for other nodes.", METRIC_COUNTER,
+         &n->bus_dropped},
         {"sori_presence_behind", "", "Devices whose state Redis does not have yet.", METRIC_GAUGE,
          &n->behind},
         {"sori_presence_full_total", "", "Devices refused because their user has too many.",

@@ -6,6 +6,7 @@
 #include "base/metrics.h"
 #include "net/tls.h"
 #include "server/presence_store.h"
+#include "server/router.h"
 #include "server/server_conf.h"
 
 struct presence_link;
@@ -25,6 +26,8 @@ void presence_link_set_enter(struct presence_link *l, void (*enter)(void *arg), 
 struct presence_store *presence_link_store(struct presence_link *l);
 bool presence_link_ready(const struct presence_link *l);
 const char *presence_link_why(const struct presence_link *l);
+/* The way to other nodes, for router_set_nodes(); the link frees it. */
+struct router_nodes presence_link_nodes(struct presence_link *l);
 /* What does not work, as a text that stays; NULL: nothing. Any thread. */
 const char *presence_link_trouble(const struct presence_link *l);
 /* Names what has become of its commands, and how it stands. The link outlives m. */

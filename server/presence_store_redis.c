@@ -276,6 +276,14 @@ void presence_store_redis_channel(const struct presence_store *s, struct wr *w)
     presence_wire_key(w, m->conf.prefix, "say", m->conf.node);
 }
 
+enum node_alive presence_store_redis_alive(struct presence_store *s, struct slice node,
+                                           uint64_t epoch)
+{
+    struct presence_redis *m = self(s);
+
+    return node_lease_of(m->lease, node, epoch, presence_place_now(m));
+}
+
 uint64_t presence_store_redis_deadline(const struct presence_store *s)
 {
     const struct presence_redis *m = CONTAINER_OF(s, const struct presence_redis, store);

@@ -11,7 +11,7 @@
 #ifndef SORI_SERVER_PRESENCE_STORE_REDIS_H
 #define SORI_SERVER_PRESENCE_STORE_REDIS_H
 
-#include "net/redis_client.h"
+#include "server/node_lease.h"
 #include "server/presence_store.h"
 
 struct presence_store_redis_conf {
@@ -39,6 +39,10 @@ void presence_store_redis_channel(const struct presence_store *s, struct wr *w);
 /* Something was said there; and: it is heard from now on (what was said before has passed). */
 void presence_store_redis_heard(struct presence_store *s, struct slice payload);
 void presence_store_redis_hears(struct presence_store *s);
+
+/* Whether that process of a node lives, as far as is known now; asks if it is not. */
+enum node_alive presence_store_redis_alive(struct presence_store *s, struct slice node,
+                                           uint64_t epoch);
 
 /* When to call presence_store_redis_tick(), which does what is due; more often does no harm. */
 uint64_t presence_store_redis_deadline(const struct presence_store *s);

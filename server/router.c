@@ -150,6 +150,7 @@ void router_free(struct router *r)
     if (r->sessions && r->presence)
         for (struct session *s; (s = session_walk(r->sessions, &pos, &saved));)
             presence_unwatch_all(r->presence, &s->watcher);
+    router_far_free(r);
     router_quality_fini(r);
     router_record_fini(r);
     router_history_fini(r);
@@ -286,6 +287,8 @@ void request_reply(const struct request *q, const struct wr *body)
 {
     if (body->bad) /* only a bug could: buffers are sized for every message */
         request_fail(q, SIG_ERR_INTERNAL, NULL);
+    else if (q->far)
+        router_far_reply(q, wr_done(body));
     else
         router_send(q->r, q->s, wr_done(body), q->id_hash);
 }
@@ -303,7 +306,7 @@ void request_error(const struct request *q, const struct sig_error *e)
     struct wr w = router_body(q->r);
     sig_server_error(&w, &full);
     assert(!w.bad);
-    router_send(q->r, q->s, wr_done(&w), q->id_hash);
+    request_reply(q, &w);
 }
 
 void request_fail(const struct request *q, enum sig_err code, const char *text)
@@ -419,6 +422,7 @@ static void repeat(const struct request *q)
     if (stored.len > 0)
         client_send(q->c, stored);
     else if (!router_sfu_waits(q->r, q->s, q->id_hash) && /* else its answer is still to come */
+             !router_far_waits(q->r, q->s, q->id_hash) &&
              !router_record_waits(q->r, q->s, q->id_hash))
         request_fail(q, SIG_ERR_DUPLICATE_REQUEST, NULL);
 }
@@ -508,6 +512,7 @@ void router_message(struct router *r, struct client *c, struct slice text)
                               .c = c,
                               .s = c->session,
                               .m = &m,
+                              .text = text,
                               .scratch = &scratch,
                               .id_hash = m.has_id ? hash_bytes(m.id) | 1 : 0};
     session_message(&q, bad ? &fault : NULL);
@@ -520,7 +525,8 @@ uint64_t router_deadline(const struct router *r)
     uint64_t at = timerwheel_next(r->client_wheel), sessions = timerwheel_next(r->session_wheel),
              calls = call_table_deadline(r->calls), presence = presence_deadline(r->presence),
              rooms = router_room_deadline(r), push = router_push_deadline(r),
-             quality = router_quality_deadline(r), records = router_record_deadline(r);
+             quality = router_quality_deadline(r), records = router_record_deadline(r),
+             far = router_far_deadline(r);
 
     at = sessions < at ? sessions : at;
     at = calls < at ? calls : at;
@@ -528,6 +534,7 @@ uint64_t router_deadline(const struct router *r)
     at = push < at ? push : at;
     at = quality < at ? quality : at;
     at = records < at ? records : at;
+    at = far < at ? far : at;
     return presence < at ? presence : at;
 }
 
@@ -542,6 +549,7 @@ void router_tick(struct router *r)
     router_record_tick(r);
     router_push_tick(r);
     router_call_tick(r);
+    router_far_tick(r);
     router_room_tick(r);
     router_quality_tick(r);
     while (router_presence_tick(r))

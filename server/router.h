@@ -16,12 +16,15 @@
 #include "base/timerwheel.h"
 #include "base/tokenbucket.h"
 #include "proto/sig_quality.h"
+#include "server/node_lease.h"
 #include "server/server_conf.h"
 
+struct call_claims;
 struct client;
 struct device_dir;
 struct ledger;
 struct node;
+struct node_bus;
 struct presence_store;
 struct push;
 struct push_job;
@@ -56,6 +59,19 @@ struct router *router_new(const struct server_conf *conf, struct token_keys *con
                           struct presence_store *store, uint64_t now_us, uint64_t wall_us);
 /* All clients must be gone. NULL is allowed. */
 void router_free(struct router *r);
+
+/* Other nodes, as router_set_nodes() takes them. All borrowed. */
+struct router_nodes {
+    struct node_bus *bus;
+    const struct call_claims *claims;
+    /* Whether Redis is there; since when it is not (never yet: since the start). */
+    bool (*ready)(void *arg, uint64_t *away_us);
+    enum node_alive (*alive)(void *arg, struct slice node, uint64_t epoch);
+    void *arg;
+};
+/* Lets calls go to users of other nodes. Before any client is there; the bus outlives the router,
+ * or is quiet. False: memory is out. */
+bool router_set_nodes(struct router *r, const struct router_nodes *nodes);
 
 /* A service that pushes (apns_service.c): send and cancel as in push.h. */
 struct router_push_service {

@@ -20,7 +20,8 @@ struct session *router_find_session(const struct router *r, struct slice user, s
 bool router_in_call(const struct router *r, const struct session *s)
 {
     return call_table_in_call(r->calls, user_id(s->user), session_device(s)) ||
-           room_table_in_room(r->rooms, user_id(s->user), session_device(s));
+           room_table_in_room(r->rooms, user_id(s->user), session_device(s)) ||
+           router_far_in_call(r, user_id(s->user), session_device(s));
 }
 
 /* Pings come faster while a device is in a call. */
@@ -57,7 +58,7 @@ static void perform_answer(const struct request *q, const struct call_fx *fx)
         counter_inc(&r->count.errors[fx->err]);
     if (!q->m->has_id)
         return;
-    call_fx_write(&w, fx, q->m->id, ice_for(r, fx, user_id(q->s->user)), r->wall_us / US_PER_MS);
+    call_fx_write(&w, fx, q->m->id, ice_for(r, fx, request_user(q)), r->wall_us / US_PER_MS);
     request_reply(q, &w);
 }
 
@@ -73,15 +74,19 @@ static void perform_one(struct router *r, const struct call_fx *fx)
     bool foreign = fx->kind == CALL_FX_INCOMING || fx->kind == CALL_FX_RELAY;
     struct wr w = router_body(r);
 
-    if (!s)
+    if (!s && !r->far)
         return; /* its session has ended; a new one hears of the call in its welcome */
     call_fx_write(&w, fx, (struct slice){0}, ice_for(r, fx, fx->user), r->wall_us / US_PER_MS);
     if (w.bad)
         log_error("call", "a message of type %s does not fit its buffer", sig_type_name(fx->type));
+    else if (!s)
+        router_far_say(r, fx, wr_done(&w));
     else if (foreign && !router_has_room(r, s, fx->data_raw.len))
         counter_inc(&r->count.rate_limited);
     else
         router_send(r, s, wr_done(&w), 0);
+    if (!s)
+        return;
     if (fx->kind == CALL_FX_INCOMING)
         s->incoming_seq = s->rel.out_seq;
     if (fx->kind == CALL_FX_INCOMING || fx->kind == CALL_FX_ENDED || fx->kind == CALL_FX_ACCEPTED)
@@ -105,6 +110,7 @@ static void review(struct router *r, const struct sig_call_id *id)
     }
     router_push_changed(r, c, before);
     router_history_changed(r, c, before);
+    router_far_changed(r, c);
 }
 
 /* Performs r->fx in order. q: the request that caused them, or NULL. */
@@ -187,7 +193,7 @@ static void invited(const struct request *q, const struct push_call *call, bool 
     if (!fx)
         return;
     if (fx->glare)
-        router_push_spoke(r, q->s, &fx->merged_into);
+        router_push_spoke(r, request_user(q), request_device(q), &fx->merged_into);
     else if (fx->kind == CALL_FX_REPLY)
         router_push_begin(r, &call->id);
     else
@@ -198,18 +204,16 @@ static struct push_call push_call_of(const struct request *q, const struct sig_c
                                      struct slice to, bool video)
 {
     return (struct push_call){.id = *id,
-                              .caller = user_id(q->s->user),
-                              .caller_name = session_name(q->s),
+                              .caller = request_user(q),
+                              .caller_name = q->s ? session_name(q->s) : (struct slice){0},
                               .callee = to,
                               .video = video};
 }
 
 static void invite(const struct request *q)
 {
-    struct call_device devices[CALL_LEGS_MAX];
     struct sig_fault fault;
     struct sig_invite in;
-    struct router *r = q->r;
     uint32_t wait_ms = 0;
 
     if (sig_client_invite(&in, q->m, &fault) != 0) {
@@ -220,27 +224,46 @@ static void invite(const struct request *q)
         limited(q, wait_ms);
         return;
     }
+    if (!router_far_invite(q, &in))
+        (void)router_invite_now(q, &in, &(struct router_invite){0});
+}
+
+bool router_invite_now(const struct request *q, const struct sig_invite *in,
+                       const struct router_invite *more)
+{
+    struct call_device devices[CALL_LEGS_MAX];
+    struct router *r = q->r;
     size_t n = devices_of(r, q->m->to, (struct slice){0}, devices);
+
+    for (size_t i = 0; i < more->devices_n && n < CALL_LEGS_MAX; i++)
+        devices[n++] = more->devices[i];
     bool known = call_table_find(r->calls, &q->m->call_id) != NULL;
-    call_table_invite(r->calls,
-                      &(struct call_invite){.id = q->m->call_id,
-                                            .user = user_id(q->s->user),
-                                            .device = session_device(q->s),
-                                            .name = session_name(q->s),
-                                            .to = q->m->to,
-                                            .offer_raw = in.offer,
-                                            .metadata_raw = in.metadata,
-                                            .is_video = in.is_video,
-                                            .ring_timeout_ms = in.ring_timeout_ms,
-                                            .devices = devices,
-                                            .devices_n = n,
-                                            .pushed = router_push_count(r, q->m->to)},
-                      &r->fx, r->now_us);
+    const struct call_invite made = {.id = q->m->call_id,
+                                     .user = request_user(q),
+                                     .device = request_device(q),
+                                     .name = q->far ? more->name : session_name(q->s),
+                                     .to = q->m->to,
+                                     .offer_raw = in->offer,
+                                     .metadata_raw = in->metadata,
+                                     .is_video = in->is_video,
+                                     .ring_timeout_ms = in->ring_timeout_ms,
+                                     .devices = devices,
+                                     .devices_n = n,
+                                     .busy = more->busy,
+                                     .calls = more->calls,
+                                     .pushed = router_push_count(r, q->m->to)};
+    if (more->crosses)
+        call_table_cross(r->calls, &more->first, &made, &r->fx, r->now_us);
+    else
+        call_table_invite(r->calls, &made, &r->fx, r->now_us);
     perform(r, q);
-    struct push_call call = push_call_of(q, &q->m->call_id, q->m->to, in.is_video);
-    if (!known)
+    struct push_call call = push_call_of(q, &q->m->call_id, q->m->to, in->is_video);
+    if (!known && !more->crosses)
         invited(q, &call, false);
-    router_update_in_call(r, q->s);
+    if (q->s)
+        router_update_in_call(r, q->s);
+    const struct call *c = call_table_find(r->calls, &q->m->call_id);
+    return c && call_live(c);
 }
 
 /* A random call id (RFC 9562 §5.4). */
@@ -298,7 +321,7 @@ static struct session *other_party(const struct request *q)
 
     if (!c)
         return NULL;
-    switch (call_role(c, user_id(q->s->user), session_device(q->s))) {
+    switch (call_role(c, request_user(q), request_device(q))) {
     case CALL_ROLE_CALLER:
         return router_find_session(q->r, call_callee(c), call_winner(c));
     case CALL_ROLE_WINNER:
@@ -331,7 +354,7 @@ static bool prepare_upgrade(const struct request *q, char text[SIG_CALL_ID_TEXT 
     *room = (struct slice){0};
     if (!c || !call_live(c) || call_rings(c) || !other)
         return true; /* the machine has the error */
-    if (!q->s->can_rooms || !other->can_rooms) {
+    if (!q->s || !q->s->can_rooms || !other->can_rooms) {
         request_fail(q, SIG_ERR_CALL_INVALID_STATE, "a device of this call takes no part in rooms");
         return false;
     }
@@ -414,19 +437,30 @@ static bool overfills(const struct request *q, const struct call_event *ev)
 
 void router_call_request(const struct request *q)
 {
-    struct call_event ev = {.user = user_id(q->s->user), .device = session_device(q->s)};
+    struct call_event ev = {0};
+    struct sig_fault fault;
+
+    if (!q->s->may_call)
+        request_fail(q, SIG_ERR_FORBIDDEN, NULL);
+    else if (router_far_hold(q))
+        return;
+    else if (q->m->type == SIG_CALL_INVITE)
+        invite(q);
+    else if (call_table_find(q->r->calls, &q->m->call_id))
+        router_call_perform(q);
+    else if (read_event(q, &ev, &fault) != 0)
+        request_fail(q, fault.code, fault.text);
+    else if (!router_far_ask(q) && !router_far_look(q))
+        router_call_perform(q);
+}
+
+void router_call_perform(const struct request *q)
+{
+    struct call_event ev = {.user = request_user(q), .device = request_device(q)};
     struct router *r = q->r;
     struct sig_fault fault;
     char room[SIG_CALL_ID_TEXT + 1];
 
-    if (!q->s->may_call) {
-        request_fail(q, SIG_ERR_FORBIDDEN, NULL);
-        return;
-    }
-    if (q->m->type == SIG_CALL_INVITE) {
-        invite(q);
-        return;
-    }
     if (read_event(q, &ev, &fault) != 0) {
         request_fail(q, fault.code, fault.text);
         return;
@@ -438,14 +472,24 @@ void router_call_request(const struct request *q)
         request_fail(q, SIG_ERR_OVERLOADED, "the other side does not keep up");
         return;
     }
-    router_push_spoke(r, q->s, &q->m->call_id);
+    router_push_spoke(r, ev.user, ev.device, &q->m->call_id);
     call_table_event(r->calls, &q->m->call_id, &ev, &r->fx, r->now_us);
     perform(r, q);
     if (ev.kind == CALL_EV_INFO)
-        router_push_info(r, q->s, &q->m->call_id, q->m->data);
-    if (ev.kind == CALL_EV_ANSWER || ev.kind == CALL_EV_REJECT || ev.kind == CALL_EV_CANCEL ||
-        ev.kind == CALL_EV_HANGUP)
+        router_push_info(r, ev.user, ev.device, &q->m->call_id, q->m->data);
+    if (q->s && (ev.kind == CALL_EV_ANSWER || ev.kind == CALL_EV_REJECT ||
+                 ev.kind == CALL_EV_CANCEL || ev.kind == CALL_EV_HANGUP))
         router_update_in_call(r, q->s);
+}
+
+bool router_call_device(struct router *r, const struct sig_call_id *id, const struct call_event *ev,
+                        bool can_wait)
+{
+    if (!call_table_device(r->calls, id, ev, can_wait, &r->fx, r->now_us))
+        return false;
+    perform(r, NULL);
+    review(r, id);
+    return true;
 }
 
 void router_turn_request(const struct request *q)
@@ -485,6 +529,7 @@ void router_call_session(struct router *r, struct session *s, enum call_event_ki
     }
     if (!gone)
         router_push_session(r, s, kind);
+    router_far_session(r, s, kind);
     router_update_in_call(r, s);
 }
 

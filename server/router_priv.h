@@ -54,6 +54,7 @@ struct router {
     struct list watches, watches_over;         /* the same: of live calls, of ended ones */
     struct device_dir *devices;                /* NULL: devices can't register */
     uint64_t expire_us;                        /* when to look for those that are forgotten */
+    struct far *far;                           /* NULL: there are no other nodes */
     struct push *push;                         /* NULL: nobody is pushed */
     const struct router_push_service *service; /* its way out */
     struct token_keys *ring_keys;
@@ -67,15 +68,34 @@ struct router {
     uint8_t out[1 + ROUTER_OUT_BYTES]; /* out[0] is '{': see router_body() */
 };
 
+/* A device whose session is on another node, and asks from there. */
+struct far_who {
+    struct slice node, user, device;
+    uint64_t epoch;
+    uint8_t session[SESSION_ID_BYTES];
+};
+
 /* One request under way: who asks, and what. */
 struct request {
     struct router *r;
-    struct client *c;
-    struct session *s;
+    struct client *c;  /* NULL: far, or its socket has gone while it waited */
+    struct session *s; /* NULL: far */
+    const struct far_who *far;
     const struct sig_msg *m;
+    struct slice text; /* the whole message */
     struct wr *scratch;
     uint64_t id_hash; /* 0: the message has no id */
 };
+
+static inline struct slice request_user(const struct request *q)
+{
+    return q->far ? q->far->user : user_id(q->s->user);
+}
+
+static inline struct slice request_device(const struct request *q)
+{
+    return q->far ? q->far->device : session_device(q->s);
+}
 
 /* ---- router.c ---- */
 
@@ -154,6 +174,72 @@ void router_new_call_id(struct sig_call_id *id);
 /* Ends a call by the server's will. False when there is no such live call. */
 bool router_call_end(struct router *r, const struct sig_call_id *id, enum sig_reason reason);
 
+/* What is known of an invite beyond this node. */
+struct router_invite {
+    const struct call_device *devices; /* on other nodes */
+    size_t devices_n;
+    size_t busy, calls; /* as in struct call_invite */
+    bool crosses;       /* it crosses a call of this node that has this id (CROSS) */
+    struct sig_call_id first;
+    struct slice name; /* the caller's, when q is far */
+};
+/* Makes the call. Returns whether there is one of q's id that lives. */
+bool router_invite_now(const struct request *q, const struct sig_invite *in,
+                       const struct router_invite *more);
+/* Performs a request on a call of this node. */
+void router_call_perform(const struct request *q);
+/* Tells one call what happened to a device's session on another node. */
+bool router_call_device(struct router *r, const struct sig_call_id *id, const struct call_event *ev,
+                        bool can_wait);
+
+/* ---- router_far.c ---- */
+
+/* Forgets other nodes; also when router_set_nodes() was never called. */
+void router_far_free(struct router *r);
+/* A device of a call of ours is on another node. */
+void router_far_place(struct router *r, const struct sig_call_id *id, struct slice user,
+                      struct slice device, struct slice node, uint64_t epoch);
+void router_far_unplace(struct router *r, const struct sig_call_id *id, struct slice user,
+                        struct slice device);
+/* Says an effect to a device on another node; body: the message. */
+void router_far_say(struct router *r, const struct call_fx *fx, struct slice body);
+/* Answers a far request. */
+void router_far_reply(const struct request *q, struct slice body);
+/* A call of ours has changed. */
+void router_far_changed(struct router *r, const struct call *c);
+/* Takes a request to the node that runs the call. False: it is not known elsewhere. */
+bool router_far_ask(const struct request *q);
+/* Its answer is still under way. */
+bool router_far_waits(const struct router *r, const struct session *s, uint64_t id_hash);
+/* Tells the calls that other nodes run what happened to s's session; COUNT: it makes way. */
+void router_far_session(struct router *r, struct session *s, enum call_event_kind kind);
+/* The device has a part in a call that another node runs. */
+bool router_far_in_call(const struct router *r, struct slice user, struct slice device);
+/* The call in which the device talks with this user, run elsewhere: its node is told that the
+ * device dials anew. True: there was one. */
+bool router_far_supersede(struct router *r, struct slice user, struct slice device,
+                          const struct sig_call_id *id);
+uint64_t router_far_deadline(const struct router *r);
+void router_far_tick(struct router *r);
+
+/* ---- router_far_invite.c ---- */
+
+/* An invite whose callee may be elsewhere, or busy there: it is made later. False: make it now. */
+bool router_far_invite(const struct request *q, const struct sig_invite *in);
+/* The request is about a call whose invite, or whose node, is still asked for: it waits. */
+bool router_far_hold(const struct request *q);
+/* A request of that id waits. */
+bool router_far_held(const struct router *r, const struct session *s, uint64_t id_hash);
+/* Looks for the node of a call that is not known here. False: nobody can be asked. */
+bool router_far_look(const struct request *q);
+/* A session is new: calls elsewhere that ring for its user, or have its device, hear of it. */
+void router_far_greet(struct router *r, const struct session *s);
+/* The device of the callee whose invite is being made is connected elsewhere. */
+bool router_far_connected(const struct router *r, struct slice user, struct slice device);
+void router_far_holds_free(struct router *r);
+uint64_t router_far_holds_deadline(const struct router *r);
+void router_far_holds_tick(struct router *r);
+
 /* ---- router_push.c ---- */
 
 /* Makes what a ring token needs. False: memory is out, or there is no randomness. */
@@ -167,14 +253,18 @@ void router_push_begin(struct router *r, const struct sig_call_id *id);
 void router_push_changed(struct router *r, const struct call *c, enum sig_call_state before);
 /* A call was not even made (busy, unreachable), or has ended missed: tells the callee. */
 void router_push_missed(struct router *r, const struct push_call *call, unsigned badge);
-/* A session said call.info with this data: a hold is shown by Live Activities. */
-void router_push_info(struct router *r, const struct session *s, const struct sig_call_id *id,
-                      struct slice data);
+/* A device said call.info with this data: a hold is shown by Live Activities. */
+void router_push_info(struct router *r, struct slice user, struct slice device,
+                      const struct sig_call_id *id, struct slice data);
 /* Something happened to s's device, before (LOST, CLOSED, EXPIRED) or after (the rest) the calls
  * were told. */
 void router_push_session(struct router *r, const struct session *s, enum call_event_kind kind);
-/* s's device spoke of the call. */
-void router_push_spoke(struct router *r, const struct session *s, const struct sig_call_id *call);
+/* A device spoke of the call. */
+void router_push_spoke(struct router *r, struct slice user, struct slice device,
+                       const struct sig_call_id *call);
+/* The same as router_push_session() for a device on another node. */
+void router_push_far(struct router *r, struct slice user, struct slice device,
+                     const struct sig_call_id *call, enum call_event_kind kind);
 uint64_t router_push_deadline(const struct router *r);
 void router_push_tick(struct router *r);
 

@@ -165,7 +165,9 @@ static bool connected(void *arg, struct slice device)
     const struct looking *at = arg;
     const struct session *s = router_find_session(at->r, at->user, device);
 
-    return s && s->client && !s->ending && s->may_call && !s->only_call;
+    if (!s)
+        return router_far_connected(at->r, at->user, device);
+    return s->client && !s->ending && s->may_call && !s->only_call;
 }
 
 unsigned router_push_count(struct router *r, struct slice user)
@@ -216,23 +218,21 @@ static void tell_live(struct router *r, const struct call *c, const char *status
     push_live(r->push, &a);
 }
 
-/* The session's device is one of the two that talk. */
-static bool is_party(const struct call *c, const struct session *s)
+/* The device is one of the two that talk. */
+static bool is_party(const struct call *c, struct slice user, struct slice device)
 {
-    struct slice user = user_id(s->user), device = session_device(s);
-
     return (slice_eq(user, call_caller(c)) && slice_eq(device, call_caller_device(c))) ||
            (slice_eq(user, call_callee(c)) && slice_eq(device, call_winner(c)));
 }
 
-void router_push_info(struct router *r, const struct session *s, const struct sig_call_id *id,
-                      struct slice data)
+void router_push_info(struct router *r, struct slice user, struct slice device,
+                      const struct sig_call_id *id, struct slice data)
 {
     const struct call *c = r->push ? call_table_find(r->calls, id) : NULL;
     struct json_field hold = {.key = "onHold"};
     bool on;
 
-    if (c && call_state(c) == SIG_CALL_ACTIVE && is_party(c, s) &&
+    if (c && call_state(c) == SIG_CALL_ACTIVE && is_party(c, user, device) &&
         json_fields(data, &hold, 1) == 0 && json_truth(hold.value, &on))
         tell_live(r, c, on ? "held" : "active", false);
 }
@@ -286,10 +286,24 @@ void router_push_session(struct router *r, const struct session *s, enum call_ev
     }
 }
 
-void router_push_spoke(struct router *r, const struct session *s, const struct sig_call_id *call)
+void router_push_spoke(struct router *r, struct slice user, struct slice device,
+                       const struct sig_call_id *call)
 {
     if (r->push)
-        push_came(r->push, user_id(s->user), session_device(s), call);
+        push_came(r->push, user, device, call);
+}
+
+void router_push_far(struct router *r, struct slice user, struct slice device,
+                     const struct sig_call_id *call, enum call_event_kind kind)
+{
+    if (!r->push)
+        return;
+    if (kind == CALL_EV_DELIVERED)
+        push_came(r->push, user, device, call);
+    else if (kind == CALL_EV_NEW || kind == CALL_EV_BACK)
+        push_connected(r->push, user, device, call);
+    else
+        push_lost(r->push, user, device);
 }
 
 /* ---- time ---- */

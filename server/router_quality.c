@@ -228,8 +228,7 @@ static const struct call *own_call(const struct request *q, size_t *end)
 {
     struct router *r = q->r;
     const struct call *c = call_table_find(r->calls, &q->m->call_id);
-    enum call_role role =
-        c ? call_role(c, user_id(q->s->user), session_device(q->s)) : CALL_ROLE_NONE;
+    enum call_role role = c ? call_role(c, request_user(q), request_device(q)) : CALL_ROLE_NONE;
 
     if (role == CALL_ROLE_NONE)
         refused(q, &(struct sig_error){.code = SIG_ERR_CALL_NOT_FOUND});
@@ -290,9 +289,9 @@ static void take(const struct request *q, const struct call *c, size_t end, stru
     call_leg_add(leg, in, (unsigned)r->conf->call.device_ms, r->now_us, &s);
     count_sample(r, &s);
     w->at_ms[end] = now_ms > w->at_ms[end] ? now_ms : w->at_ms[end] + 1;
-    put_sample(r, &w->id, user_id(q->s->user), &s, w->at_ms[end]);
+    put_sample(r, &w->id, request_user(q), &s, w->at_ms[end]);
     if (w->over || leg->samples % SUMMARY_EVERY == 0)
-        put_summary(r, &w->id, user_id(q->s->user), LEG_HEARD, leg);
+        put_summary(r, &w->id, request_user(q), LEG_HEARD, leg);
     if (w->over && call_path(w) != before)
         router_history_again(r, c);
     answer(q, leg, &s);
@@ -305,7 +304,7 @@ void router_quality_request(const struct request *q)
     struct sig_quality in;
     size_t end;
 
-    if (!bucket_take(&q->s->quality, &r->quality, 1, r->now_us)) {
+    if (q->s && !bucket_take(&q->s->quality, &r->quality, 1, r->now_us)) {
         counter_inc(&r->count.rate_limited);
         refused(q, &(struct sig_error){.code = SIG_ERR_RATE_LIMITED,
                                        .retry_after_ms = bucket_wait_ms(&q->s->quality, &r->quality,
@@ -316,6 +315,8 @@ void router_quality_request(const struct request *q)
         refused(q, &(struct sig_error){.code = fault.code, .text = fault.text});
         return;
     }
+    if (q->s && !call_table_find(r->calls, &q->m->call_id) && router_far_ask(q))
+        return;
     const struct call *c = own_call(q, &end);
     if (!c)
         return;

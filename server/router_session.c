@@ -82,6 +82,8 @@ void router_end(struct router *r, struct session *s, enum call_event_kind event)
     s->ending = true;
     if (event != CALL_EV_COUNT)
         router_call_session(r, s, event);
+    else
+        router_far_session(r, s, event);
     if (event == CALL_EV_COUNT) /* a newer session may take the seats over by joining again */
         router_room_session(r, s, ROOM_SESSION_REPLACED, ROOM_REASON_NONE);
     else

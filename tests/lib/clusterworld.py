@@ -63,6 +63,10 @@ class Cluster:
         self.nodes[name] = self.stack.enter_context(s)
         return s
 
+    def kill(self, name):
+        """Ends the node as a power cut would."""
+        self.nodes.pop(name).d.kill()
+
     def __getitem__(self, name):
         return self.nodes[name]
 

@@ -1,0 +1,481 @@
+/* Calls between nodes: devices of our calls elsewhere, calls elsewhere of our devices.
+ *
+ * Called by router_call.c (effects, requests, sessions) and by the bus. The node of the caller runs
+ * the call; whatever a device on another node says to it, or hears of it, goes over the bus
+ * (far_wire.h). Pure.
+ *
+ *     effect ─ perform_one() ─ no session here ─► router_far_say() ══SAY══► take_say() ─► its
+ * session request ─ router_far_ask() ══ASK══► take_ask() ─► router_call_perform() ─►
+ * router_far_reply() session ─ router_far_session() ══EVENT══► take_event() ─► router_call_device()
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "server/router_far_priv.h"
+
+#include <errno.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "proto/sig_client.h"
+#include "proto/sig_server.h"
+
+/* ---- legs ---- */
+
+static uint64_t hash_of(const struct sig_call_id *id)
+{
+    return hash_bytes(slice_of(id->b, sizeof(id->b)));
+}
+
+static uint64_t device_hash(struct slice user, struct slice device)
+{
+    return hash_bytes(user) * 31 + hash_bytes(device);
+}
+
+static bool is_of(const struct far_leg *l, struct slice user, struct slice device)
+{
+    return slice_eq(far_leg_user(l), user) && slice_eq(far_leg_device(l), device);
+}
+
+struct far_leg *far_find(const struct far *f, const struct sig_call_id *call, struct slice user,
+                         struct slice device, bool host)
+{
+    for (struct hnode *n = htable_first(&f->by_call, hash_of(call)); n; n = htable_next(n)) {
+        struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_call);
+        if (l->host == host && sig_call_id_eq(&l->call, call) && is_of(l, user, device))
+            return l;
+    }
+    return NULL;
+}
+
+static void set_node(struct far_leg *l, struct slice node, uint64_t epoch)
+{
+    l->node_len = (uint8_t)node.len;
+    memcpy(l->node, node.p, node.len);
+    l->epoch = epoch;
+}
+
+struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct slice user,
+                         struct slice device, bool host, struct slice node, uint64_t epoch)
+{
+    struct far_leg *l = far_find(f, call, user, device, host);
+
+    if (node.len == 0 || node.len > NODE_BUS_NODE_MAX || user.len > SIG_USER_MAX ||
+        device.len > SIG_DEVICE_MAX)
+        return NULL;
+    if (!l) {
+        l = mem_zalloc(sizeof(*l));
+        if (!l)
+            return NULL;
+        l->call = *call;
+        l->host = host;
+        l->user_len = (uint8_t)user.len;
+        l->device_len = (uint8_t)device.len;
+        memcpy(l->user, user.p, user.len);
+        memcpy(l->device, device.p, device.len);
+        htable_add(&f->by_call, &l->by_call, hash_of(call));
+        htable_add(&f->by_device, &l->by_device, device_hash(user, device));
+        list_append(&f->legs, &l->link);
+    }
+    set_node(l, node, epoch);
+    return l;
+}
+
+void far_drop(struct far *f, struct far_leg *l)
+{
+    htable_del(&f->by_call, &l->by_call);
+    htable_del(&f->by_device, &l->by_device);
+    list_del(&l->link);
+    mem_free(l);
+}
+
+/* The device was told the end of the call: what it asks of it later is still asked there. */
+static void end_leg(struct router *r, struct far_leg *l)
+{
+    if (l->over)
+        return;
+    l->over = true;
+    l->forget_us = r->now_us + r->conf->call.ended_keep_s * US_PER_S;
+    list_del(&l->link);
+    list_append(&r->far->over, &l->link);
+}
+
+void router_far_place(struct router *r, const struct sig_call_id *id, struct slice user,
+                      struct slice device, struct slice node, uint64_t epoch)
+{
+    struct far_leg *l = far_need(r->far, id, user, device, false, node, epoch);
+
+    if (l)
+        l->over = false;
+    else
+        log_warn("call", "memory is out: a device on another node is left out");
+}
+
+void router_far_unplace(struct router *r, const struct sig_call_id *id, struct slice user,
+                        struct slice device)
+{
+    struct far_leg *l = far_find(r->far, id, user, device, false);
+
+    if (l)
+        far_drop(r->far, l);
+}
+
+bool router_far_in_call(const struct router *r, struct slice user, struct slice device)
+{
+    struct hnode *n = r->far ? htable_first(&r->far->by_device, device_hash(user, device)) : NULL;
+
+    for (; n; n = htable_next(n)) {
+        const struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_device);
+        if (l->host && !l->over && is_of(l, user, device))
+            return true;
+    }
+    return false;
+}
+
+/* ---- sending ---- */
+
+int far_send(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m)
+{
+    struct far *f = r->far;
+    struct wr w = wr_init(f->body, sizeof(f->body));
+
+    far_wire_encode(&w, m);
+    if (w.bad)
+        return -EMSGSIZE;
+    return node_bus_send(f->nodes.bus, node, epoch, wr_done(&w), r->now_us);
+}
+
+void router_far_say(struct router *r, const struct call_fx *fx, struct slice body)
+{
+    struct far_leg *l = far_find(r->far, &fx->call_id, fx->user, fx->device, false);
+    struct far_message m = {
+        .kind = FAR_SAY, .call = fx->call_id, .user = fx->user, .device = fx->device, .text = body};
+
+    if (!l)
+        return;
+    if (fx->kind == CALL_FX_INCOMING)
+        m.flags = FAR_RINGS | FAR_FOREIGN;
+    else if (fx->kind == CALL_FX_RELAY)
+        m.flags = FAR_FOREIGN;
+    else if (fx->kind == CALL_FX_ENDED)
+        m.flags = FAR_OVER;
+    l->over = fx->kind == CALL_FX_ENDED;
+    int err = far_send(r, far_leg_node(l), l->epoch, &m);
+    if (err)
+        log_warn("call", "a message for node %.*s is lost: %s", SLICE_FMT(far_leg_node(l)),
+                 strerror(-err));
+}
+
+void router_far_reply(const struct request *q, struct slice body)
+{
+    const struct far_who *who = q->far;
+    struct far_message m = {.kind = FAR_SAY,
+                            .call = q->m->call_id,
+                            .user = who->user,
+                            .device = who->device,
+                            .id_hash = q->id_hash,
+                            .flags = FAR_REPLY,
+                            .text = body};
+
+    memcpy(m.session, who->session, sizeof(m.session));
+    (void)far_send(q->r, who->node, who->epoch, &m); /* it hears of our end, or asks again */
+}
+
+void router_far_changed(struct router *r, const struct call *c)
+{
+    struct hnode *next;
+
+    if (!r->far)
+        return;
+    if (!call_rings(c))
+        call_claims_drop_pair(r->far->nodes.claims, call_id(c), call_caller(c), call_callee(c),
+                              r->now_us);
+    if (call_live(c))
+        return;
+    call_claims_drop_user(r->far->nodes.claims, call_id(c), call_caller(c), r->now_us);
+    call_claims_drop_user(r->far->nodes.claims, call_id(c), call_callee(c), r->now_us);
+    for (struct hnode *n = htable_first(&r->far->by_call, hash_of(call_id(c))); n; n = next) {
+        struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_call);
+        next = htable_next(n);
+        if (l->host || !sig_call_id_eq(&l->call, call_id(c)))
+            continue;
+        if (!l->over) /* it ended this itself, or had said no before */
+            (void)far_send(r, far_leg_node(l), l->epoch,
+                           &(struct far_message){.kind = FAR_SAY,
+                                                 .call = l->call,
+                                                 .user = far_leg_user(l),
+                                                 .device = far_leg_device(l),
+                                                 .flags = FAR_OVER});
+        far_drop(r->far, l);
+    }
+}
+
+/* ---- requests ---- */
+
+static void unavailable(const struct request *q)
+{
+    request_error(q, &(struct sig_error){.code = SIG_ERR_STORE_UNAVAILABLE,
+                                         .text = "the node of this call does not answer",
+                                         .retry_after_ms = FAR_RETRY_MS});
+}
+
+void far_ask(const struct request *q, struct slice node, uint64_t epoch, enum far_kind kind,
+             const struct sig_call_id *call)
+{
+    struct far_wait *wait = q->m->has_id ? mem_zalloc(sizeof(*wait)) : NULL;
+    struct far_message m = {.kind = kind,
+                            .call = *call,
+                            .user = request_user(q),
+                            .device = request_device(q),
+                            .id_hash = q->id_hash,
+                            .name = session_name(q->s),
+                            .text = q->text};
+
+    memcpy(m.session, q->s->id, sizeof(m.session));
+    if ((q->m->has_id && !wait) || far_send(q->r, node, epoch, &m) != 0) {
+        mem_free(wait);
+        unavailable(q);
+        return;
+    }
+    if (!wait)
+        return;
+    memcpy(wait->session, q->s->id, sizeof(wait->session));
+    wait->id_hash = q->id_hash;
+    wait->epoch = epoch;
+    wait->call = q->m->call_id;
+    wait->id_len = (uint8_t)q->m->id.len;
+    memcpy(wait->id, q->m->id.p, q->m->id.len);
+    wait->node_len = (uint8_t)node.len;
+    memcpy(wait->node, node.p, node.len);
+    list_append(&q->r->far->waits, &wait->link);
+}
+
+bool router_far_ask(const struct request *q)
+{
+    struct far *f = q->r->far;
+    struct far_leg *l =
+        f ? far_find(f, &q->m->call_id, request_user(q), request_device(q), true) : NULL;
+
+    if (!l)
+        return false;
+    far_ask(q, far_leg_node(l), l->epoch, FAR_ASK, &l->call);
+    return true;
+}
+
+static struct far_wait *find_wait(const struct far *f, const uint8_t session[SESSION_ID_BYTES],
+                                  uint64_t id_hash)
+{
+    LIST_EACH(link, tmp, &f->waits)
+    {
+        struct far_wait *w = CONTAINER_OF(link, struct far_wait, link);
+        if (w->id_hash == id_hash && memcmp(w->session, session, SESSION_ID_BYTES) == 0)
+            return w;
+    }
+    return NULL;
+}
+
+bool router_far_waits(const struct router *r, const struct session *s, uint64_t id_hash)
+{
+    return r->far && (find_wait(r->far, s->id, id_hash) || router_far_held(r, s, id_hash));
+}
+
+void far_wait_drop(struct far_wait *w)
+{
+    list_del(&w->link);
+    mem_free(w);
+}
+
+bool router_far_supersede(struct router *r, struct slice user, struct slice device,
+                          const struct sig_call_id *id)
+{
+    struct far_leg *l = far_find(r->far, id, user, device, true);
+
+    if (!l || l->over)
+        return false;
+    (void)far_send(
+        r, far_leg_node(l), l->epoch,
+        &(struct far_message){.kind = FAR_SUPERSEDE, .call = *id, .user = user, .device = device});
+    return true;
+}
+
+/* ---- sessions ---- */
+
+void router_far_session(struct router *r, struct session *s, enum call_event_kind kind)
+{
+    struct slice user = user_id(s->user), device = session_device(s);
+    struct far *f = r->far;
+    struct hnode *next;
+
+    if (!f)
+        return;
+    if (kind == CALL_EV_NEW || (kind == CALL_EV_BACK && s->only_call))
+        router_far_greet(r, s);
+    for (struct hnode *n = htable_first(&f->by_device, device_hash(user, device)); n; n = next) {
+        struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_device);
+        next = htable_next(n);
+        if (!is_of(l, user, device))
+            continue;
+        if (!l->host) { /* a device that was elsewhere is here now */
+            if (kind == CALL_EV_NEW || kind == CALL_EV_BACK)
+                far_drop(f, l);
+            continue;
+        }
+        if (kind != CALL_EV_NEW && kind != CALL_EV_COUNT)
+            (void)far_send(r, far_leg_node(l), l->epoch,
+                           &(struct far_message){.kind = FAR_EVENT,
+                                                 .call = l->call,
+                                                 .user = far_leg_user(l),
+                                                 .device = far_leg_device(l),
+                                                 .event = (uint8_t)kind,
+                                                 .can_wait = s->can_wait});
+        if (kind == CALL_EV_CLOSED || kind == CALL_EV_EXPIRED || kind == CALL_EV_COUNT)
+            far_drop(f, l);
+    }
+}
+
+/* ---- what other nodes say ---- */
+
+/* A message for a device of ours. */
+static void take_say(struct router *r, struct slice node, uint64_t epoch,
+                     const struct far_message *m)
+{
+    struct session *s = (m->flags & FAR_REPLY) != 0 ? session_by_id(r->sessions, m->session)
+                                                    : router_find_session(r, m->user, m->device);
+    struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, true);
+    struct far_wait *wait =
+        (m->flags & FAR_REPLY) != 0 ? find_wait(r->far, m->session, m->id_hash) : NULL;
+    bool rings = (m->flags & FAR_RINGS) != 0, over = (m->flags & FAR_OVER) != 0;
+
+    if (wait)
+        far_wait_drop(wait);
+    if (!s || s->ending || (rings && (!s->may_call || s->only_call))) {
+        if (rings)
+            (void)far_send(r, node, epoch,
+                           &(struct far_message){.kind = FAR_EVENT,
+                                                 .call = m->call,
+                                                 .user = m->user,
+                                                 .device = m->device,
+                                                 .event = CALL_EV_EXPIRED});
+        return;
+    }
+    if ((m->flags & FAR_REPLY) == 0 && !over)
+        l = far_need(r->far, &m->call, m->user, m->device, true, node, epoch);
+    struct wr w = router_body(r);
+    wr_bytes(&w, m->text);
+    if ((m->flags & FAR_FOREIGN) != 0 && !router_has_room(r, s, m->text.len))
+        counter_inc(&r->count.rate_limited);
+    else if (m->text.len > 0 && !w.bad)
+        router_send(r, s, wr_done(&w), m->id_hash);
+    if (rings)
+        s->incoming_seq = s->rel.out_seq;
+    if (l && over)
+        end_leg(r, l);
+    router_update_in_call(r, s);
+}
+
+/* A request of a device there on a call of ours, or its invite that crosses one. */
+static void take_ask(struct router *r, struct slice node, uint64_t epoch,
+                     const struct far_message *m)
+{
+    struct wr scratch = wr_init(r->scratch, sizeof(r->scratch));
+    struct far_who who = {.node = node, .epoch = epoch, .user = m->user, .device = m->device};
+    struct sig_fault fault;
+    struct sig_msg msg;
+    struct sig_invite in;
+    struct request q = {.r = r,
+                        .far = &who,
+                        .m = &msg,
+                        .text = m->text,
+                        .scratch = &scratch,
+                        .id_hash = m->id_hash};
+
+    memcpy(who.session, m->session, sizeof(who.session));
+    if (sig_decode(&msg, m->text, &scratch, &fault) != 0 || !msg.has_call_id)
+        return; /* the node has read it before: it is of another version */
+    if (m->kind == FAR_CROSS) {
+        const struct router_invite more = {.crosses = true, .first = m->call, .name = m->name};
+        if (msg.type != SIG_CALL_INVITE || sig_client_invite(&in, &msg, &fault) != 0)
+            return;
+        const struct call *first = call_table_find(r->calls, &m->call);
+        if (first && call_rings(first))
+            router_far_place(r, &m->call, m->user, m->device, node, epoch);
+        (void)router_invite_now(&q, &in, &more);
+        if (first && call_rings(first)) /* it learns whom to ask about that call */
+            (void)far_send(
+                r, node, epoch,
+                &(struct far_message){
+                    .kind = FAR_SAY, .call = m->call, .user = m->user, .device = m->device});
+        return;
+    }
+    if (!sig_type_needs_call(msg.type) || msg.type == SIG_CALL_INVITE)
+        return;
+    const struct call *c = call_table_find(r->calls, &msg.call_id);
+    if (c && call_live(c))
+        router_far_place(r, &msg.call_id, m->user, m->device, node, epoch);
+    if (msg.type == SIG_CALL_QUALITY)
+        router_quality_request(&q);
+    else
+        router_call_perform(&q);
+}
+
+static void take_event(struct router *r, struct slice node, uint64_t epoch,
+                       const struct far_message *m)
+{
+    const struct call *c = call_table_find(r->calls, &m->call);
+    const struct call_event ev = {
+        .kind = (enum call_event_kind)m->event, .user = m->user, .device = m->device};
+    bool comes = ev.kind == CALL_EV_NEW || ev.kind == CALL_EV_BACK;
+
+    if (ev.kind < CALL_EV_DELIVERED || ev.kind > CALL_EV_EXPIRED)
+        return;
+    if (!c || !call_live(c)) {
+        if (comes) /* it ended while the device was away */
+            (void)far_send(r, node, epoch,
+                           &(struct far_message){.kind = FAR_SAY,
+                                                 .call = m->call,
+                                                 .user = m->user,
+                                                 .device = m->device,
+                                                 .flags = FAR_OVER});
+        return;
+    }
+    if (comes) {
+        router_far_place(r, &m->call, m->user, m->device, node, epoch);
+    } else {
+        const struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, false);
+        if (!l || !slice_eq(far_leg_node(l), node) || l->epoch != epoch ||
+            router_find_session(r, m->user, m->device))
+            return; /* it has come back elsewhere */
+        router_push_far(r, m->user, m->device, &m->call, ev.kind);
+    }
+    (void)router_call_device(r, &m->call, &ev, m->can_wait);
+    if (comes || ev.kind == CALL_EV_DELIVERED)
+        router_push_far(r, m->user, m->device, &m->call, ev.kind);
+}
+
+void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice body)
+{
+    struct far_message m;
+
+    if (far_wire_decode(&m, body) != 0) {
+        log_warn("call", "node %.*s says what is not understood: is it of another version?",
+                 SLICE_FMT(node));
+        return;
+    }
+    switch (m.kind) {
+    case FAR_SAY:
+        take_say(r, node, epoch, &m);
+        break;
+    case FAR_EVENT:
+        take_event(r, node, epoch, &m);
+        break;
+    case FAR_SUPERSEDE: {
+        const struct call *c = call_table_find(r->calls, &m.call);
+        enum call_role role = c ? call_role(c, m.user, m.device) : CALL_ROLE_NONE;
+        if (role == CALL_ROLE_CALLER || role == CALL_ROLE_WINNER)
+            (void)router_call_end(r, &m.call, SIG_REASON_SUPERSEDED);
+        break;
+    }
+    default:
+        take_ask(r, node, epoch, &m);
+        break;
+    }
+}

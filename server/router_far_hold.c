@@ -1,0 +1,380 @@
+/* What has to be asked of Redis before something goes on, and what waits behind it.
+ *
+ * Called by router_call.c and router_far.c. Pure. While something is asked for a session and a
+ * call, what the device says of the call waits (struct far_hold), in its order.
+ *
+ *     request on an unknown call, new session ─► the user's calls ─► ASK, EVENT to their nodes
+ *     invite ─► router_far_invite.c
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "base/mem.h"
+#include "server/router_far_priv.h"
+
+#define LOOK_US        (10 * US_PER_MS)
+#define UNKNOWN_US     (2 * US_PER_S) /* a node whose lease is not known by then counts */
+#define HELD_MAX       64             /* messages that wait behind one question, and their bytes */
+#define HELD_BYTES_MAX 65536
+
+void far_hold_free(struct far_hold *h)
+{
+    struct far *f = h->r->far;
+    struct list *first;
+
+    redis_client_cancel(f->nodes.claims->client, &h->look);
+    if (h->kind == FAR_HOLD_INVITE) {
+        struct far_invite *i = far_invite_of(h);
+        redis_client_cancel(f->nodes.claims->client, &i->pair);
+        redis_client_cancel(f->nodes.claims->client, &i->user);
+        if (i->looking)
+            presence_store_cancel(h->r->store, &i->lookup);
+    }
+    while ((first = list_first(&h->texts))) {
+        list_del(first);
+        mem_free(CONTAINER_OF(first, struct far_held, link));
+    }
+    list_del(&h->link);
+    if (h->kind == FAR_HOLD_INVITE)
+        mem_free(far_invite_of(h));
+    else
+        mem_free(h);
+}
+
+bool far_hold_push(struct far_hold *h, struct slice text, uint64_t id_hash)
+{
+    struct far_held *t;
+
+    if (h->texts_n == HELD_MAX || (h->texts_n > 0 && text.len > HELD_BYTES_MAX - h->bytes))
+        return false;
+    t = mem_zalloc(sizeof(*t) + text.len);
+    if (!t)
+        return false;
+    t->id_hash = id_hash;
+    t->len = text.len;
+    memcpy(t->text, text.p, text.len);
+    list_append(&h->texts, &t->link);
+    if (h->texts_n++ > 0)
+        h->bytes += text.len;
+    return true;
+}
+
+void far_hold_init(struct far_hold *h, struct router *r, const struct session *s,
+                   enum far_hold_kind kind, const struct sig_call_id *call)
+{
+    h->r = r;
+    h->kind = kind;
+    h->by_us = r->now_us + FAR_ANSWER_US;
+    list_init(&h->texts);
+    memcpy(h->session, s->id, sizeof(h->session));
+    if (call)
+        h->call = *call;
+    list_append(&r->far->holds, &h->link);
+}
+
+bool router_far_hold(const struct request *q)
+{
+    struct far *f = q->r->far;
+
+    if (!f)
+        return false;
+    LIST_EACH(link, tmp, &f->holds)
+    {
+        struct far_hold *h = CONTAINER_OF(link, struct far_hold, link);
+        if (h->kind == FAR_HOLD_GREETING || !sig_call_id_eq(&h->call, &q->m->call_id) ||
+            memcmp(h->session, q->s->id, sizeof(h->session)) != 0)
+            continue;
+        if (!far_hold_push(h, q->text, q->id_hash))
+            request_fail(q, SIG_ERR_OVERLOADED, NULL);
+        return true;
+    }
+    return false;
+}
+
+bool router_far_held(const struct router *r, const struct session *s, uint64_t id_hash)
+{
+    LIST_EACH(link, tmp, &r->far->holds)
+    {
+        struct far_hold *h = CONTAINER_OF(link, struct far_hold, link);
+        if (memcmp(h->session, s->id, sizeof(h->session)) != 0)
+            continue;
+        LIST_EACH(l, tmp_text, &h->texts)
+        if (CONTAINER_OF(l, struct far_held, link)->id_hash == id_hash)
+            return true;
+    }
+    return false;
+}
+
+/* ---- going on ---- */
+
+/* Performs what waited, from the first or from what came behind it. */
+void far_hold_replay(struct far_hold *h, struct session *s, bool first_too)
+{
+    struct router *r = h->r;
+    struct list texts, *l;
+
+    list_init(&texts); /* the hold goes: nothing may wait behind it any more */
+    while ((l = list_first(&h->texts))) {
+        list_del(l);
+        list_append(&texts, l);
+    }
+    uint8_t id[SESSION_ID_BYTES];
+    memcpy(id, s->id, sizeof(id));
+    far_hold_free(h);
+    for (bool skip = !first_too; (l = list_first(&texts)); skip = false) {
+        struct far_held *t = CONTAINER_OF(l, struct far_held, link);
+        struct wr scratch = wr_init(r->scratch, sizeof(r->scratch));
+        struct sig_fault fault;
+        struct sig_msg m;
+        s = session_by_id(r->sessions, id);
+        list_del(l);
+        if (!skip && s && !s->ending &&
+            sig_decode(&m, slice_of(t->text, t->len), &scratch, &fault) == 0) {
+            const struct request q = {.r = r,
+                                      .c = s->client,
+                                      .s = s,
+                                      .m = &m,
+                                      .text = slice_of(t->text, t->len),
+                                      .scratch = &scratch,
+                                      .id_hash = t->id_hash};
+            if (call_table_find(r->calls, &m.call_id) || !router_far_ask(&q))
+                router_call_perform(&q);
+        }
+        mem_free(t);
+    }
+}
+
+bool far_claim_is_ours(const struct far *f, const struct call_claim *c)
+{
+    return c->epoch == node_bus_epoch(f->nodes.bus) &&
+           slice_eq(c->node, node_bus_node(f->nodes.bus));
+}
+
+enum node_alive far_claim_alive(const struct far *f, const struct call_claim *c)
+{
+    return far_claim_is_ours(f, c) ? NODE_ALIVE : f->nodes.alive(f->nodes.arg, c->node, c->epoch);
+}
+
+/* Tells a session's news to the nodes of its user's calls. */
+static void greet(struct far_hold *h, struct session *s)
+{
+    struct router *r = h->r;
+
+    for (size_t i = 0; i < h->found_n; i++) {
+        const struct call_claim *c = &h->found[i];
+        if (far_claim_is_ours(r->far, c) || far_claim_alive(r->far, c) == NODE_DEAD ||
+            (h->only_call && !sig_call_id_eq(&c->call, &h->call)))
+            continue;
+        (void)far_send(r, c->node, c->epoch,
+                       &(struct far_message){.kind = FAR_EVENT,
+                                             .call = c->call,
+                                             .user = user_id(s->user),
+                                             .device = session_device(s),
+                                             .event = CALL_EV_NEW,
+                                             .can_wait = s->can_wait});
+    }
+    far_hold_free(h);
+}
+
+/* The call of a request is run by the node that the user's entry names, or there is none. */
+static void go_on(struct far_hold *h, struct session *s)
+{
+    struct router *r = h->r;
+
+    for (size_t i = 0; i < h->found_n; i++) {
+        const struct call_claim *c = &h->found[i];
+        if (sig_call_id_eq(&c->call, &h->call) && !far_claim_is_ours(r->far, c) &&
+            far_claim_alive(r->far, c) != NODE_DEAD)
+            (void)far_need(r->far, &c->call, user_id(s->user), session_device(s), true, c->node,
+                           c->epoch);
+    }
+    far_hold_replay(h, s, true);
+}
+
+/* ---- answers ---- */
+
+/* Nodes of which it is not known whether they live. */
+static bool unsettled(struct far_hold *h)
+{
+    bool open = false;
+
+    for (size_t k = 0; k < h->found_n; k++)
+        open = far_claim_alive(h->r->far, &h->found[k]) == NODE_UNKNOWN || open;
+    if (h->kind != FAR_HOLD_INVITE)
+        return open;
+    struct far_invite *i = far_invite_of(h);
+    struct call_claim pair;
+    for (size_t k = 0; k < i->busy_n; k++)
+        open = far_claim_alive(h->r->far, &i->busy[k]) == NODE_UNKNOWN || open;
+    if (i->pair_len > 0 && call_claim_of_pair(&pair, slice_of(i->pair_text, i->pair_len)) == 0)
+        open = far_claim_alive(h->r->far, &pair) == NODE_UNKNOWN || open;
+    return open;
+}
+
+/* Goes on if all is there, or time is up. May free h. */
+void far_hold_look_at(struct far_hold *h)
+{
+    struct router *r = h->r;
+    bool late = r->now_us >= h->by_us;
+
+    if (h->open > 0 && !late)
+        return;
+    if (h->open > 0)
+        h->failed = true;
+    if (h->settled_us == 0)
+        h->settled_us = r->now_us;
+    if (!late && r->now_us < h->settled_us + UNKNOWN_US && unsettled(h))
+        return;
+    struct session *s = session_by_id(r->sessions, h->session);
+    if (!s || s->ending) {
+        far_hold_free(h);
+        return;
+    }
+    if (h->kind == FAR_HOLD_GREETING) {
+        greet(h, s);
+    } else if (h->kind == FAR_HOLD_REQUEST) {
+        go_on(h, s);
+    } else {
+        struct far_invite *i = far_invite_of(h);
+        struct call_claim pair;
+        if (!late && !i->replaced && i->pair_len > 0 &&
+            call_claim_of_pair(&pair, slice_of(i->pair_text, i->pair_len)) == 0 &&
+            far_claim_alive(r->far, &pair) == NODE_DEAD) {
+            i->replaced = true;
+            far_invite_ask_pair(i, pair.text);
+            return;
+        }
+        far_invite_make(i, s);
+    }
+}
+
+void far_hold_take(struct far_hold *h, const struct resp *reply, struct call_claim *out, size_t *n)
+{
+    for (size_t k = 0; k + 1 < reply->n && *n < FAR_FOUND_MAX; k += 2) {
+        struct slice value = resp_text(resp_at(reply, k + 1));
+        struct wr w = wr_init(h->memory, sizeof(h->memory));
+        w.len = h->memory_len;
+        wr_bytes(&w, value);
+        if (w.bad || value.len > CALL_CLAIMS_TEXT_MAX)
+            return;
+        if (call_claim_of_user(&out[*n], resp_text(resp_at(reply, k)),
+                               slice_of(h->memory + h->memory_len, value.len)) != 0)
+            continue;
+        h->memory_len = w.len;
+        (*n)++;
+    }
+}
+
+void far_hold_on_look(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                      uint64_t now_us)
+{
+    struct far_hold *h = call->arg;
+
+    (void)now_us;
+    router_enter(h->r);
+    h->open--;
+    if (end == REDIS_ANSWERED && reply->kind == RESP_ARRAY)
+        far_hold_take(h, reply, h->found, &h->found_n);
+    else
+        h->failed = true;
+    far_hold_look_at(h);
+}
+
+/* ---- questions ---- */
+
+/* Whether asking makes sense: Redis is there, or has not been away for long. */
+bool far_hold_may_ask(const struct router *r, bool in_haste)
+{
+    uint64_t away_us = 0;
+
+    if (r->far->nodes.ready(r->far->nodes.arg, &away_us))
+        return true;
+    return !in_haste && r->now_us < away_us + FAR_ANSWER_US;
+}
+
+static bool look_up(struct far_hold *h, const struct session *s)
+{
+    struct router *r = h->r;
+
+    h->look = (struct redis_call){
+        .fn = far_hold_on_look, .arg = h, .deadline_us = h->by_us, .again = true};
+    if (call_claims_look(r->far->nodes.claims, &h->look, user_id(s->user), r->now_us) != 0)
+        return false;
+    h->open = 1;
+    return true;
+}
+
+bool router_far_look(const struct request *q)
+{
+    struct router *r = q->r;
+
+    if (!r->far || !far_hold_may_ask(r, false))
+        return false;
+    struct far_hold *h = mem_zalloc(sizeof(*h));
+    if (!h)
+        return false;
+    far_hold_init(h, r, q->s, FAR_HOLD_REQUEST, &q->m->call_id);
+    if (far_hold_push(h, q->text, q->id_hash) && look_up(h, q->s))
+        return true;
+    far_hold_free(h);
+    return false;
+}
+
+void router_far_greet(struct router *r, const struct session *s)
+{
+    struct far_hold *h = far_hold_may_ask(r, false) ? mem_zalloc(sizeof(*h)) : NULL;
+
+    if (!h)
+        return;
+    far_hold_init(h, r, s, FAR_HOLD_GREETING, s->only_call ? &s->call : NULL);
+    h->only_call = s->only_call;
+    if (!look_up(h, s))
+        far_hold_free(h);
+}
+
+/* ---- time ---- */
+
+void router_far_holds_free(struct router *r)
+{
+    LIST_EACH(link, tmp, &r->far->holds)
+    far_hold_free(CONTAINER_OF(link, struct far_hold, link));
+}
+
+uint64_t router_far_holds_deadline(const struct router *r)
+{
+    uint64_t at = CLOCK_NEVER;
+
+    LIST_EACH(link, tmp, &r->far->holds)
+    {
+        const struct far_hold *h = CONTAINER_OF(link, struct far_hold, link);
+        uint64_t own = h->open == 0 ? r->now_us + LOOK_US : h->by_us;
+        at = own < at ? own : at;
+    }
+    return at;
+}
+
+/* One that is ready, or whose callee is here while Redis is away. */
+static struct far_hold *next_due(const struct router *r)
+{
+    uint64_t away_us = 0;
+    bool ready = r->far->nodes.ready(r->far->nodes.arg, &away_us);
+
+    LIST_EACH(link, tmp, &r->far->holds)
+    {
+        struct far_hold *h = CONTAINER_OF(link, struct far_hold, link);
+        if (h->open > 0 && !ready && h->kind == FAR_HOLD_INVITE &&
+            user_find(r->sessions, far_invite_callee(far_invite_of(h))))
+            h->by_us = r->now_us;
+        bool due = r->now_us >= h->by_us || (h->open == 0 && !unsettled(h)) ||
+                   (h->open == 0 && r->now_us >= h->settled_us + UNKNOWN_US);
+        if (due)
+            return h;
+    }
+    return NULL;
+}
+
+void router_far_holds_tick(struct router *r)
+{
+    struct far_hold *h;
+
+    while ((h = next_due(r)))
+        far_hold_look_at(h);
+}

@@ -1,0 +1,275 @@
+/* Invites, while there are other nodes: who first called whom, who is busy, where the callee is.
+ *
+ * Called by router_call.c. Pure.
+ *
+ *     invite ─► pair, both users, presence: all asked at once ─► far_invite_make(): glare, busy,
+ * the call
+ *
+ * Without Redis, or when it does not answer in time, a call is made with what this node knows; a
+ * callee who is not here at all is then not "unreachable", but unknown: store.unavailable.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "base/mem.h"
+#include "proto/sig_client.h"
+#include "server/router_far_priv.h"
+
+#define PAIR_SPARE_US (10 * US_PER_S)
+
+/* ---- invites ---- */
+
+bool router_far_connected(const struct router *r, struct slice user, struct slice device)
+{
+    const struct far_invite *i = r->far ? r->far->making : NULL;
+
+    if (!i || !slice_eq(far_invite_callee(i), user))
+        return false;
+    for (size_t n = 0; n < i->there_n; n++)
+        if (i->there[n].attached &&
+            slice_eq(slice_of(i->there[n].device, i->there[n].device_len), device))
+            return true;
+    return false;
+}
+
+static void drop_claims(const struct far_invite *i, struct slice caller)
+{
+    const struct far_hold *h = &i->hold;
+    const struct call_claims *c = h->r->far->nodes.claims;
+
+    call_claims_drop_pair(c, &h->call, caller, far_invite_callee(i), h->r->now_us);
+    call_claims_drop_user(c, &h->call, caller, h->r->now_us);
+    call_claims_drop_user(c, &h->call, far_invite_callee(i), h->r->now_us);
+}
+
+/* Calls of the list that count: elsewhere, far_claim_alive, not this one. The dead are taken out. A
+ * call that the dialing device is in is superseded by this one, when it is with the same user. */
+static size_t count_elsewhere(struct far_invite *i, const struct session *s,
+                              const struct call_claim *list, size_t n, struct slice user)
+{
+    struct far_hold *h = &i->hold;
+    struct router *r = h->r;
+    size_t count = 0;
+
+    for (size_t k = 0; k < n; k++) {
+        const struct call_claim *c = &list[k];
+        if (far_claim_is_ours(r->far, c) || sig_call_id_eq(&c->call, &h->call))
+            continue;
+        if (far_claim_alive(r->far, c) == NODE_DEAD)
+            call_claims_purge_user(r->far->nodes.claims, c, user, r->now_us);
+        else if (!router_far_supersede(r, user_id(s->user), session_device(s), &c->call))
+            count++;
+    }
+    return count;
+}
+
+/* Makes the call. */
+static void make(struct far_invite *i, const struct request *q, const struct sig_invite *in)
+{
+    struct call_device devices[PRESENCE_DEVICES_MAX];
+    struct router_invite more = {.devices = devices};
+    struct far_hold *h = &i->hold;
+    struct router *r = h->r;
+
+    for (size_t n = 0; n < i->there_n; n++) {
+        const struct far_there *t = &i->there[n];
+        struct slice device = slice_of(t->device, t->device_len);
+        if (router_find_session(r, far_invite_callee(i), device))
+            continue;
+        devices[more.devices_n++] = (struct call_device){device, t->attached, t->can_wait};
+        router_far_place(r, &h->call, far_invite_callee(i), device, slice_of(t->node, t->node_len),
+                         t->epoch);
+    }
+    more.busy = count_elsewhere(i, q->s, i->busy, i->busy_n, far_invite_callee(i));
+    more.calls = count_elsewhere(i, q->s, h->found, h->found_n, user_id(q->s->user));
+    r->far->making = i;
+    bool made = router_invite_now(q, in, &more);
+    r->far->making = NULL;
+    if (made)
+        return;
+    drop_claims(i, user_id(q->s->user));
+    for (size_t n = 0; n < i->there_n; n++)
+        router_far_unplace(r, &h->call, far_invite_callee(i),
+                           slice_of(i->there[n].device, i->there[n].device_len));
+}
+
+/* Whether the callee could be elsewhere, for all we know, and is not here. */
+static bool is_unknown(const struct far_invite *i)
+{
+    const struct user *u = user_find(i->hold.r->sessions, far_invite_callee(i));
+
+    return i->hold.failed && !u && router_push_count(i->hold.r, far_invite_callee(i)) == 0;
+}
+
+void far_invite_make(struct far_invite *i, struct session *s)
+{
+    struct far_hold *h = &i->hold;
+    struct router *r = h->r;
+    const struct far_held *t = CONTAINER_OF(list_first(&h->texts), struct far_held, link);
+    struct wr scratch = wr_init(r->scratch, sizeof(r->scratch));
+    struct call_claim pair;
+    struct sig_fault fault;
+    struct sig_invite in;
+    struct sig_msg m;
+
+    if (sig_decode(&m, slice_of(t->text, t->len), &scratch, &fault) != 0 ||
+        sig_client_invite(&in, &m, &fault) != 0) {
+        far_hold_free(h); /* it was read before */
+        return;
+    }
+    const struct request q = {.r = r,
+                              .c = s->client,
+                              .s = s,
+                              .m = &m,
+                              .text = slice_of(t->text, t->len),
+                              .scratch = &scratch,
+                              .id_hash = t->id_hash};
+    bool taken = i->pair_len > 0 &&
+                 call_claim_of_pair(&pair, slice_of(i->pair_text, i->pair_len)) == 0 &&
+                 !far_claim_is_ours(r->far, &pair) && slice_eq(pair.caller, far_invite_callee(i)) &&
+                 far_claim_alive(r->far, &pair) != NODE_DEAD;
+    if (taken) {
+        drop_claims(i, user_id(s->user));
+        far_ask(&q, pair.node, pair.epoch, FAR_CROSS, &pair.call);
+    } else if (is_unknown(i)) {
+        drop_claims(i, user_id(s->user));
+        request_error(&q, &(struct sig_error){.code = SIG_ERR_STORE_UNAVAILABLE,
+                                              .text = "where the callee is cannot be told now",
+                                              .retry_after_ms = FAR_RETRY_MS});
+    } else {
+        make(i, &q, &in);
+    }
+    far_hold_replay(h, s, false);
+}
+
+static void on_user(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                    uint64_t now_us)
+{
+    struct far_invite *i = call->arg;
+
+    (void)now_us;
+    router_enter(i->hold.r);
+    i->hold.open--;
+    if (end == REDIS_ANSWERED && reply->kind == RESP_ARRAY)
+        far_hold_take(&i->hold, reply, i->busy, &i->busy_n);
+    else
+        i->hold.failed = true;
+    far_hold_look_at(&i->hold);
+}
+
+static void on_pair(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                    uint64_t now_us)
+{
+    struct far_invite *i = call->arg;
+    struct slice said = resp_text(reply);
+
+    (void)now_us;
+    router_enter(i->hold.r);
+    i->hold.open--;
+    i->pair_len = 0;
+    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR) {
+        i->hold.failed = true;
+    } else if (!slice_is(said, "ok") && said.len <= sizeof(i->pair_text) && said.len > 0) {
+        i->pair_len = (uint8_t)(said.len <= UINT8_MAX ? said.len : 0);
+        memcpy(i->pair_text, said.p, i->pair_len);
+    }
+    far_hold_look_at(&i->hold);
+}
+
+static void on_there(struct presence_lookup *l, int err, const struct presence_entry *entries,
+                     size_t n)
+{
+    struct far_invite *i = l->arg;
+
+    router_enter(i->hold.r);
+    i->looking = false;
+    i->hold.open--;
+    if (err)
+        i->hold.failed = true;
+    for (size_t k = 0; k < n; k++) {
+        const struct presence_entry *e = &entries[k];
+        struct far_there *t = &i->there[i->there_n];
+        if (e->node_epoch == 0 || e->device.len > sizeof(t->device) ||
+            e->node.len > sizeof(t->node))
+            continue;
+        *t = (struct far_there){.epoch = e->node_epoch,
+                                .attached = e->attached,
+                                .can_wait = e->call_waiting,
+                                .device_len = (uint8_t)e->device.len,
+                                .node_len = (uint8_t)e->node.len};
+        memcpy(t->device, e->device.p, e->device.len);
+        memcpy(t->node, e->node.p, e->node.len);
+        i->there_n++;
+    }
+    far_hold_look_at(&i->hold);
+}
+
+/* ---- questions ---- */
+
+void far_invite_ask_pair(struct far_invite *i, struct slice old)
+{
+    struct far_hold *h = &i->hold;
+    struct router *r = h->r;
+    struct session *s = session_by_id(r->sessions, h->session);
+
+    i->pair = (struct redis_call){.fn = on_pair, .arg = i, .deadline_us = h->by_us, .again = true};
+    if (call_claims_pair(r->far->nodes.claims, &i->pair, &h->call, user_id(s->user),
+                         far_invite_callee(i), old,
+                         r->conf->call.ring_timeout_s * US_PER_S + PAIR_SPARE_US, r->now_us) == 0)
+        h->open++;
+    else
+        h->failed = true;
+}
+
+static void ask_all(struct far_invite *i, const struct session *s)
+{
+    struct far_hold *h = &i->hold;
+    struct router *r = h->r;
+    const struct call_claims *c = r->far->nodes.claims;
+    uint64_t life_us = r->conf->call.max_duration_s * US_PER_S;
+
+    far_invite_ask_pair(i, (struct slice){0});
+    h->look = (struct redis_call){
+        .fn = far_hold_on_look, .arg = h, .deadline_us = h->by_us, .again = true};
+    i->user = (struct redis_call){.fn = on_user, .arg = i, .deadline_us = h->by_us, .again = true};
+    if (call_claims_user(c, &h->look, &h->call, user_id(s->user), life_us, r->now_us) == 0)
+        h->open++;
+    else
+        h->failed = true;
+    if (call_claims_user(c, &i->user, &h->call, far_invite_callee(i), life_us, r->now_us) == 0)
+        h->open++;
+    else
+        h->failed = true;
+    i->lookup = (struct presence_lookup){.fn = on_there, .arg = i};
+    i->looking = true;
+    h->open++; /* last: the answer may come inside */
+    presence_store_lookup(r->store, far_invite_callee(i), &i->lookup);
+}
+
+bool router_far_invite(const struct request *q, const struct sig_invite *in)
+{
+    struct router *r = q->r;
+    bool here = user_find(r->sessions, q->m->to) != NULL;
+
+    (void)in;
+    if (!r->far || call_table_find(r->calls, &q->m->call_id) ||
+        slice_eq(q->m->to, user_id(q->s->user)))
+        return false;
+    if (!far_hold_may_ask(r, here)) {
+        if (here || router_push_count(r, q->m->to) > 0)
+            return false;
+        request_error(q, &(struct sig_error){.code = SIG_ERR_STORE_UNAVAILABLE,
+                                             .text = "where the callee is cannot be told now",
+                                             .retry_after_ms = FAR_RETRY_MS});
+        return true;
+    }
+    struct far_invite *i = mem_zalloc(sizeof(*i));
+    if (!i)
+        return false;
+    far_hold_init(&i->hold, r, q->s, FAR_HOLD_INVITE, &q->m->call_id);
+    i->to_len = (uint8_t)q->m->to.len;
+    memcpy(i->to, q->m->to.p, q->m->to.len);
+    if (!far_hold_push(&i->hold, q->text, q->id_hash)) {
+        far_hold_free(&i->hold);
+        return false;
+    }
+    ask_all(i, q->s);
+    return true;
+}

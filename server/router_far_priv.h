@@ -1,0 +1,175 @@
+/* Calls over several nodes inside of the router, shared by router_far.c (devices elsewhere, what is
+ * said) and router_far_invite.c (what has to be asked first). Nobody else includes it.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef SORI_SERVER_ROUTER_FAR_PRIV_H
+#define SORI_SERVER_ROUTER_FAR_PRIV_H
+
+#include "base/htable.h"
+#include "server/call_claims.h"
+#include "server/far_wire.h"
+#include "server/node_bus.h"
+#include "server/router_priv.h"
+
+/* A device and a call, of which one is here and the other on a node: of a call of ours, a device
+ * there (owner's side); of a device of ours, the call there (host's side). */
+struct far_leg {
+    struct hnode by_call, by_device;
+    struct list link; /* far.legs, or far.over in the order of their ends */
+    struct sig_call_id call;
+    bool host;
+    bool over; /* host: the device was told its end. owner: the host was */
+    uint64_t forget_us;
+    uint64_t epoch; /* of the node's process */
+    uint8_t user_len, device_len, node_len;
+    uint8_t user[SIG_USER_MAX], device[SIG_DEVICE_MAX], node[NODE_BUS_NODE_MAX];
+};
+
+/* A request of a session here that another node is to answer. */
+struct far_wait {
+    struct list link;
+    uint8_t session[SESSION_ID_BYTES];
+    uint64_t id_hash, epoch;
+    struct sig_call_id call;
+    uint8_t id_len, node_len;
+    uint8_t id[SIG_ID_MAX], node[NODE_BUS_NODE_MAX];
+};
+
+struct far_invite;
+
+#define FAR_ANSWER_US (5 * US_PER_S) /* a question to Redis: a failover is over by then */
+#define FAR_FOUND_MAX 16             /* calls of one user elsewhere that are looked at */
+#define FAR_RETRY_MS  1000           /* what a client is told to wait when nobody can answer now */
+
+struct far {
+    struct router_nodes nodes;
+    struct htable by_call, by_device; /* struct far_leg */
+    struct list legs, over, waits;
+    struct list holds; /* struct far_hold: router_far_invite.c */
+    const struct far_invite *making;
+    uint8_t body[FAR_WIRE_HEAD_MAX + 2 * SIG_LARGE_BYTES + ICE_SERVERS_MAX];
+};
+
+static inline struct slice far_leg_user(const struct far_leg *l)
+{
+    return slice_of(l->user, l->user_len);
+}
+static inline struct slice far_leg_device(const struct far_leg *l)
+{
+    return slice_of(l->device, l->device_len);
+}
+static inline struct slice far_leg_node(const struct far_leg *l)
+{
+    return slice_of(l->node, l->node_len);
+}
+
+/* The leg, or NULL. host: which side of it is ours. */
+struct far_leg *far_find(const struct far *f, const struct sig_call_id *call, struct slice user,
+                         struct slice device, bool host);
+/* Finds or makes it, and names the node. NULL: memory is out. */
+struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct slice user,
+                         struct slice device, bool host, struct slice node, uint64_t epoch);
+/* Sends m to a node. Returns as node_bus_send(). */
+int far_send(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m);
+/* Sends the request to the node that runs the call; its answer is waited for. */
+void far_ask(const struct request *q, struct slice node, uint64_t epoch, enum far_kind kind,
+             const struct sig_call_id *call);
+
+/* A message that waits. */
+struct far_held {
+    struct list link;
+    uint64_t id_hash;
+    size_t len;
+    uint8_t text[];
+};
+
+enum far_hold_kind { FAR_HOLD_INVITE, FAR_HOLD_REQUEST, FAR_HOLD_GREETING };
+
+/* A question under way for a session. */
+struct far_hold {
+    struct list link;
+    struct router *r;
+    enum far_hold_kind kind;
+    uint8_t session[SESSION_ID_BYTES];
+    struct sig_call_id call;
+    bool only_call; /* GREETING: this call alone */
+    uint64_t by_us, settled_us;
+    unsigned open;     /* answers that have not come */
+    bool failed;       /* one of them is none */
+    struct list texts; /* struct held: the request itself, and what came behind it */
+    size_t texts_n, bytes;
+    struct redis_call look; /* the user's calls; of an invite the caller's */
+    size_t found_n;
+    struct call_claim found[FAR_FOUND_MAX];
+    uint8_t memory[FAR_FOUND_MAX * CALL_CLAIMS_TEXT_MAX];
+    size_t memory_len;
+};
+
+/* The device of the callee on another node. */
+struct far_there {
+    uint64_t epoch;
+    bool attached, can_wait;
+    uint8_t device_len, node_len;
+    uint8_t device[SIG_DEVICE_MAX], node[NODE_BUS_NODE_MAX];
+};
+
+struct far_invite {
+    struct far_hold hold;
+    struct redis_call pair, user;
+    struct presence_lookup lookup;
+    bool looking, replaced; /* replaced: the pair of a dead call was taken over once */
+    uint8_t to_len, pair_len;
+    uint8_t to[SIG_USER_MAX], pair_text[CALL_CLAIMS_TEXT_MAX];
+    size_t busy_n, there_n;
+    struct call_claim busy[FAR_FOUND_MAX];
+    struct far_there there[PRESENCE_DEVICES_MAX];
+};
+
+static inline struct far_invite *far_invite_of(struct far_hold *h)
+{
+    return CONTAINER_OF(h, struct far_invite, hold);
+}
+
+static inline struct slice far_invite_callee(const struct far_invite *i)
+{
+    return slice_of(i->to, i->to_len);
+}
+
+/* ---- router_far.c ---- */
+
+/* Forgets a leg. */
+void far_drop(struct far *f, struct far_leg *l);
+/* Forgets that an answer is waited for. */
+void far_wait_drop(struct far_wait *w);
+/* A body has come from another node. */
+void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice body);
+
+/* ---- router_far_hold.c ---- */
+
+/* Begins an empty one, zeroed before, for a session; call: NULL of a greeting. */
+void far_hold_init(struct far_hold *h, struct router *r, const struct session *s,
+                   enum far_hold_kind kind, const struct sig_call_id *call);
+/* Frees it with what embeds it. What waited is lost: far_hold_replay() performs it. */
+void far_hold_free(struct far_hold *h);
+bool far_hold_push(struct far_hold *h, struct slice text, uint64_t id_hash);
+/* Performs what waited for s, from the first or from what came behind it. Frees h. */
+void far_hold_replay(struct far_hold *h, struct session *s, bool first_too);
+/* Goes on if all is there, or time is up. May free h. */
+void far_hold_look_at(struct far_hold *h);
+/* A redis_done_fn for h->look. */
+void far_hold_on_look(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                      uint64_t now_us);
+/* Takes the calls out of the answer of call_claims_user(). */
+void far_hold_take(struct far_hold *h, const struct resp *reply, struct call_claim *out, size_t *n);
+/* Whether asking makes sense: Redis is there, or (not in_haste) has not been away for long. */
+bool far_hold_may_ask(const struct router *r, bool in_haste);
+bool far_claim_is_ours(const struct far *f, const struct call_claim *c);
+enum node_alive far_claim_alive(const struct far *f, const struct call_claim *c);
+
+/* ---- router_far_invite.c ---- */
+
+/* Everything is known that can be: makes the call, or says why not. Frees i. */
+void far_invite_make(struct far_invite *i, struct session *s);
+/* Asks for the pair; old: the value of a dead node, to be replaced. */
+void far_invite_ask_pair(struct far_invite *i, struct slice old);
+
+#endif

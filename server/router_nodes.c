@@ -1,0 +1,156 @@
+/* Other nodes as the router sees them: they come, they go; and time for what concerns them.
+ *
+ * Called by main.c (router_set_nodes), router.c (ticks) and the bus. Pure.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "base/log.h"
+#include "base/mem.h"
+#include "proto/sig_server.h"
+#include "server/router_far_priv.h"
+
+/* A device of ours hears that the node of its call is gone. */
+static void tell_orphan(struct router *r, struct far_leg *l)
+{
+    struct session *s = router_find_session(r, far_leg_user(l), far_leg_device(l));
+    struct call_fx fx = {.kind = CALL_FX_ENDED,
+                         .call_id = l->call,
+                         .conn = SIG_CONN_COUNT,
+                         .reason = SIG_REASON_SERVER_ERROR};
+    struct wr w = router_body(r);
+
+    far_drop(r->far, l);
+    if (!s)
+        return;
+    call_fx_write(&w, &fx, (struct slice){0}, (struct slice){0}, r->wall_us / US_PER_MS);
+    router_send(r, s, wr_done(&w), 0);
+    router_update_in_call(r, s);
+}
+
+/* Who waits for an answer of the node hears that none will come. */
+static void fail_waits(struct router *r, struct slice node, uint64_t epoch)
+{
+    LIST_EACH(link, tmp, &r->far->waits)
+    {
+        struct far_wait *wait = CONTAINER_OF(link, struct far_wait, link);
+        struct session *s = session_by_id(r->sessions, wait->session);
+        struct wr w = router_body(r);
+        if (wait->epoch != epoch || !slice_eq(slice_of(wait->node, wait->node_len), node))
+            continue;
+        sig_server_error(&w, &(struct sig_error){.re = slice_of(wait->id, wait->id_len),
+                                                 .call_id = &wait->call,
+                                                 .code = SIG_ERR_STORE_UNAVAILABLE,
+                                                 .text = "the node of this call is gone",
+                                                 .retry_after_ms = FAR_RETRY_MS});
+        if (s)
+            router_send(r, s, wr_done(&w), wait->id_hash);
+        far_wait_drop(wait);
+    }
+}
+
+/* The devices that are there have no socket any more, or have one again. */
+static void tell_parties(struct router *r, struct slice node, uint64_t epoch,
+                         enum call_event_kind kind)
+{
+    LIST_EACH(link, tmp, &r->far->legs)
+    {
+        struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
+        const struct call_event ev = {
+            .kind = kind, .user = far_leg_user(l), .device = far_leg_device(l)};
+        if (l->host || l->epoch != epoch || !slice_eq(far_leg_node(l), node))
+            continue;
+        if (kind == CALL_EV_LOST)
+            router_push_far(r, ev.user, ev.device, &l->call, kind);
+        (void)router_call_device(r, &l->call, &ev, false);
+    }
+}
+
+static void on_gone(void *arg, struct slice node, uint64_t epoch)
+{
+    struct router *r = arg;
+
+    log_warn("call", "node %.*s is gone", SLICE_FMT(node));
+    tell_parties(r, node, epoch, CALL_EV_LOST);
+    fail_waits(r, node, epoch);
+    LIST_EACH(link, tmp, &r->far->legs)
+    {
+        struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
+        if (l->host && l->epoch == epoch && slice_eq(far_leg_node(l), node))
+            tell_orphan(r, l);
+    }
+}
+
+static void on_back(void *arg, struct slice node, uint64_t epoch)
+{
+    struct router *r = arg;
+
+    log_info("call", "node %.*s is back", SLICE_FMT(node));
+    tell_parties(r, node, epoch, CALL_EV_BACK);
+}
+
+static void on_message(void *arg, struct slice node, uint64_t epoch, struct slice body)
+{
+    far_take(arg, node, epoch, body);
+}
+
+/* ---- life ---- */
+
+bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
+{
+    static const struct node_bus_ears ears = {on_message, on_gone, on_back};
+    struct far *f = mem_zalloc(sizeof(*f));
+
+    if (!f || htable_init(&f->by_call, 0) != 0 || htable_init(&f->by_device, 0) != 0) {
+        if (f)
+            htable_fini(&f->by_call);
+        mem_free(f);
+        return false;
+    }
+    f->nodes = *nodes;
+    list_init(&f->legs);
+    list_init(&f->over);
+    list_init(&f->waits);
+    list_init(&f->holds);
+    r->far = f;
+    node_bus_hear(nodes->bus, &ears, r);
+    return true;
+}
+
+void router_far_free(struct router *r)
+{
+    struct far *f = r->far;
+
+    if (!f)
+        return;
+    node_bus_hear(f->nodes.bus, NULL, NULL);
+    router_far_holds_free(r);
+    LIST_EACH(link, tmp, &f->legs)
+    far_drop(f, CONTAINER_OF(link, struct far_leg, link));
+    LIST_EACH(link, tmp, &f->over)
+    far_drop(f, CONTAINER_OF(link, struct far_leg, link));
+    LIST_EACH(link, tmp, &f->waits)
+    far_wait_drop(CONTAINER_OF(link, struct far_wait, link));
+    htable_fini(&f->by_call);
+    htable_fini(&f->by_device);
+    mem_free(f);
+    r->far = NULL;
+}
+
+uint64_t router_far_deadline(const struct router *r)
+{
+    const struct list *first = r->far ? list_first(&r->far->over) : NULL;
+    uint64_t at = first ? CONTAINER_OF(first, const struct far_leg, link)->forget_us : CLOCK_NEVER;
+    uint64_t holds = r->far ? router_far_holds_deadline(r) : CLOCK_NEVER;
+
+    return holds < at ? holds : at;
+}
+
+void router_far_tick(struct router *r)
+{
+    struct list *first;
+
+    if (!r->far)
+        return;
+    while ((first = list_first(&r->far->over)) &&
+           CONTAINER_OF(first, struct far_leg, link)->forget_us <= r->now_us)
+        far_drop(r->far, CONTAINER_OF(first, struct far_leg, link));
+    router_far_holds_tick(r);
+}
