@@ -218,6 +218,16 @@ struct call *call_new(const struct call_conf *conf, const struct call_invite *in
     return c;
 }
 
+struct call *call_new_bare(const struct call_conf *conf, const struct call_invite *in)
+{
+    struct call *c = new_named(conf, in);
+
+    if (c && keep_invite(c, in))
+        return c;
+    call_free(c);
+    return NULL;
+}
+
 struct call *call_new_ended(const struct call_conf *conf, const struct call_invite *in,
                             enum sig_reason reason, const struct sig_call_id *merged_into,
                             uint64_t now_us)

@@ -105,6 +105,10 @@ void call_set_room(struct call *c, struct slice room);
 void call_drop_invite(struct call *c);
 uint64_t call_expires_ms(const struct call *c, uint64_t now_us);
 
+/* A call with what its invite said, no legs, no effects: call_snapshot.c has the rest. NULL: memory
+ * is out. */
+struct call *call_new_bare(const struct call_conf *conf, const struct call_invite *in);
+
 /* A device of the callee becomes a leg. NULL: -ENOMEM or -ENOSPC in *err. */
 struct call_leg *call_add_leg(struct call *c, struct slice device, int *err);
 /* Sends call.incoming to a leg, and what the caller has sent since. */

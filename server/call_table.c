@@ -23,6 +23,7 @@
 #include "base/timerwheel.h"
 #include "proto/sig_server.h"
 #include "server/call_offers.h"
+#include "server/call_snapshot.h"
 
 enum { TABLE_EXPECT = 64, VIEW_MAX = 1024 };
 
@@ -461,6 +462,29 @@ bool call_table_session(struct call_table *t, struct call_walk *walk, const stru
 
     tell_session(t, e, ev, waiting_ok, out, now_us);
     return true;
+}
+
+struct call *call_table_adopt(struct call_table *t, struct slice bytes, uint64_t now_us,
+                              uint64_t wall_us)
+{
+    struct call *c = call_snapshot_read(&t->conf.call, bytes, now_us, wall_us);
+
+    if (!c)
+        return NULL;
+    struct entry *e = find(t, call_id(c));
+    if (e || t->live_n >= t->conf.calls) {
+        call_free(c);
+        return NULL;
+    }
+    return add_entry(t, c) ? c : NULL;
+}
+
+void call_table_forget(struct call_table *t, const struct sig_call_id *id)
+{
+    struct entry *e = find(t, id);
+
+    if (e)
+        unlink_entry(t, e);
 }
 
 /* An event of the server's own. False: there is no such live call. */

@@ -65,6 +65,13 @@ bool call_table_device(struct call_table *t, const struct sig_call_id *id,
 void call_table_cross(struct call_table *t, const struct sig_call_id *first,
                       const struct call_invite *in, struct call_effects *out, uint64_t now_us);
 
+/* Goes on with a call of another node (call_snapshot.h). NULL: it can't be read, is there already,
+ * or there is no room. The call is borrowed until the next call into the table. */
+struct call *call_table_adopt(struct call_table *t, struct slice bytes, uint64_t now_us,
+                              uint64_t wall_us);
+/* Another node goes on with it: nobody here is told anything. */
+void call_table_forget(struct call_table *t, const struct sig_call_id *id);
+
 /* Ends a call by the server's will (admin, server_error). False when there is no such live call. */
 bool call_table_end(struct call_table *t, const struct sig_call_id *id, enum sig_reason reason,
                     struct call_effects *out, uint64_t now_us);

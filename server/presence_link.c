@@ -12,7 +12,7 @@
 #include "net/redis_link.h"
 #include "net/resolve.h"
 #include "net/worker.h"
-#include "server/call_claims.h"
+#include "server/call_share.h"
 #include "server/node_bus.h"
 #include "server/presence_store_redis.h"
 #include "server/presence_wire.h"
@@ -46,7 +46,7 @@ struct presence_link {
     struct call_claims claims;
     bool was_up;
     uint64_t away_us; /* since when Redis is not ready */
-    struct slice scripts[PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS];
+    struct slice scripts[PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS];
     struct slice channel;
     uint8_t channel_buf[PRESENCE_WIRE_KEY_MAX];
     struct redis_endpoint at[REDIS_ENDPOINTS_MAX];
@@ -186,6 +186,8 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
     redis_conf_client(c, l->at, &conf.client);
     memcpy(l->scripts, presence_wire_scripts, sizeof(presence_wire_scripts));
     memcpy(l->scripts + PRESENCE_SCRIPTS, call_claims_scripts, sizeof(call_claims_scripts));
+    memcpy(l->scripts + PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS, call_share_scripts,
+           sizeof(call_share_scripts));
     conf.client.scripts = l->scripts;
     conf.client.scripts_n = ARRAY_LEN(l->scripts);
     l->commands = redis_link_new(l->worker, &conf, &commands_ops, l);

@@ -126,8 +126,10 @@ static void perform(struct router *r, const struct request *q)
         }
     }
     for (size_t i = 0; i < r->fx.n; i++)
-        if (i == 0 || !sig_call_id_eq(&r->fx.fx[i].call_id, &r->fx.fx[i - 1].call_id))
+        if (i == 0 || !sig_call_id_eq(&r->fx.fx[i].call_id, &r->fx.fx[i - 1].call_id)) {
             review(r, &r->fx.fx[i].call_id);
+            router_keep(r, &r->fx.fx[i].call_id);
+        }
 }
 
 static void limited(const struct request *q, uint32_t wait_ms)
@@ -475,6 +477,8 @@ void router_call_perform(const struct request *q)
     router_push_spoke(r, ev.user, ev.device, &q->m->call_id);
     call_table_event(r->calls, &q->m->call_id, &ev, &r->fx, r->now_us);
     perform(r, q);
+    if (call_table_find(r->calls, &q->m->call_id))
+        router_keep(r, &q->m->call_id); /* what is kept for later has no effects */
     if (ev.kind == CALL_EV_INFO)
         router_push_info(r, ev.user, ev.device, &q->m->call_id, q->m->data);
     if (q->s && (ev.kind == CALL_EV_ANSWER || ev.kind == CALL_EV_REJECT ||
@@ -489,6 +493,7 @@ bool router_call_device(struct router *r, const struct sig_call_id *id, const st
         return false;
     perform(r, NULL);
     review(r, id);
+    router_keep(r, id);
     return true;
 }
 
@@ -525,6 +530,7 @@ void router_call_session(struct router *r, struct session *s, enum call_event_ki
         router_push_session(r, s, kind);
     while (call_table_session(r->calls, &walk, &ev, s->can_wait, &r->fx, r->now_us)) {
         perform(r, NULL);
+        router_keep(r, &walk.ids[walk.at - 1]);
         review(r, &walk.ids[walk.at - 1]); /* who has ended it may have had nobody to tell */
     }
     if (!gone)

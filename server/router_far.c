@@ -76,6 +76,8 @@ struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct s
         htable_add(&f->by_device, &l->by_device, device_hash(user, device));
         list_append(&f->legs, &l->link);
     }
+    if (l->epoch != epoch)
+        l->orphan = false;
     set_node(l, node, epoch);
     return l;
 }
@@ -255,7 +257,7 @@ bool router_far_ask(const struct request *q)
     struct far_leg *l =
         f ? far_find(f, &q->m->call_id, request_user(q), request_device(q), true) : NULL;
 
-    if (!l)
+    if (!l || l->orphan)
         return false;
     far_ask(q, far_leg_node(l), l->epoch, FAR_ASK, &l->call);
     return true;
@@ -299,6 +301,17 @@ bool router_far_supersede(struct router *r, struct slice user, struct slice devi
 
 /* ---- sessions ---- */
 
+void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind kind, bool can_wait)
+{
+    (void)far_send(r, far_leg_node(l), l->epoch,
+                   &(struct far_message){.kind = FAR_EVENT,
+                                         .call = l->call,
+                                         .user = far_leg_user(l),
+                                         .device = far_leg_device(l),
+                                         .event = (uint8_t)kind,
+                                         .can_wait = can_wait});
+}
+
 void router_far_session(struct router *r, struct session *s, enum call_event_kind kind)
 {
     struct slice user = user_id(s->user), device = session_device(s);
@@ -320,13 +333,7 @@ void router_far_session(struct router *r, struct session *s, enum call_event_kin
             continue;
         }
         if (kind != CALL_EV_NEW && kind != CALL_EV_COUNT)
-            (void)far_send(r, far_leg_node(l), l->epoch,
-                           &(struct far_message){.kind = FAR_EVENT,
-                                                 .call = l->call,
-                                                 .user = far_leg_user(l),
-                                                 .device = far_leg_device(l),
-                                                 .event = (uint8_t)kind,
-                                                 .can_wait = s->can_wait});
+            far_tell(r, l, kind, s->can_wait);
         if (kind == CALL_EV_CLOSED || kind == CALL_EV_EXPIRED || kind == CALL_EV_COUNT)
             far_drop(f, l);
     }
@@ -359,6 +366,8 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
     }
     if ((m->flags & FAR_REPLY) == 0 && !over)
         l = far_need(r->far, &m->call, m->user, m->device, true, node, epoch);
+    if (l)
+        l->confirmed = true;
     struct wr w = router_body(r);
     wr_bytes(&w, m->text);
     if ((m->flags & FAR_FOREIGN) != 0 && !router_has_room(r, s, m->text.len))
@@ -446,7 +455,16 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
             return; /* it has come back elsewhere */
         router_push_far(r, m->user, m->device, &m->call, ev.kind);
     }
-    (void)router_call_device(r, &m->call, &ev, m->can_wait);
+    if (!router_call_device(r, &m->call, &ev, m->can_wait) && comes) {
+        router_far_unplace(r, &m->call, m->user, m->device);
+        (void)far_send(r, node, epoch, /* it has no part in it */
+                       &(struct far_message){.kind = FAR_SAY,
+                                             .call = m->call,
+                                             .user = m->user,
+                                             .device = m->device,
+                                             .flags = FAR_OVER});
+        return;
+    }
     if (comes || ev.kind == CALL_EV_DELIVERED)
         router_push_far(r, m->user, m->device, &m->call, ev.kind);
 }

@@ -11,8 +11,10 @@
 #include "server/router_far_priv.h"
 
 #define LOOK_US        (10 * US_PER_MS)
-#define UNKNOWN_US     (2 * US_PER_S) /* a node whose lease is not known by then counts */
-#define HELD_MAX       64             /* messages that wait behind one question, and their bytes */
+#define UNKNOWN_US     (2 * US_PER_S)  /* a node whose lease is not known by then counts */
+#define ORPHAN_US      (15 * US_PER_S) /* somebody goes on with a dead node's call by then */
+#define AGAIN_US       (200 * US_PER_MS)
+#define HELD_MAX       64 /* messages that wait behind one question, and their bytes */
 #define HELD_BYTES_MAX 65536
 
 void far_hold_free(struct far_hold *h)
@@ -153,6 +155,33 @@ enum node_alive far_claim_alive(const struct far *f, const struct call_claim *c)
     return far_claim_is_ours(f, c) ? NODE_ALIVE : f->nodes.alive(f->nodes.arg, c->node, c->epoch);
 }
 
+/* Its legs whose node nobody has followed are over. */
+static void end_orphans(struct router *r, const struct far_hold *h, const struct session *s)
+{
+    LIST_EACH(link, tmp, &r->far->legs)
+    {
+        struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
+        if (h->orphans && l->host && l->orphan && slice_eq(far_leg_user(l), user_id(s->user)) &&
+            slice_eq(far_leg_device(l), session_device(s)))
+            far_orphan_end(r, l);
+    }
+}
+
+/* A call of the session's user is run elsewhere: it is told that the device is there. */
+static void greet_one(struct far_hold *h, struct session *s, const struct call_claim *c)
+{
+    struct router *r = h->r;
+    struct slice user = user_id(s->user), device = session_device(s);
+    struct far_leg *l = far_find(r->far, &c->call, user, device, true);
+
+    if (h->orphans && (!l || !l->orphan))
+        return;
+    bool known = l && l->confirmed;
+    l = far_need(r->far, &c->call, user, device, true, c->node, c->epoch);
+    if (l)
+        far_tell(r, l, known && h->orphans ? CALL_EV_BACK : CALL_EV_NEW, s->can_wait);
+}
+
 /* Tells a session's news to the nodes of its user's calls. */
 static void greet(struct far_hold *h, struct session *s)
 {
@@ -163,14 +192,10 @@ static void greet(struct far_hold *h, struct session *s)
         if (far_claim_is_ours(r->far, c) || far_claim_alive(r->far, c) == NODE_DEAD ||
             (h->only_call && !sig_call_id_eq(&c->call, &h->call)))
             continue;
-        (void)far_send(r, c->node, c->epoch,
-                       &(struct far_message){.kind = FAR_EVENT,
-                                             .call = c->call,
-                                             .user = user_id(s->user),
-                                             .device = session_device(s),
-                                             .event = CALL_EV_NEW,
-                                             .can_wait = s->can_wait});
+        greet_one(h, s, c);
     }
+    if (h->orphans)
+        end_orphans(r, h, s);
     far_hold_free(h);
 }
 
@@ -210,6 +235,18 @@ static bool unsettled(struct far_hold *h)
 }
 
 /* Goes on if all is there, or time is up. May free h. */
+/* A call whose node is dead is about to be another's: it is looked for again. */
+static bool wants_again(struct far_hold *h)
+{
+    struct far *f = h->r->far;
+
+    for (size_t k = 0; k < h->found_n; k++)
+        if (far_claim_alive(f, &h->found[k]) == NODE_DEAD &&
+            (h->kind == FAR_HOLD_GREETING || sig_call_id_eq(&h->found[k].call, &h->call)))
+            return true;
+    return false;
+}
+
 void far_hold_look_at(struct far_hold *h)
 {
     struct router *r = h->r;
@@ -227,6 +264,13 @@ void far_hold_look_at(struct far_hold *h)
     if (!s || s->ending) {
         far_hold_free(h);
         return;
+    }
+    if (h->kind != FAR_HOLD_INVITE && !h->failed && wants_again(h)) {
+        if (h->again_us == 0)
+            h->by_us = r->now_us + ORPHAN_US;
+        h->again_us = r->now_us + AGAIN_US;
+        if (r->now_us < h->by_us)
+            return;
     }
     if (h->kind == FAR_HOLD_GREETING) {
         greet(h, s);
@@ -318,7 +362,7 @@ bool router_far_look(const struct request *q)
     return false;
 }
 
-void router_far_greet(struct router *r, const struct session *s)
+static void begin_greeting(struct router *r, const struct session *s, bool orphans)
 {
     struct far_hold *h = far_hold_may_ask(r, false) ? mem_zalloc(sizeof(*h)) : NULL;
 
@@ -326,8 +370,31 @@ void router_far_greet(struct router *r, const struct session *s)
         return;
     far_hold_init(h, r, s, FAR_HOLD_GREETING, s->only_call ? &s->call : NULL);
     h->only_call = s->only_call;
+    h->orphans = orphans;
     if (!look_up(h, s))
         far_hold_free(h);
+}
+
+void router_far_greet(struct router *r, const struct session *s)
+{
+    begin_greeting(r, s, false);
+}
+
+void router_far_greet_again(struct router *r, const struct session *s)
+{
+    begin_greeting(r, s, true);
+}
+
+/* Asks once more. */
+static void look_again(struct far_hold *h)
+{
+    const struct session *s = session_by_id(h->r->sessions, h->session);
+
+    h->again_us = h->r->now_us + AGAIN_US;
+    h->found_n = h->memory_len = 0;
+    h->settled_us = 0;
+    if (!s || !look_up(h, s))
+        h->failed = true;
 }
 
 /* ---- time ---- */
@@ -363,6 +430,12 @@ static struct far_hold *next_due(const struct router *r)
         if (h->open > 0 && !ready && h->kind == FAR_HOLD_INVITE &&
             user_find(r->sessions, far_invite_callee(far_invite_of(h))))
             h->by_us = r->now_us;
+        if (h->open == 0 && h->again_us > 0 && r->now_us < h->by_us) {
+            if (r->now_us >= h->again_us)
+                look_again(h);
+            if (!h->failed)
+                continue;
+        }
         bool due = r->now_us >= h->by_us || (h->open == 0 && !unsettled(h)) ||
                    (h->open == 0 && r->now_us >= h->settled_us + UNKNOWN_US);
         if (due)

@@ -6,6 +6,7 @@
 
 #include "base/htable.h"
 #include "server/call_claims.h"
+#include "server/call_snapshot.h"
 #include "server/far_wire.h"
 #include "server/node_bus.h"
 #include "server/router_priv.h"
@@ -17,7 +18,9 @@ struct far_leg {
     struct list link; /* far.legs, or far.over in the order of their ends */
     struct sig_call_id call;
     bool host;
-    bool over; /* host: the device was told its end. owner: the host was */
+    bool confirmed; /* host: the device has heard of the call here */
+    bool orphan;    /* host: its node is gone, the next one is looked for */
+    bool over;      /* host: the device was told its end. owner: the host was */
     uint64_t forget_us;
     uint64_t epoch; /* of the node's process */
     uint8_t user_len, device_len, node_len;
@@ -46,6 +49,14 @@ struct far {
     struct list legs, over, waits;
     struct list holds; /* struct far_hold: router_far_invite.c */
     const struct far_invite *making;
+    /* router_keep.c */
+    struct list steps, sweeps;
+    struct sig_call_id dirty[64]; /* calls to be saved at the end of the turn */
+    size_t dirty_n;
+    bool was_ready, nodes_asked;
+    uint64_t look_us;
+    struct redis_call nodes_call;
+    uint8_t snapshot[CALL_SNAPSHOT_MAX];
     uint8_t body[FAR_WIRE_HEAD_MAX + 2 * SIG_LARGE_BYTES + ICE_SERVERS_MAX];
 };
 
@@ -92,7 +103,8 @@ struct far_hold {
     uint8_t session[SESSION_ID_BYTES];
     struct sig_call_id call;
     bool only_call; /* GREETING: this call alone */
-    uint64_t by_us, settled_us;
+    bool orphans;   /* GREETING: only calls whose node is gone */
+    uint64_t by_us, settled_us, again_us;
     unsigned open;     /* answers that have not come */
     bool failed;       /* one of them is none */
     struct list texts; /* struct held: the request itself, and what came behind it */
@@ -136,6 +148,10 @@ static inline struct slice far_invite_callee(const struct far_invite *i)
 
 /* ---- router_far.c ---- */
 
+/* Tells the node of a call what happened to a device here. */
+void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind kind, bool can_wait);
+/* The device hears that the node of its call is gone, and nobody goes on with it. Drops l. */
+void far_orphan_end(struct router *r, struct far_leg *l);
 /* Forgets a leg. */
 void far_drop(struct far *f, struct far_leg *l);
 /* Forgets that an answer is waited for. */

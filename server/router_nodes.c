@@ -7,8 +7,7 @@
 #include "proto/sig_server.h"
 #include "server/router_far_priv.h"
 
-/* A device of ours hears that the node of its call is gone. */
-static void tell_orphan(struct router *r, struct far_leg *l)
+void far_orphan_end(struct router *r, struct far_leg *l)
 {
     struct session *s = router_find_session(r, far_leg_user(l), far_leg_device(l));
     struct call_fx fx = {.kind = CALL_FX_ENDED,
@@ -73,8 +72,12 @@ static void on_gone(void *arg, struct slice node, uint64_t epoch)
     LIST_EACH(link, tmp, &r->far->legs)
     {
         struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
-        if (l->host && l->epoch == epoch && slice_eq(far_leg_node(l), node))
-            tell_orphan(r, l);
+        if (!l->host || l->epoch != epoch || !slice_eq(far_leg_node(l), node))
+            continue;
+        const struct session *s = router_find_session(r, far_leg_user(l), far_leg_device(l));
+        l->orphan = true;
+        if (s)
+            router_far_greet_again(r, s);
     }
 }
 
@@ -109,6 +112,8 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->over);
     list_init(&f->waits);
     list_init(&f->holds);
+    list_init(&f->steps);
+    list_init(&f->sweeps);
     r->far = f;
     node_bus_hear(nodes->bus, &ears, r);
     return true;
@@ -122,6 +127,7 @@ void router_far_free(struct router *r)
         return;
     node_bus_hear(f->nodes.bus, NULL, NULL);
     router_far_holds_free(r);
+    router_keep_free(r);
     LIST_EACH(link, tmp, &f->legs)
     far_drop(f, CONTAINER_OF(link, struct far_leg, link));
     LIST_EACH(link, tmp, &f->over)
@@ -140,6 +146,9 @@ uint64_t router_far_deadline(const struct router *r)
     uint64_t at = first ? CONTAINER_OF(first, const struct far_leg, link)->forget_us : CLOCK_NEVER;
     uint64_t holds = r->far ? router_far_holds_deadline(r) : CLOCK_NEVER;
 
+    uint64_t keep = r->far ? router_keep_deadline(r) : CLOCK_NEVER;
+
+    at = keep < at ? keep : at;
     return holds < at ? holds : at;
 }
 
@@ -153,4 +162,5 @@ void router_far_tick(struct router *r)
            CONTAINER_OF(first, struct far_leg, link)->forget_us <= r->now_us)
         far_drop(r->far, CONTAINER_OF(first, struct far_leg, link));
     router_far_holds_tick(r);
+    router_keep_tick(r);
 }

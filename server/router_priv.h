@@ -240,6 +240,18 @@ void router_far_holds_free(struct router *r);
 uint64_t router_far_holds_deadline(const struct router *r);
 void router_far_holds_tick(struct router *r);
 
+/* The same for calls of its whose node is gone: the next one is looked for. */
+void router_far_greet_again(struct router *r, const struct session *s);
+
+/* ---- router_keep.c ---- */
+
+/* A call of ours may have changed: it is saved at the end of the turn. */
+void router_keep(struct router *r, const struct sig_call_id *id);
+/* With other nodes only. */
+uint64_t router_keep_deadline(const struct router *r);
+void router_keep_tick(struct router *r);
+void router_keep_free(struct router *r);
+
 /* ---- router_push.c ---- */
 
 /* Makes what a ring token needs. False: memory is out, or there is no randomness. */

@@ -1,0 +1,403 @@
+/* Our calls where others find them when we die; others' calls when they have died.
+ *
+ * Called by router_call.c (a call may have changed) and router.c (ticks). Pure.
+ *
+ *     router_keep() ─► dirty ─► end of the turn: snapshot ─► Redis ─ another's? ─► lose(): it is
+ * theirs once a second: nodes ─ a lease is over ─► its list of calls ─► take each ─► adopt()
+ *
+ * Of several nodes that find the same dead one, Redis gives each call to one. Whoever has devices
+ * of a call that was taken finds its new node in the users' entries (router_far_hold.c).
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "server/call_share.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/call_snapshot.h"
+#include "server/router_far_priv.h"
+
+#define LOOK_US      US_PER_S
+#define SPARE_US     (60 * US_PER_S) /* a call stays in Redis so long beyond its longest time */
+#define TAKE_AT_ONCE 256             /* calls of one dead node that are asked for at once */
+
+/* One command about one call. */
+struct keep_step {
+    struct list link;
+    struct router *r;
+    struct redis_call call;
+    struct sig_call_id id;
+    uint64_t epoch; /* taking: from whom */
+    uint8_t node_len;
+    uint8_t node[NODE_BUS_NODE_MAX];
+};
+
+/* A dead process whose calls are being taken. */
+struct keep_sweep {
+    struct list link;
+    struct router *r;
+    struct redis_call call;
+    uint64_t epoch; /* 0: any but ours, of our own name */
+    uint8_t node_len;
+    uint8_t node[NODE_BUS_NODE_MAX];
+};
+
+static const struct call_claims *claims(const struct router *r)
+{
+    return r->far->nodes.claims;
+}
+
+static bool is_ready(const struct router *r)
+{
+    uint64_t away_us;
+
+    return r->far->nodes.ready(r->far->nodes.arg, &away_us);
+}
+
+static uint64_t life_us(const struct router *r)
+{
+    return r->conf->call.max_duration_s * US_PER_S + SPARE_US;
+}
+
+/* ---- ours ---- */
+
+static struct keep_step *new_step(struct router *r, const struct sig_call_id *id, redis_done_fn *fn)
+{
+    struct keep_step *k = mem_zalloc(sizeof(*k));
+
+    if (!k)
+        return NULL;
+    k->r = r;
+    k->id = *id;
+    k->call = (struct redis_call){.fn = fn, .arg = k, .again = true};
+    list_append(&r->far->steps, &k->link);
+    return k;
+}
+
+static void free_step(struct keep_step *k)
+{
+    redis_client_cancel(claims(k->r)->client, &k->call);
+    list_del(&k->link);
+    mem_free(k);
+}
+
+/* The call is another node's: we were taken for dead. Our devices in it go on as its guests. */
+static void lose(struct router *r, const struct sig_call_id *id, struct slice node, uint64_t epoch)
+{
+    const struct call *c = call_table_find(r->calls, id);
+    struct slice user, device;
+    size_t pos = 0;
+    char text[SIG_CALL_ID_TEXT + 1];
+
+    if (!c || !call_live(c))
+        return;
+    log_warn("call", "%s is run by node %.*s now", sig_call_id_text(id, text), SLICE_FMT(node));
+    while (call_devices(c, &pos, &user, &device)) {
+        struct session *s = router_find_session(r, user, device);
+        struct far_leg *ours = far_find(r->far, id, user, device, false);
+        if (ours)
+            far_drop(r->far, ours);
+        struct far_leg *l = s ? far_need(r->far, id, user, device, true, node, epoch) : NULL;
+        if (!l)
+            continue;
+        l->confirmed = true;
+        far_tell(r, l, s->client ? CALL_EV_BACK : CALL_EV_LOST, s->can_wait);
+    }
+    call_table_forget(r->calls, id);
+}
+
+static void list_it(struct router *r, const struct sig_call_id *id)
+{
+    const struct call *c = call_table_find(r->calls, id);
+
+    if (c && call_live(c))
+        call_share_list(claims(r), id, life_us(r), r->now_us);
+}
+
+static void on_kept(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                    uint64_t now_us)
+{
+    struct keep_step *k = call->arg;
+    struct router *r = k->r;
+    struct sig_call_id id = k->id;
+    struct slice node;
+    uint64_t epoch;
+
+    (void)now_us;
+    router_enter(r);
+    free_step(k);
+    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR)
+        router_keep(r, &id); /* once more */
+    else if (slice_is(resp_text(reply), "new"))
+        list_it(r, &id);
+    else if (call_share_owner(resp_text(reply), &epoch, &node) == 0)
+        lose(r, &id, node, epoch);
+}
+
+static void save(struct router *r, const struct call *c)
+{
+    struct wr w = wr_init(r->far->snapshot, sizeof(r->far->snapshot));
+
+    if (!call_live(c)) {
+        call_share_drop(claims(r), call_id(c), r->now_us);
+        return;
+    }
+    call_snapshot_write(&w, c, r->now_us, r->wall_us);
+    struct keep_step *k = w.bad ? NULL : new_step(r, call_id(c), on_kept);
+    if (k &&
+        call_share_keep(claims(r), &k->call, call_id(c), wr_done(&w), life_us(r), r->now_us) != 0)
+        free_step(k); /* the next change saves it */
+}
+
+/* Makes a call known: whose it is, and that its users have it. */
+static void announce(struct router *r, const struct call *c)
+{
+    call_share_list(claims(r), call_id(c), life_us(r), r->now_us);
+    (void)call_claims_user(claims(r), NULL, call_id(c), call_caller(c), life_us(r), r->now_us);
+    (void)call_claims_user(claims(r), NULL, call_id(c), call_callee(c), life_us(r), r->now_us);
+}
+
+void router_keep(struct router *r, const struct sig_call_id *id)
+{
+    struct far *f = r->far;
+
+    if (!f)
+        return;
+    for (size_t i = 0; i < f->dirty_n; i++)
+        if (sig_call_id_eq(&f->dirty[i], id))
+            return;
+    if (f->dirty_n == ARRAY_LEN(f->dirty))
+        router_keep_tick(r);
+    f->dirty[f->dirty_n++] = *id;
+}
+
+static void save_dirty(struct router *r)
+{
+    struct far *f = r->far;
+
+    for (size_t i = 0; i < f->dirty_n; i++) {
+        const struct call *c = call_table_find(r->calls, &f->dirty[i]);
+        if (c)
+            save(r, c);
+    }
+    f->dirty_n = 0;
+}
+
+/* Redis is there again, perhaps empty. */
+static void save_all(struct router *r)
+{
+    struct hnode *saved = NULL;
+    const struct call *c;
+    size_t pos = 0;
+
+    call_share_join(claims(r), r->now_us);
+    while ((c = call_table_walk(r->calls, &pos, &saved)))
+        if (call_live(c)) {
+            announce(r, c);
+            save(r, c);
+        }
+}
+
+/* ---- others' ---- */
+
+/* Its devices: those here are told to be back, the others lost until their nodes say otherwise. */
+static void tell_devices(struct router *r, const struct sig_call_id *id)
+{
+    struct {
+        uint8_t user_len, device_len, user[SIG_USER_MAX], device[SIG_DEVICE_MAX];
+    } all[CALL_LEGS_MAX + 1];
+    const struct call *c = call_table_find(r->calls, id);
+    struct slice user, device;
+    size_t pos = 0, n = 0;
+
+    while (n < ARRAY_LEN(all) && call_devices(c, &pos, &user, &device)) {
+        all[n].user_len = (uint8_t)user.len;
+        all[n].device_len = (uint8_t)device.len;
+        memcpy(all[n].user, user.p, user.len);
+        memcpy(all[n++].device, device.p, device.len);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct call_event ev = {.kind = CALL_EV_LOST,
+                                .user = slice_of(all[i].user, all[i].user_len),
+                                .device = slice_of(all[i].device, all[i].device_len)};
+        struct session *s = router_find_session(r, ev.user, ev.device);
+        struct far_leg *l = far_find(r->far, id, ev.user, ev.device, true);
+        if (s && s->client)
+            ev.kind = !l || l->confirmed ? CALL_EV_BACK : CALL_EV_NEW;
+        if (l)
+            far_drop(r->far, l);
+        (void)router_call_device(r, id, &ev, s && s->can_wait);
+        if (s)
+            router_update_in_call(r, s);
+    }
+}
+
+static void adopt(struct router *r, struct slice snapshot, struct slice from)
+{
+    const struct call *c = call_table_adopt(r->calls, snapshot, r->now_us, r->wall_us);
+    char text[SIG_CALL_ID_TEXT + 1];
+
+    if (!c)
+        return;
+    struct sig_call_id id = *call_id(c);
+    log_info("call", "%s goes on here: node %.*s is gone", sig_call_id_text(&id, text),
+             SLICE_FMT(from));
+    announce(r, c);
+    save(r, c);
+    tell_devices(r, &id);
+}
+
+static void on_taken(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                     uint64_t now_us)
+{
+    struct keep_step *k = call->arg;
+    struct router *r = k->r;
+    struct sig_call_id id = k->id;
+    struct slice from = slice_of(k->node, k->node_len);
+
+    (void)now_us;
+    router_enter(r);
+    if (end == REDIS_ANSWERED && reply->kind == RESP_ARRAY) {
+        call_share_unlist(claims(r), &id, from, k->epoch, r->now_us);
+        if (slice_is(resp_text(resp_at(reply, 0)), "ok"))
+            adopt(r, resp_text(resp_at(reply, 1)), from);
+    }
+    free_step(k);
+}
+
+static void free_sweep(struct keep_sweep *k)
+{
+    redis_client_cancel(claims(k->r)->client, &k->call);
+    list_del(&k->link);
+    mem_free(k);
+}
+
+/* The calls of a dead process: each is asked for. */
+static void on_listed(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                      uint64_t now_us)
+{
+    struct keep_sweep *sweep = call->arg;
+    struct router *r = sweep->r;
+    struct slice node = slice_of(sweep->node, sweep->node_len);
+    size_t n = 0;
+
+    (void)now_us;
+    router_enter(r);
+    if (end != REDIS_ANSWERED || reply->kind != RESP_ARRAY) {
+        free_sweep(sweep);
+        return;
+    }
+    for (size_t i = 0; i + 1 < reply->n && n < TAKE_AT_ONCE; i += 2) {
+        struct call_claim c;
+        uint8_t text[NODE_BUS_HEAD_MAX];
+        struct wr w = wr_init(text, sizeof(text));
+        wr_bytes(&w, resp_text(resp_at(reply, i + 1)));
+        wr_u8(&w, ' ');
+        wr_bytes(&w, node);
+        if (call_claim_of_user(&c, resp_text(resp_at(reply, i)), wr_done(&w)) != 0 ||
+            (sweep->epoch != 0 ? c.epoch != sweep->epoch : far_claim_is_ours(r->far, &c)))
+            continue;
+        struct keep_step *k = new_step(r, &c.call, on_taken);
+        if (!k)
+            break;
+        k->epoch = c.epoch;
+        k->node_len = sweep->node_len;
+        memcpy(k->node, sweep->node, k->node_len);
+        n++;
+        if (call_share_take(claims(r), &k->call, &k->id, node, c.epoch, r->now_us) != 0)
+            free_step(k);
+    }
+    if (n == 0 && sweep->epoch != 0)
+        call_share_leave(claims(r), node, sweep->epoch, r->now_us);
+    free_sweep(sweep);
+}
+
+/* epoch 0: what earlier processes of our own name have left. */
+static void begin_sweep(struct router *r, struct slice node, uint64_t epoch)
+{
+    LIST_EACH(link, tmp, &r->far->sweeps)
+    {
+        const struct keep_sweep *k = CONTAINER_OF(link, struct keep_sweep, link);
+        if (slice_eq(slice_of(k->node, k->node_len), node))
+            return;
+    }
+    struct keep_sweep *k = node.len <= NODE_BUS_NODE_MAX ? mem_zalloc(sizeof(*k)) : NULL;
+    if (!k)
+        return;
+    k->r = r;
+    k->epoch = epoch;
+    k->node_len = (uint8_t)node.len;
+    memcpy(k->node, node.p, node.len);
+    k->call = (struct redis_call){.fn = on_listed, .arg = k, .again = true};
+    list_append(&r->far->sweeps, &k->link);
+    if (call_share_of_node(claims(r), &k->call, node, r->now_us) != 0)
+        free_sweep(k);
+}
+
+static void on_nodes(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                     uint64_t now_us)
+{
+    struct router *r = call->arg;
+    struct far *f = r->far;
+
+    (void)now_us;
+    router_enter(r);
+    f->nodes_asked = false;
+    if (end != REDIS_ANSWERED || reply->kind != RESP_ARRAY)
+        return;
+    for (size_t i = 0; i + 1 < reply->n; i += 2) {
+        uint8_t text[NODE_BUS_HEAD_MAX];
+        struct wr w = wr_init(text, sizeof(text));
+        struct slice node;
+        uint64_t epoch;
+        wr_bytes(&w, resp_text(resp_at(reply, i + 1)));
+        wr_u8(&w, ' ');
+        wr_bytes(&w, resp_text(resp_at(reply, i)));
+        if (call_share_owner(wr_done(&w), &epoch, &node) == 0 &&
+            !slice_eq(node, node_bus_node(f->nodes.bus)) &&
+            f->nodes.alive(f->nodes.arg, node, epoch) == NODE_DEAD)
+            begin_sweep(r, node, epoch);
+    }
+}
+
+/* ---- time ---- */
+
+uint64_t router_keep_deadline(const struct router *r)
+{
+    return r->far->dirty_n > 0 ? r->now_us : r->far->look_us;
+}
+
+void router_keep_tick(struct router *r)
+{
+    struct far *f = r->far;
+    bool ready = is_ready(r);
+
+    if (ready && !f->was_ready) {
+        save_all(r);
+        begin_sweep(r, node_bus_node(f->nodes.bus), 0);
+    }
+    f->was_ready = ready;
+    if (ready)
+        save_dirty(r);
+    else
+        f->dirty_n = 0; /* all are saved when it is back */
+    if (r->now_us < f->look_us)
+        return;
+    f->look_us = r->now_us + LOOK_US;
+    if (!ready || f->nodes_asked)
+        return;
+    f->nodes_call = (struct redis_call){.fn = on_nodes, .arg = r, .again = true};
+    f->nodes_asked = call_share_nodes(claims(r), &f->nodes_call, r->now_us) == 0;
+}
+
+void router_keep_free(struct router *r)
+{
+    struct far *f = r->far;
+
+    if (f->nodes_asked)
+        redis_client_cancel(claims(r)->client, &f->nodes_call);
+    LIST_EACH(link, tmp, &f->steps)
+    free_step(CONTAINER_OF(link, struct keep_step, link));
+    LIST_EACH(link, tmp, &f->sweeps)
+    free_sweep(CONTAINER_OF(link, struct keep_sweep, link));
+}
