@@ -25,6 +25,7 @@ struct peer {
     struct redis_call call;
     bool asking, known;
     uint64_t epoch; /* known: of the process that lives; 0: none */
+    uint64_t sent_us, asked_us; /* the last question; the one whose answer is known */
     uint64_t heard_us, wanted_us;
     size_t name_len;
     uint8_t name[];
@@ -111,6 +112,7 @@ static void on_peer(struct redis_call *call, enum redis_end end, const struct re
     bool other = !p->known || p->epoch != epoch;
     p->known = true;
     p->epoch = epoch;
+    p->asked_us = p->sent_us;
     p->heard_us = now_us;
     if (other)
         l->ops->changed(l->arg, now_us);
@@ -126,6 +128,7 @@ static void ask(struct node_lease *l, struct peer *p, uint64_t now_us)
     key_of(l, slice_of(p->name, p->name_len), &key);
     const struct slice words[] = {SLICE_LIT("HGET"), wr_done(&key), SLICE_LIT("epoch")};
     p->call = (struct redis_call){.fn = on_peer, .arg = p, .again = true};
+    p->sent_us = now_us;
     p->asking = redis_client_call(l->client, &p->call, words, 3, now_us) == 0;
 }
 
@@ -164,7 +167,7 @@ static struct peer *need_peer(struct node_lease *l, struct slice node)
 }
 
 enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t epoch,
-                              uint64_t now_us)
+                              uint64_t read_us, uint64_t now_us)
 {
     if (slice_eq(node, l->conf.node))
         return epoch == l->conf.epoch && !l->lost ? NODE_ALIVE : NODE_DEAD;
@@ -173,8 +176,11 @@ enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t 
         return NODE_UNKNOWN;
     p->wanted_us = now_us;
     /* What was asked for twice and not answered is not known any more. */
-    if (p->known && now_us < p->heard_us + 3 * l->conf.poll_us)
-        return p->epoch == epoch ? NODE_ALIVE : NODE_DEAD;
+    bool fresh = p->known && now_us < p->heard_us + 3 * l->conf.poll_us;
+    if (fresh && p->epoch == epoch)
+        return NODE_ALIVE;
+    if (fresh && p->asked_us >= read_us)
+        return NODE_DEAD;
     p->known = false;
     ask(l, p, now_us);
     return NODE_UNKNOWN;

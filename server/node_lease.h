@@ -40,9 +40,12 @@ void node_lease_free(struct node_lease *l); /* before its client; NULL is allowe
 void node_lease_use(struct node_lease *l, struct redis_client *client);
 
 /* Whether that process of the node lives. NODE_UNKNOWN: it is asked, changed() comes. Also when
- * what is known is too old because Redis is away. */
+ * what is known is too old because Redis is away.
+ *
+ * read_us: when the epoch was read; it is not dead before the node was asked since, because it may
+ * be that of a process which has just begun. 0: what is known will do. */
 enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t epoch,
-                              uint64_t now_us);
+                              uint64_t read_us, uint64_t now_us);
 
 /* Redis is there (again): renews and asks at once. */
 void node_lease_up(struct node_lease *l, uint64_t now_us);

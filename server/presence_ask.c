@@ -19,7 +19,7 @@ struct asked {
     struct presence_lookup *l;
     struct redis_call call;
     bool fetching;
-    uint64_t by_us;
+    uint64_t by_us, read_us;
     size_t n, text_len, user_len;
     struct presence_wire found[PRESENCE_DEVICES_MAX];
     uint8_t text[PRESENCE_DEVICES_MAX * (SIG_DEVICE_MAX + PRESENCE_WIRE_ENTRY_MAX)];
@@ -41,7 +41,7 @@ static void free_asked(struct asked *q)
 
 static enum node_alive alive(const struct asked *q, const struct presence_wire *v, uint64_t now_us)
 {
-    return node_lease_of(q->a->lease, v->e.node, v->epoch, now_us);
+    return node_lease_of(q->a->lease, v->e.node, v->epoch, q->read_us, now_us);
 }
 
 /* Ends it: what is known to live is told. */
@@ -117,6 +117,7 @@ static void on_found(struct redis_call *call, enum redis_end end, const struct r
         finish(q, -EAGAIN, now_us);
         return;
     }
+    q->read_us = now_us;
     for (size_t i = 0; i + 1 < reply->n; i += 2)
         take_found(q, resp_text(resp_at(reply, i)), resp_text(resp_at(reply, i + 1)));
     if (settle(q, now_us)) {

@@ -281,7 +281,7 @@ enum node_alive presence_store_redis_alive(struct presence_store *s, struct slic
 {
     struct presence_redis *m = self(s);
 
-    return node_lease_of(m->lease, node, epoch, presence_place_now(m));
+    return node_lease_of(m->lease, node, epoch, 0, presence_place_now(m));
 }
 
 uint64_t presence_store_redis_deadline(const struct presence_store *s)

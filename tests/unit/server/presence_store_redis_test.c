@@ -293,6 +293,35 @@ static void test_others_count_while_their_lease_stands(void **state)
     end();
 }
 
+static void test_a_process_that_has_just_begun_is_not_taken_for_dead(void **state)
+{
+    struct presence_lookup l;
+
+    (void)state;
+    begin();
+    connect_it("$3\r\nnew\r\n");
+    look_up(&l);
+    world_take(4096);
+    world_say("*0\r\n");
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_UNKNOWN);
+    world_take(4096);
+    world_say("$16\r\n0000000000000006\r\n");
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_ALIVE);
+    world.now += S / 2;
+    /* b has begun anew meanwhile, and has written: it is asked once more before that is judged. */
+    look_up(&l);
+    world_take(4096);
+    world_say(OTHER);
+    assert_int_equal(found.n, 1);
+    const char *sent = world_take(4096);
+    assert_int_equal(count(sent, "sori:node:{b}"), 1);
+    assert_int_equal(count(sent, "0000000000000007 110 b"), 0);
+    world_say("$16\r\n0000000000000007\r\n");
+    assert_int_equal(found.n, 2);
+    assert_int_equal(found.entries, 1);
+    end();
+}
+
 static void test_a_lease_that_redis_lost_ends_nobody_at_once(void **state)
 {
     struct presence_lookup l;
@@ -416,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_a_newer_session_elsewhere_ends_ours),
         cmocka_unit_test(test_a_name_that_was_taken_over_writes_no_more),
         cmocka_unit_test(test_others_count_while_their_lease_stands),
+        cmocka_unit_test(test_a_process_that_has_just_begun_is_not_taken_for_dead),
         cmocka_unit_test(test_a_lease_that_redis_lost_ends_nobody_at_once),
         cmocka_unit_test(test_a_lookup_is_answered_in_time_whatever_redis_does),
         cmocka_unit_test(test_watchers_elsewhere_are_told_in_their_channels),
