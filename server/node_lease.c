@@ -24,7 +24,7 @@ struct peer {
     struct node_lease *l;
     struct redis_call call;
     bool asking, known;
-    uint64_t epoch; /* known: of the process that lives; 0: none */
+    uint64_t epoch;             /* known: of the process that lives; 0: none */
     uint64_t sent_us, asked_us; /* the last question; the one whose answer is known */
     uint64_t heard_us, wanted_us;
     size_t name_len;
