@@ -87,14 +87,14 @@ static const char USAGE[] =
     "Exit codes: 0 ended well, 64 usage, 69 could not listen, 71 out of memory, 78 "
     "configuration.\n";
 
-static int load_files(struct server *s, char err[CONF_ERR_MAX])
+static int load_files(struct server *s, const struct server_conf *c, char err[CONF_ERR_MAX])
 {
-    struct token_keys *keys = server_keys_load(&s->conf, err);
+    struct token_keys *keys = server_keys_load(c, err);
     if (!keys)
         return -EINVAL;
     struct tls_ctx *tls = NULL;
     if (s->conf.server.listen_tls.n > 0) {
-        tls = tls_ctx_new(s->conf.tls.cert_file, s->conf.tls.key_file, NULL, err);
+        tls = tls_ctx_new(c->tls.cert_file, c->tls.key_file, NULL, err);
         if (!tls) {
             token_keys_free(keys);
             return -EINVAL;
@@ -105,6 +105,32 @@ static int load_files(struct server *s, char err[CONF_ERR_MAX])
     s->keys = keys;
     s->tls = tls;
     return 0;
+}
+
+static void swap_secret(struct conf_secret *a, struct conf_secret *b)
+{
+    struct conf_secret was = *a;
+
+    *a = *b;
+    *b = was;
+}
+
+/* Secrets are read with the options that name their files: the whole file is read again, and must
+ * be good. What else changed in it waits for a restart. */
+static int reload_files(struct server *s, char err[CONF_ERR_MAX])
+{
+    struct server_conf fresh;
+
+    int rc = server_conf_load(&fresh, s->conf_path, err);
+    if (rc < 0)
+        return rc;
+    rc = load_files(s, &fresh, err);
+    if (rc == 0) {
+        swap_secret(&s->conf.auth.hs256_secret, &fresh.auth.hs256_secret);
+        swap_secret(&s->conf.turn.secret, &fresh.turn.secret);
+    }
+    server_conf_free(&fresh);
+    return rc;
 }
 
 static void on_stop_timer(void *arg, uint64_t now_us)
@@ -186,7 +212,7 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
         return;
     }
     notify_reloading(&s->notify, worker_now(s->worker));
-    if (load_files(s, err) == 0)
+    if (reload_files(s, err) == 0)
         log_info("main", "certificate and token keys were read again");
     else
         log_error("main", "the old certificate and keys stay in force: %s", err);
@@ -603,7 +629,8 @@ int main(int argc, char **argv)
             "sori-server: NOTIFY_SOCKET, WATCHDOG_USEC or LISTEN_FDS of the environment cannot be "
             "used: start it by systemd, or without them\n",
             stderr);
-    } else if (load_files(&s, err) != 0 || (o.check && apns_link_check(&s.conf, err) != 0)) {
+    } else if (load_files(&s, &s.conf, err) != 0 ||
+               (o.check && apns_link_check(&s.conf, err) != 0)) {
         fprintf(stderr, "sori-server: %s\n", err);
     } else if (o.check) {
         puts("configuration ok");
