@@ -64,7 +64,7 @@ WEB        := $(wildcard server/web/*)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all run test test-oom test-unit fuzz-smoke sim check format deps install deb test-images clean help print-% \
+.PHONY: all run test test-oom test-unit fuzz-smoke sim faults chaos check format deps install deb test-images clean help print-% \
         bench-signal bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
 
 all: $(DAEMONS) ## build the daemons
@@ -182,6 +182,16 @@ test-oom: ## unit tests of failing allocations, under the address sanitizer
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined BUILD=$(BUILD)-oom -j$$(nproc) \
 	  $(patsubst %.c,$(BUILD)-oom/%,$(TESTS))
 	@BUILD=$(BUILD)-oom $(PY) tests/run.py oom
+
+FAULT_DAEMONS := $(BUILD)/sori-server $(BUILD)/sori-turn $(BUILD)/sori-sfu $(IMPAIR) $(BUILD)/bench/load/ledger_driver
+faults: $(FAULT_DAEMONS) ## every promise about faults under its full load: make faults SEED=1 ONLY=turn
+	@deploy/deps.sh build test
+	@BUILD=$(BUILD) $(PY) tests/faults/faults.py -k "$(ONLY)" --seed "$(SEED)"
+
+chaos: $(FAULT_DAEMONS) ## a random fault each minute: make chaos MINUTES=60 SEED=1
+	@deploy/deps.sh build test
+	@SORI_BUILD=$(abspath $(BUILD)) PYTHONPATH=tests/lib PYTHONDONTWRITEBYTECODE=1 unshare -rn sh -c \
+	  'ip link set lo up && exec $(PY) -u tests/faults/chaos.py $(or $(MINUTES),60) $(SEED)'
 
 sim: $(call bin,$(SIMS)) ## simulate calls: make sim SEEDS=1000000
 	@for s in $(call bin,$(SIMS)); do $$s --seeds $(or $(SEEDS),10000) --start $(or $(START),1) || exit 1; done

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs Sori's tests and ends with the line "N passed, N failed".
 
-    tests/run.py [unit|fuzz|sim|web|relay|e2e|media|browser|oom]... [-k WORD]
+    tests/run.py [unit|fuzz|sim|web|relay|e2e|faults|media|browser|oom]... [-k WORD]
 
 BUILD names the folder of the binaries (build/gcc). Everything runs on loopback; end-to-end tests
 run in a network namespace of their own. Those named *_root_test.py need privileges that a user
@@ -24,10 +24,11 @@ TTY = sys.stdout.isatty()
 # beside it, with what the machine has left, those that wait for timers and sockets most of their time.
 PARTS = ["unit", "fuzz", "sim", "web"]
 ALONE = ["media", "browser"]
-BESIDE = ["relay", "e2e"]
+BESIDE = ["relay", "e2e", "faults"]
 BESIDE_NICE = 10
 MEDIA = ("impair_", "quality_", "sfu_", "emodel_")  # how names of tests/e2e begin
-LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "relay": 900, "e2e": 900, "media": 900, "browser": 900,
+MEDIA_FAULTS = ("turn_", "sfu_", "nat_")  # the same of tests/faults
+LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "relay": 900, "e2e": 900, "faults": 300, "media": 900, "browser": 900,
            "oom": 900}
 SEEDS = os.environ.get("SEEDS", "10000")
 # Public seeds that a fuzz target replays beside its own corpus where they are present.
@@ -176,6 +177,10 @@ def jobs(part, word):
             if part != ("relay" if name.startswith("turn_") else "media" if name.startswith(MEDIA) else "e2e"):
                 continue
             yield lambda f=f: pytest(rel(f)[6:-3], rel(f), limit)
+    if part in ("faults", "media"):  # in their short form; the long one is tests/faults/faults.py
+        for f in found("tests/faults/*_test.py"):
+            if (part == "media") == os.path.basename(f).startswith(MEDIA_FAULTS):
+                yield lambda f=f: pytest(rel(f)[6:-3], rel(f), limit)
     elif part == "browser":
         for f in found("tests/e2e/*_web_test.mjs"):
             yield lambda f=f: tap(rel(f)[6:], ["node", "tests/e2e/run_browser.mjs", rel(f)], limit)
