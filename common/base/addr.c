@@ -18,6 +18,13 @@ uint64_t addr_ip_hash(const struct addr *a)
     return hash_bytes(slice_of(a->ip, addr_ip_len(a)));
 }
 
+bool addr_is_wildcard(const struct addr *a)
+{
+    static const uint8_t zero[sizeof(a->ip)];
+
+    return memcmp(a->ip, zero, sizeof(zero)) == 0;
+}
+
 bool addr_is_loopback(const struct addr *a)
 {
     static const struct addr v6 = {.ip = {[15] = 1}, .family = ADDR_V6};

@@ -47,6 +47,9 @@ static inline size_t addr_ip_len(const struct addr *a)
 /* 127.0.0.0/8 or ::1. */
 bool addr_is_loopback(const struct addr *a);
 
+/* 0.0.0.0 or ::, whatever the port. */
+bool addr_is_wildcard(const struct addr *a);
+
 /* Keyed hash over address and port; addr_ip_hash() leaves the port out. */
 uint64_t addr_hash(const struct addr *a);
 uint64_t addr_ip_hash(const struct addr *a);

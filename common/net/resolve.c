@@ -16,8 +16,10 @@
 #include "base/mem.h"
 #include "net/worker.h"
 
-#define POST_PAUSE_NS      20000000
-#define THREAD_STACK_BYTES ((size_t)262144) /* name service modules want some */
+#define POST_PAUSE_NS 20000000
+/* Name service modules want some; and thread-local buffers (sori-sfu has 260 kB) are taken from it.
+ */
+#define THREAD_STACK_BYTES ((size_t)1 << 20)
 
 struct shared {
     pthread_mutex_t lock;

@@ -83,3 +83,16 @@ int turncred_grant(struct wr *username, struct wr *password, struct slice secret
     crypto_wipe(pass, sizeof(pass));
     return username->bad || password->bad ? -ENOSPC : 0;
 }
+
+int turncred_mark(uint8_t out[TURNCRED_MARK_BYTES], struct slice secret)
+{
+    const struct slice what = SLICE_LIT("sori relay secret 1");
+    uint8_t mac[CRYPTO_SHA256_BYTES];
+    struct wr w = wr_init(out, TURNCRED_MARK_BYTES);
+
+    if (crypto_hmac(CRYPTO_SHA256, secret, &what, 1, mac) != 0)
+        return -EIO;
+    hex_encode(&w, slice_of(mac, TURNCRED_MARK_BYTES / 2));
+    crypto_wipe(mac, sizeof(mac));
+    return 0;
+}

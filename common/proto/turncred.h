@@ -37,6 +37,12 @@ int turncred_grant(struct wr *username, struct wr *password, struct slice secret
 int turncred_password(uint8_t out[TURNCRED_PASSWORD_BYTES], struct slice secret,
                       struct slice username);
 
+/* Writes what a relay tells of a secret that it accepts, so that a server with another one leaves
+ * it out: 16 hex digits of a digest, which say no more of the secret than a credential does.
+ * Returns 0 or -EIO. */
+#define TURNCRED_MARK_BYTES 16
+int turncred_mark(uint8_t out[TURNCRED_MARK_BYTES], struct slice secret);
+
 /* True while the credential may be used at wall_us (microseconds of Unix time). */
 static inline bool turncred_is_live(const struct turncred *c, uint64_t wall_us)
 {
