@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "net/admin_http.h"
 #include "net/notify_sock.h"
+#include "net/registrar.h"
 #include "net/signal_wait.h"
 #include "sfu/reclaim.h"
 #include "sfu/sfu_node.h"
@@ -38,7 +39,8 @@ struct daemon {
     struct metrics *metrics;
     struct sfu_node *node;
     struct admin_http *admin;
-    struct pulse *pulse; /* of the workers */
+    struct registrar *registrar; /* NULL: the node does not register itself */
+    struct pulse *pulse;         /* of the workers */
     struct notify notify;
     bool ready, draining;
     uint64_t end_us; /* of the drain */
@@ -145,6 +147,61 @@ static int start_pulse(struct daemon *d)
     return d->pulse ? 0 : -ENOMEM;
 }
 
+/* ---- what sori-servers are told ---- */
+
+static unsigned load_of(void *arg, uint64_t now_us)
+{
+    const struct daemon *d = arg;
+
+    (void)now_us; /* measured by the control thread, which says it to those that are connected */
+    return sfu_node_load_last(d->node);
+}
+
+static int count_registrar(struct daemon *d)
+{
+    const struct enroll_counters *n = registrar_count(d->registrar);
+    const struct {
+        const char *name, *labels, *help;
+        enum metric_type type;
+        const struct counter *cell;
+    } v[] = {
+        {"sori_sfu_registered", "", "1 while this node stands in the list that sori-servers read.",
+         METRIC_GAUGE, &n->entered},
+        {"sori_sfu_registrations_total", "result=\"ok\"", "Registrations written, by result.",
+         METRIC_COUNTER, &n->renewals},
+        {"sori_sfu_registrations_total", "result=\"failed\"", "Registrations written, by result.",
+         METRIC_COUNTER, &n->failures},
+    };
+    int e = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(v) && !e; i++)
+        e = metrics_add(d->metrics, v[i].name, v[i].labels, v[i].help, v[i].type, v[i].cell);
+    return e;
+}
+
+static int start_registrar(struct daemon *d)
+{
+    const struct node_record what = {.weight = (unsigned)d->conf.cluster.weight,
+                                     .region = slice_str(d->conf.sfu.region),
+                                     .at = {sfu_conf_cluster_address(&d->conf)},
+                                     .at_n = 1};
+    const struct registrar_conf conf = {.redis = &d->conf.cluster.redis,
+                                        .name = slice_str(d->conf.sfu.node_id),
+                                        .kind = NODE_SFU,
+                                        .load = load_of,
+                                        .arg = d};
+    char err[REGISTRAR_ERR_MAX];
+
+    if (!redis_options_wanted(&d->conf.cluster.redis))
+        return EX_OK;
+    d->registrar = registrar_start(&conf, &what, err);
+    if (!d->registrar) {
+        log_error("sfu", "cannot start: %s", err);
+        return EX_CONFIG;
+    }
+    return count_registrar(d) == 0 ? EX_OK : EX_OSERR;
+}
+
 static int start(struct daemon *d)
 {
     char err[CONF_ERR_MAX];
@@ -171,6 +228,9 @@ static int start(struct daemon *d)
         log_error("sfu", "cannot start threads: %s", strerror(-e));
         return EX_OSERR;
     }
+    int status = start_registrar(d);
+    if (status != EX_OK)
+        return status;
     __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
     log_start(d);
     notify_ready(&d->notify);
@@ -181,6 +241,7 @@ static void stop(struct daemon *d)
 {
     __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
     admin_http_stop(d->admin);
+    registrar_stop(d->registrar);
     sfu_node_free(d->node);
     pulse_free(d->pulse);
     metrics_free(d->metrics);
@@ -197,6 +258,7 @@ static void drain(struct daemon *d)
     d->end_us = clock_now_us() + d->conf.sfu.drain_timeout_s * US_PER_S;
     __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
     sfu_node_drain(d->node, true);
+    registrar_drain(d->registrar);
     notify_stopping(&d->notify, (d->conf.sfu.drain_timeout_s + STOP_GRACE_S) * US_PER_S);
     log_info("sfu", "draining: %" PRIu64 " rooms, at most %" PRIu64 " s", sfu_node_rooms(d->node),
              d->conf.sfu.drain_timeout_s);

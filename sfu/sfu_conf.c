@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "proto/node_record.h"
 #include "sfu/codec_policy.h"
 
 #define SECRET_MIN_BYTES 32
@@ -103,6 +104,41 @@ static int check_codecs(const struct sfu_conf *c, char err[CONF_ERR_MAX])
                       SLICE_LIT(""));
 }
 
+struct slice sfu_conf_cluster_address(const struct sfu_conf *c)
+{
+    if (c->cluster.address[0] != '\0' || c->control.listen_text.n == 0)
+        return slice_str(c->cluster.address);
+    return slice_str(c->control.listen_text.v[0]);
+}
+
+static int check_cluster(const struct sfu_conf *c, char err[CONF_ERR_MAX])
+{
+    struct slice at = sfu_conf_cluster_address(c), region = slice_str(c->sfu.region);
+    const char *wrong = redis_options_wrong(&c->cluster.redis, "cluster", err);
+    struct addr a;
+
+    if (wrong)
+        return -EINVAL;
+    if (!redis_options_wanted(&c->cluster.redis))
+        return 0;
+    if (c->control.listen_text.n == 0)
+        return fail(err, "[cluster]: [control] listen is needed, where sori-servers connect",
+                    SLICE_LIT(""));
+    if (!node_record_place_ok(NODE_SFU, at) || (addr_parse(&a, at) == 0 && addr_is_wildcard(&a)))
+        return fail(err,
+                    "[cluster] address: want ip:port (not 0.0.0.0) or unix:/path, where "
+                    "sori-servers reach [control] listen",
+                    at);
+    if (!node_record_name_ok(slice_str(c->sfu.node_id)))
+        return fail(err,
+                    "[sfu] node_id: 1 to 64 of A-Z a-z 0-9 . _ - are needed by [cluster], another "
+                    "name for each node",
+                    slice_str(c->sfu.node_id));
+    if (region.len > 0 && !node_record_name_ok(region))
+        return fail(err, "[sfu] region: A-Z a-z 0-9 . _ - only, with [cluster]", region);
+    return 0;
+}
+
 static int check(const struct sfu_conf *c, char err[CONF_ERR_MAX])
 {
     if (c->sfu.port + (c->sfu.threads ? c->sfu.threads - 1 : 0) > UINT16_MAX)
@@ -113,7 +149,9 @@ static int check(const struct sfu_conf *c, char err[CONF_ERR_MAX])
                     "order",
                     SLICE_LIT(""));
     int e = check_codecs(c, err);
-    return e ? e : check_control(c, err);
+    if (!e)
+        e = check_control(c, err);
+    return e ? e : check_cluster(c, err);
 }
 
 static int complete(struct sfu_conf *c, int loaded, char err[CONF_ERR_MAX])

@@ -4,6 +4,7 @@
 #define SORI_SFU_CONF_H
 
 #include "base/conf.h"
+#include "net/redis_options.h"
 
 #define SFU_LISTEN_MAX   8 /* media addresses */
 #define SFU_WORKERS_MAX  64
@@ -36,6 +37,11 @@ struct sfu_conf {
         uint64_t events, queue_bytes;
         char *socket;
     } control;
+    struct {
+        struct redis_options redis;
+        char *address;
+        uint64_t weight;
+    } cluster;
     struct {
         uint64_t consent_timeout_s, connect_timeout_s, idle_timeout_s;
         unsigned srtp_backend;
@@ -95,6 +101,10 @@ void sfu_conf_print(FILE *f);
  * -EINVAL for a name that is not known (sfu_conf_load() has seen to it). */
 struct codec_policy;
 int sfu_conf_codecs(const struct sfu_conf *c, struct codec_policy *p);
+
+/* Where sori-servers reach this node's control, as it registers itself: ip:port or unix:/path.
+ * Lent. */
+struct slice sfu_conf_cluster_address(const struct sfu_conf *c);
 
 /* The address that clients are told for a local one (behind a 1:1 NAT another), port untouched. */
 struct addr sfu_conf_shown(const struct sfu_conf *c, struct addr local);

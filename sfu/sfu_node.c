@@ -27,7 +27,7 @@ struct sfu_node {
     unsigned n;
     bool running;
     uint64_t pkts[SFU_WORKERS_MAX], measured_us;
-    unsigned load;
+    unsigned load; /* written by the control thread */
 };
 
 static unsigned threads_of(const struct sfu_conf *c)
@@ -178,6 +178,11 @@ unsigned sfu_node_load(struct sfu_node *n, uint64_t now_us)
         most = by_people > most ? by_people : most;
     }
     n->measured_us = now_us;
-    n->load = most > LOAD_FULL ? LOAD_FULL : (unsigned)most;
+    __atomic_store_n(&n->load, most > LOAD_FULL ? LOAD_FULL : (unsigned)most, __ATOMIC_RELAXED);
     return n->load;
+}
+
+unsigned sfu_node_load_last(const struct sfu_node *n)
+{
+    return __atomic_load_n(&n->load, __ATOMIC_RELAXED);
 }

@@ -32,7 +32,9 @@ unsigned sfu_node_threads(const struct sfu_node *n);
 struct sfu_worker *sfu_node_worker(const struct sfu_node *n, unsigned i);
 
 /* 0 (idle) .. 1000 (full): the busiest worker's participants and packets against what one can do.
- */
+ * sfu_node_load() measures, in the control thread; sfu_node_load_last() is what it gave last, for
+ * any thread. */
 unsigned sfu_node_load(struct sfu_node *n, uint64_t now_us);
+unsigned sfu_node_load_last(const struct sfu_node *n);
 
 #endif

@@ -72,6 +72,18 @@ const struct conf_opt sfu_options[] = {
     TEXT(control, socket, "socket", "", 107,
          "Unix socket (mode 0600) for sori-sfuctl. Empty: none."),
 
+    REDIS_OPTIONS("cluster", struct sfu_conf, cluster.redis,
+                  "Redis 7, where sori-servers find this node: host:port or unix:PATH, the first "
+                  "of them that is a master. Empty, and no sentinels: it does not register itself.",
+                  "5",
+                  "How long this node counts as alive without a word from it and without a control "
+                  "connection; it says one each third of that."),
+    TEXT(
+        cluster, address, "address", "", 120,
+        "Where sori-servers connect, ip:port or unix:/path. Empty: the first of [control] listen."),
+    UINT(cluster, weight, "weight", "1", 1, 100, NULL,
+         "How much it can carry beside the others: a node of weight 2 is chosen twice as often."),
+
     UINT(transport, consent_timeout_s, "consent_timeout", "15", 5, 120, "s",
          "A client that has not been heard of for this long is disconnected (it may come back)."),
     UINT(transport, connect_timeout_s, "connect_timeout", "30", 5, 300, "s",

@@ -16,16 +16,19 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/log.h"
 #include "net/admin_http.h"
 #include "net/inherited_sock.h"
 #include "net/notify_sock.h"
+#include "net/registrar.h"
 #include "net/signal_wait.h"
 #include "turn/file_watch.h"
 #include "turn/control_listener.h"
 #include "turn/turn_conf.h"
 #include "turn/turn_node.h"
 #include "turn/turn_redis_link.h"
+#include "turn/turn_register.h"
 #include "turn/turn_worker.h"
 #include "turn/usage_writer.h"
 
@@ -47,8 +50,10 @@ struct daemon {
     struct turn_node *node;
     struct admin_http *admin;
     struct control_listener *control;
-    struct file_watch *files; /* certificates, secrets, users; NULL: not watched */
-    struct pulse *pulse;      /* of the workers */
+    struct registrar *registrar; /* NULL: the relay does not register itself */
+    struct turn_load load;       /* the registrar's thread's */
+    struct file_watch *files;    /* certificates, secrets, users; NULL: not watched */
+    struct pulse *pulse;         /* of the workers */
     struct notify notify;
     bool ready, draining;
     uint64_t end_us;  /* of the drain */
@@ -164,6 +169,73 @@ static int start_control(struct daemon *d)
     return EX_CONFIG;
 }
 
+/* ---- what sori-servers are told ---- */
+
+static unsigned load_of(void *arg, uint64_t now_us)
+{
+    struct daemon *d = arg;
+
+    return turn_load_of(&d->load, d->node, &d->conf, now_us);
+}
+
+/* What c says, with the addresses of now: those need a restart. */
+static int fill_register(const struct daemon *d, struct turn_register *t, const struct turn_conf *c)
+{
+    struct shared_secrets others = {0};
+    struct turn_register secrets;
+
+    if (d->redis)
+        turn_redis_link_secrets(d->redis, &others);
+    int e = turn_register_fill(t, &d->conf, NULL);
+    if (!e)
+        e = turn_register_fill(&secrets, c, &others);
+    if (!e) {
+        memcpy(t->marks, secrets.marks, sizeof(t->marks));
+        t->record.keys_n = secrets.record.keys_n;
+        for (size_t i = 0; i < t->record.keys_n; i++)
+            t->record.keys[i] = slice_of(t->marks[i], NODE_RECORD_MARK);
+    }
+    crypto_wipe(&others, sizeof(others));
+    return e;
+}
+
+static int count_registrar(struct daemon *d)
+{
+    const struct enroll_counters *n = registrar_count(d->registrar);
+    int e = metrics_add(d->metrics, "sori_turn_registered", "",
+                        "1 while this relay stands in the list that sori-servers read",
+                        METRIC_GAUGE, &n->entered);
+
+    if (!e)
+        e = metrics_add(d->metrics, "sori_turn_registrations_total", "result=\"ok\"",
+                        "Registrations written, by result", METRIC_COUNTER, &n->renewals);
+    return e ? e
+             : metrics_add(d->metrics, "sori_turn_registrations_total", "result=\"failed\"",
+                           "Registrations written, by result", METRIC_COUNTER, &n->failures);
+}
+
+static int start_registrar(struct daemon *d)
+{
+    struct turn_register t;
+    char err[REGISTRAR_ERR_MAX];
+    const struct registrar_conf conf = {.redis = &d->conf.cluster.redis,
+                                        .name = turn_conf_cluster_node(&d->conf),
+                                        .kind = NODE_RELAY,
+                                        .load = load_of,
+                                        .arg = d};
+
+    if (!redis_options_wanted(&d->conf.cluster.redis))
+        return EX_OK;
+    if (fill_register(d, &t, &d->conf) != 0)
+        return EX_OSERR;
+    d->registrar = registrar_start(&conf, &t.record, err);
+    if (!d->registrar) {
+        log_error("turn", "cannot start: %s", err);
+        return EX_CONFIG;
+    }
+    return count_registrar(d) == 0 ? EX_OK : EX_OSERR;
+}
+
 static size_t certificate_files(const struct turn_conf *c, const char **paths)
 {
     size_t n = 0;
@@ -265,6 +337,9 @@ static int start(struct daemon *d)
     int status = start_control(d);
     if (status != EX_OK)
         return status;
+    status = start_registrar(d);
+    if (status != EX_OK)
+        return status;
     watch_files(d);
     log_listeners("udp", d->conf.listen_udp, d->conf.n_udp);
     if (turn_conf_wants_dtls(&d->conf))
@@ -293,6 +368,9 @@ static void reload(struct daemon *d, const char *path)
         log_error("turn", "reload refused, the old settings stay: %s", err);
     else
         log_info("turn", "secrets, users and certificates reloaded");
+    struct turn_register t;
+    if (!e && d->registrar && fill_register(d, &t, &fresh) == 0)
+        registrar_change(d->registrar, &t.record);
     turn_conf_free(&fresh);
     notify_ready(&d->notify);
 }
@@ -303,6 +381,7 @@ static void stop(struct daemon *d)
     file_watch_free(d->files);
     control_listener_stop(d->control);
     admin_http_stop(d->admin);
+    registrar_stop(d->registrar);
     turn_node_free(d->node);
     pulse_free(d->pulse);
     turn_redis_link_stop(d->redis);
@@ -321,6 +400,7 @@ static void drain(struct daemon *d)
     d->end_us = clock_now_us() + d->conf.drain_timeout_s * US_PER_S;
     __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
     turn_node_drain(d->node);
+    registrar_drain(d->registrar);
     notify_stopping(&d->notify, (d->conf.drain_timeout_s + STOP_GRACE_S) * US_PER_S);
     log_info("turn", "draining: %" PRIu64 " allocations, at most %" PRIu64 " s",
              turn_node_allocations(d->node), d->conf.drain_timeout_s);

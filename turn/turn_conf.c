@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "proto/chandata.h"
+#include "proto/node_record.h"
 #include "turn/turn_options.h"
 
 #define HOST_LABEL_MAX 63
@@ -188,6 +189,37 @@ static bool is_host_name(const char *s)
     return label > 0;
 }
 
+/* What is wrong with [cluster], in buf or as a text that stays; NULL: nothing. */
+static const char *wrong_cluster(const struct turn_conf *c, char buf[CONF_ERR_MAX])
+{
+    const char *wrong = redis_options_wrong(&c->cluster.redis, "cluster", buf);
+    struct slice region = turn_conf_cluster_region(c);
+
+    if (wrong || !redis_options_wanted(&c->cluster.redis))
+        return wrong;
+    if (!node_record_name_ok(turn_conf_cluster_node(c)))
+        return "[cluster] node (or [usage] node): 1 to 64 of A-Z a-z 0-9 . _ - are needed, another "
+               "name for each relay";
+    if (region.len > 0 && !node_record_name_ok(region))
+        return "[cluster] region (or [usage] region): A-Z a-z 0-9 . _ - only";
+    if (c->cluster.urls.n > NODE_RECORD_AT_MAX)
+        return "[cluster] urls: more than 16";
+    if (!c->stun_only && count_secrets(c) == 0 && !c->redis_secrets)
+        return "[cluster]: [auth] secret_file is needed, the one of sori-server's [turn]: clients "
+               "come with credentials that it grants";
+    for (size_t i = 0; i < c->cluster.urls.n; i++) {
+        struct slice url = slice_str(c->cluster.urls.v[i]);
+        if (node_record_place_ok(NODE_RELAY, url))
+            continue;
+        snprintf(buf, CONF_ERR_MAX,
+                 "[cluster] urls = %.200s: want stun:, turn: or turns:, host, and maybe :port and "
+                 "?transport=udp",
+                 c->cluster.urls.v[i]);
+        return buf;
+    }
+    return NULL;
+}
+
 /* Checks that cannot be made option by option. */
 static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
 {
@@ -222,6 +254,9 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
              !knows_others(c))
         what = "[auth] secret_file or users_file: needed, an open relay is not started "
                "([turn] stun_only = yes needs neither)";
+    char buf[CONF_ERR_MAX];
+    if (!what)
+        what = wrong_cluster(c, buf);
     if (!what)
         return 0;
     snprintf(err, CONF_ERR_MAX, "%s", what);
@@ -260,6 +295,21 @@ void turn_conf_free(struct turn_conf *c)
 void turn_conf_print(FILE *f)
 {
     conf_print(turn_options, turn_options_n, f);
+}
+
+static struct slice either(const char *a, const char *b)
+{
+    return slice_str(a[0] != '\0' ? a : b);
+}
+
+struct slice turn_conf_cluster_node(const struct turn_conf *c)
+{
+    return either(c->cluster.node, c->usage_node);
+}
+
+struct slice turn_conf_cluster_region(const struct turn_conf *c)
+{
+    return either(c->cluster.region, c->usage_region);
 }
 
 bool turn_conf_wants_redis(const struct turn_conf *c)

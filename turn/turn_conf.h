@@ -4,6 +4,7 @@
 #define SORI_TURN_CONF_H
 
 #include "base/conf.h"
+#include "net/redis_options.h"
 #include "turn/key_cache.h"
 #include "turn/turn_shared.h"
 
@@ -91,6 +92,12 @@ struct turn_conf {
     uint64_t redis_found_s, redis_absent_s, redis_stale_s, redis_entries, redis_asked, redis_held;
     unsigned redis_usage;
     uint64_t redis_usage_buffer, redis_stream_length;
+    struct { /* [cluster] */
+        struct redis_options redis;
+        char *node, *region;
+        struct conf_list urls;
+        uint64_t weight;
+    } cluster;
     /* Parsed from the texts above. */
     struct addr listen_udp[TURN_LISTEN_MAX], listen_tcp[TURN_LISTEN_MAX],
         listen_tls[TURN_LISTEN_MAX], relay[TURN_RELAYS_MAX];
@@ -135,6 +142,10 @@ size_t turn_conf_auth_files(const struct turn_conf *c, const char **paths, size_
 
 /* True when Redis is configured. */
 bool turn_conf_wants_redis(const struct turn_conf *c);
+
+/* Name and region under which the relay registers itself; lent. */
+struct slice turn_conf_cluster_node(const struct turn_conf *c);
+struct slice turn_conf_cluster_region(const struct turn_conf *c);
 
 /* How users from Redis are remembered. */
 struct key_cache_conf turn_conf_key_cache(const struct turn_conf *c);

@@ -32,13 +32,6 @@ struct turn_node {
     struct offload *offload; /* NULL: off */
 };
 
-static bool is_wildcard(const struct addr *a)
-{
-    static const uint8_t zero[16];
-
-    return memcmp(a->ip, zero, sizeof(zero)) == 0;
-}
-
 /* Link-local addresses need a scope that struct addr does not carry: nobody listens there. */
 static bool is_link_local(const struct addr *a)
 {
@@ -53,7 +46,7 @@ static int expand(const struct turn_node *n, struct addr *v, size_t *count, char
     size_t k = 0;
 
     for (size_t i = 0; i < *count; i++) {
-        size_t from = is_wildcard(&v[i]) ? 0 : n->n_own;
+        size_t from = addr_is_wildcard(&v[i]) ? 0 : n->n_own;
         if (from == n->n_own && k < TURN_LISTEN_MAX)
             out[k++] = v[i];
         for (size_t j = from; j < n->n_own && k < TURN_LISTEN_MAX; j++) {
@@ -164,8 +157,9 @@ static void make_policy(struct turn_node *n, const struct turn_conf *c)
 /* The address of a listener; a wildcard names all with its port. */
 static bool names_listener(const struct addr *named, const struct addr *listener)
 {
-    return addr_eq(named, listener) || (is_wildcard(named) && named->family == listener->family &&
-                                        named->port == listener->port);
+    return addr_eq(named, listener) ||
+           (addr_is_wildcard(named) && named->family == listener->family &&
+            named->port == listener->port);
 }
 
 /* Marks those of the listeners, numbered from first, that the realm's addresses name; used[i] says

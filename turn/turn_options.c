@@ -349,6 +349,24 @@ const struct conf_opt turn_options[] = {
         "Records that wait while Redis is away; then the oldest are lost, and counted."),
     OPT("redis", "stream_length", CONF_UINT, redis_stream_length, "100000", 1, 1000000000, NULL,
         NULL, "About how many records the stream keeps."),
+    REDIS_OPTIONS("cluster", struct turn_conf, cluster.redis,
+                  "Redis 7, where sori-servers find this relay: host:port or unix:PATH, the first "
+                  "of them that is a master. Another thing than [redis], and with TLS. Empty, and "
+                  "no sentinels: the relay does not register itself.",
+                  "5",
+                  "How long sori-servers give this relay to their clients without a word from it; "
+                  "it says one each third of that."),
+    OPT("cluster", "node", CONF_STRING, cluster.node, "", 0, 64, NULL, NULL,
+        "Name of this relay there, another one for each. Empty: that of [usage] node."),
+    OPT("cluster", "region", CONF_STRING, cluster.region, "", 0, 64, NULL, NULL,
+        "Its region, for sori-server's choice. Empty: that of [usage] region."),
+    OPT("cluster", "urls", CONF_LIST, cluster.urls, "", 0, 512, NULL, NULL,
+        "What clients are given, at most 16: turn:relay.example:3478?transport=udp, and turns: for "
+        "TLS. Empty: the addresses of listen_udp and listen_tcp, as seen from outside "
+        "(external_addresses)."),
+    OPT("cluster", "weight", CONF_UINT, cluster.weight, "1", 1, 100, NULL, NULL,
+        "How much it can carry beside the others: of two with the same load, one of weight 2 is "
+        "chosen twice as often."),
     {.section = "realm",
      .name = "NAME",
      .type = CONF_SECTIONS,
