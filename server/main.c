@@ -21,6 +21,7 @@
 #include "server/operator_listener.h"
 #include "server/presence_link.h"
 #include "server/redis_conf.h"
+#include "server/registry_link.h"
 #include "server/router.h"
 #include "server/server_metrics.h"
 #include "server/server_keys.h"
@@ -54,6 +55,7 @@ struct server {
     struct router *router;
     struct ws_listener *listener;
     struct node_link *links[SERVER_SFU_MAX];
+    struct registry_link *registry; /* NULL: no node registers itself */
     struct ledger_link *ledger;
     struct export_sock *exports;
     struct device_dir *devices;
@@ -520,18 +522,27 @@ static int serve(struct server *s)
     rc = open_operator(s);
     if (rc != EX_OK)
         goto out;
-    rc = EX_UNAVAILABLE;
+    rc = EX_OSERR;
     for (size_t i = 0; router_node(s->router, i); i++) {
         s->links[i] = node_link_new(s->worker, s->listener, router_node(s->router, i),
                                     slice_str(s->conf.sfu.nodes.v[i]));
         if (!s->links[i])
             goto out;
     }
+    rc = EX_CONFIG;
+    if (redis_conf_wanted(&s->conf) &&
+        !(s->registry = registry_link_new(s->worker, &s->conf, s->router, s->listener, err))) {
+        fprintf(stderr, "sori-server: %s\n", err);
+        goto out;
+    }
+    rc = EX_OSERR;
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         s->signals[i] = evsignal_new(worker_base(s->worker), numbers[i], on_signal, s);
         if (!s->signals[i] || evsignal_add(s->signals[i], NULL) != 0)
             goto out;
     }
+    if (s->registry)
+        registry_link_metrics(s->registry, s->metrics);
     s->stop_timer = (struct wtimer){.fn = on_stop_timer, .arg = s};
     s->beat_timer = (struct wtimer){.fn = on_beat_timer, .arg = s};
     worker_timer(s->worker, &s->beat_timer, notify_deadline(&s->notify));
@@ -546,6 +557,7 @@ out:
     admin_http_stop(s->admin);
     status_board_free(s->board);
     operator_listener_free(s->control);
+    registry_link_free(s->registry);
     for (size_t i = 0; i < ARRAY_LEN(s->links); i++)
         node_link_free(s->links[i]);
     ws_listener_free(s->listener);

@@ -490,6 +490,18 @@ static void give_up(struct node *n)
     n->ops->changed(n->arg, n, NODE_GIVEN_UP);
 }
 
+void node_give_up(struct node *n)
+{
+    if (n->state != NODE_READY && n->alive)
+        give_up(n);
+}
+
+void node_refused(struct node *n)
+{
+    if (n->state == NODE_DOWN && n->alive)
+        n->ops->changed(n->arg, n, NODE_REFUSED);
+}
+
 bool node_tick(struct node *n, uint64_t now_us)
 {
     struct node_req *q;
@@ -540,6 +552,16 @@ unsigned node_weight(const struct node *n)
 bool node_up(const struct node *n)
 {
     return n->state == NODE_READY;
+}
+
+bool node_alive(const struct node *n)
+{
+    return n->alive;
+}
+
+uint64_t node_silence(const struct node *n, uint64_t now_us)
+{
+    return n->state == NODE_READY && now_us > n->heard_us ? now_us - n->heard_us : 0;
 }
 
 bool node_draining(const struct node *n)

@@ -38,6 +38,8 @@ enum node_change {
     NODE_CAME,     /* it is up; rooms that were on it are there: sync them, then node_sync_end() */
     NODE_WENT,     /* the connection is gone; rooms go on meanwhile */
     NODE_FORGOT,   /* it is up, restarted: nothing of before is there; then node_sync_end() */
+    NODE_REFUSED,  /* it is down, and nobody listens where it was: its process is gone, or about to
+                      come back with nothing of before. node_give_up() may be called at once */
     NODE_GIVEN_UP, /* it has been down for dead_us: whatever was on it counts as lost */
 };
 
@@ -74,6 +76,9 @@ long node_recv(struct node *n, struct slice bytes, uint64_t now_us);
 void node_closed(struct node *n, uint64_t now_us);
 const char *node_why(const struct node *n);
 
+/* A connection was refused: there is no process behind the address. */
+void node_refused(struct node *n);
+
 /* When to call node_tick(). */
 uint64_t node_deadline(const struct node *n);
 /* Does what is due. False: the connection must be closed (silence, no hello in time). */
@@ -89,11 +94,17 @@ int node_request(struct node *n, const struct ctl_msg *m, void *ctx, uint64_t no
 /* Tells the SFU that every room it should have was synced: the end of NODE_CAME and NODE_FORGOT. */
 void node_sync_end(struct node *n, uint64_t now_us);
 
-/* What is known of it: as configured, and as it last said. */
+/* Gives it up before its time, if it is down: NODE_GIVEN_UP follows at once. */
+void node_give_up(struct node *n);
+
+/* What is known of it: as configured, and as it last said. node_alive(): rooms may be there.
+ * node_silence(): how long nothing has been heard of it, 0 when it is not up. */
 struct slice node_name(const struct node *n);
 struct slice node_region(const struct node *n);
 unsigned node_weight(const struct node *n);
 bool node_up(const struct node *n);
+bool node_alive(const struct node *n);
+uint64_t node_silence(const struct node *n, uint64_t now_us);
 bool node_draining(const struct node *n);
 unsigned node_load(const struct node *n); /* 0 .. CTL_LOAD_MAX */
 size_t node_open_requests(const struct node *n);

@@ -98,6 +98,15 @@ static void drop(struct node_link *k, const char *why)
         node_closed(k->node, now);
 }
 
+/* Connecting has failed. A refusal, and a socket file that is gone, say that no process is there.
+ */
+static void failed(struct node_link *k, int err)
+{
+    drop(k, strerror(err));
+    if (err == ECONNREFUSED || err == ENOENT)
+        node_refused(k->node);
+}
+
 /* ---- sending ---- */
 
 static bool grow(struct node_link *k, size_t need)
@@ -223,7 +232,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     if (getsockopt(k->fd, SOL_SOCKET, SO_ERROR, &err, &len) == -1)
         err = errno;
     if (err != 0) {
-        drop(k, strerror(err));
+        failed(k, err);
         return;
     }
     k->connecting = false;
@@ -264,7 +273,7 @@ static void start(struct node_link *k)
         setsockopt(k->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (connect(k->fd, (struct sockaddr *)&k->to, k->to_len) == -1 && errno != EINPROGRESS &&
         errno != EAGAIN) {
-        drop(k, strerror(errno));
+        failed(k, errno);
         return;
     }
     event_add(k->writable, NULL); /* writable: connected, or failed */
@@ -322,7 +331,7 @@ void node_link_free(struct node_link *k)
     if (!k)
         return;
     ws_listener_enter(k->listener);
-    drop(k, "the server is stopping");
+    drop(k, "we end the connection");
     worker_timer_cancel(k->worker, &k->timer);
     worker_cancel_flush(&k->flush);
     mem_free(k->out);

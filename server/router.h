@@ -25,6 +25,7 @@ struct device_dir;
 struct ledger;
 struct node;
 struct node_bus;
+struct node_list;
 struct presence_store;
 struct push;
 struct push_job;
@@ -110,10 +111,18 @@ void router_close_all(struct router *r, enum sig_close code);
 void router_set_owner(struct router *r, void *owner);
 void *router_owner(const struct router *r);
 
-/* The SFU nodes of [sfu] nodes, in their order, for their links (node_link.c); NULL behind the
- * last.
- */
+/* The SFU nodes of [sfu] nodes, in their order, for their links (node_link.c), then those that were
+ * added; NULL behind the last, and where one was dropped. */
 struct node *router_node(const struct router *r, size_t i);
+/* Adds one that has registered itself, and gives its index; SIZE_MAX: there are SERVER_SFU_MAX, or
+ * memory is out. */
+size_t router_node_add(struct router *r, const struct server_sfu *sfu);
+/* Forgets it: its rooms start over on another one. Its link is gone before. */
+void router_node_drop(struct router *r, size_t i);
+/* Whether a node could take a room now that is not the one of this index. */
+bool router_has_other_node(const struct router *r, size_t than);
+/* Relays to give to clients besides [turn] urls; lent, NULL: none. */
+void router_set_relays(struct router *r, struct node_list *relays);
 
 /* ---- for client.c ---- */
 

@@ -44,7 +44,8 @@ static struct slice ice_for(struct router *r, const struct call_fx *fx, struct s
     if (!fx->needs_ice)
         return (struct slice){0};
     struct wr w = wr_init(r->ice, sizeof(r->ice));
-    ice_servers_write(&w, r->conf, slice_str(sig_call_id_text(&fx->call_id, id)), user, r->wall_us);
+    ice_servers_write(&w, r->conf, r->relays, slice_str(sig_call_id_text(&fx->call_id, id)), user,
+                      r->wall_us);
     return w.bad ? SLICE_LIT("[]") : wr_done(&w);
 }
 
@@ -506,8 +507,9 @@ void router_turn_request(const struct request *q)
         request_fail(q, SIG_ERR_FORBIDDEN, NULL);
         return;
     }
-    ice_servers_write(&ice, r->conf, q->m->call_id_text, user_id(q->s->user), r->wall_us);
-    if (r->conf->turn.urls.n == 0 || ice.bad) {
+    ice_servers_write(&ice, r->conf, r->relays, q->m->call_id_text, user_id(q->s->user),
+                      r->wall_us);
+    if (ice.bad || slice_is(wr_done(&ice), "[]")) {
         request_fail(q, SIG_ERR_TURN_UNAVAILABLE, NULL);
         return;
     }

@@ -163,8 +163,10 @@ void operator_put_status(struct wr *w, struct router *r, const struct operator_f
     put_ended(w, r);
     put_quality(w, r);
     wr_str(w, ",\"nodes\":[");
-    for (size_t i = 0; i < r->nodes_n; i++) {
-        wr_str(w, i ? "," : "");
+    for (size_t i = 0, n = 0; i < r->nodes_n; i++) {
+        if (!r->nodes[i])
+            continue;
+        wr_str(w, n++ ? "," : "");
         put_node(w, r, i);
     }
     wr_str(w, "]}\n");
@@ -216,6 +218,8 @@ static void list_nodes(struct wr *w, struct router *r)
     struct lines l = lines_begin(w);
 
     for (size_t i = 0; i < r->nodes_n; i++) {
+        if (!r->nodes[i])
+            continue;
         struct wr line = line_begin(&l);
         put_node(&line, r, i);
         wr_str(&line, "\n");

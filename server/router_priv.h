@@ -39,11 +39,12 @@ struct router {
     struct limit_table *joins; /* by user */
     struct reliable_limits reliable;
     struct room_table *rooms;
-    struct node *nodes[SERVER_SFU_MAX];
+    struct node *nodes[SERVER_SFU_MAX]; /* NULL: that one is gone */
     size_t nodes_n;
-    struct list waits;  /* struct sfu_wait: requests that an SFU has not answered yet */
-    uint64_t stale_us;  /* when to look for seats that missed news */
-    struct ctl_msg ctl; /* the request to an SFU that is being made */
+    struct node_list *relays; /* those that registered themselves; NULL: none do */
+    struct list waits;        /* struct sfu_wait: requests that an SFU has not answered yet */
+    uint64_t stale_us;        /* when to look for seats that missed news */
+    struct ctl_msg ctl;       /* the request to an SFU that is being made */
     uint8_t ids[CTL_PARTICIPANTS_MAX * (CTL_PARTICIPANT_MAX + 3) + 2];
     struct ledger *ledger;           /* NULL: nothing is kept */
     struct export_link *export_link; /* NULL: exports are not fetched from here */
@@ -360,6 +361,14 @@ void router_room_pass(struct router *r, struct room *room, const struct ctl_msg 
 
 /* ---- router_sfu.c ---- */
 
+/* What nodes tell. */
+extern const struct node_ops router_sfu_ops;
+/* Ends a wait without an answer. */
+struct sfu_wait;
+void router_sfu_drop_wait(struct sfu_wait *w);
+
+/* ---- router_sfu_nodes.c ---- */
+
 /* Makes the nodes of the configuration. False: memory is out. */
 bool router_sfu_init(struct router *r);
 void router_sfu_fini(struct router *r);
@@ -367,6 +376,8 @@ void router_sfu_fini(struct router *r);
 bool router_sfu_place(struct router *r, struct room *room);
 /* Some node could take a room now. */
 bool router_sfu_usable(const struct router *r);
+
+/* ---- router_sfu.c, the rest ---- */
 
 /* A request of a client that waits for the SFU's answer. */
 struct sfu_wait {

@@ -1,4 +1,5 @@
-/* Rooms and their SFU nodes: which node carries a room, requests under way, what nodes say.
+/* Rooms and their SFU nodes: requests under way, what nodes say. Which nodes there are, and which
+ * carries a room: router_sfu_nodes.c.
  *
  * Called by router_room.c (requests) and by node.c (answers, events, changes), which node_link.c
  * drives. A request of a client becomes one request to the node and a `struct sfu_wait`; whoever
@@ -9,53 +10,8 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "server/router_priv.h"
-#include "server/sfu_pick.h"
 
 #include <errno.h>
-
-/* ---- picking ---- */
-
-static size_t candidates(const struct router *r, struct sfu_candidate v[SERVER_SFU_MAX])
-{
-    for (size_t i = 0; i < r->nodes_n; i++) {
-        const struct node *n = r->nodes[i];
-        v[i] = (struct sfu_candidate){.usable = node_up(n) && !node_draining(n),
-                                      .weight = node_weight(n),
-                                      .load = node_load(n),
-                                      .region = node_region(n)};
-    }
-    return r->nodes_n;
-}
-
-bool router_sfu_usable(const struct router *r)
-{
-    struct sfu_candidate v[SERVER_SFU_MAX];
-    size_t n = candidates(r, v);
-
-    for (size_t i = 0; i < n; i++)
-        if (v[i].usable)
-            return true;
-    return false;
-}
-
-bool router_sfu_place(struct router *r, struct room *room)
-{
-    struct sfu_candidate v[SERVER_SFU_MAX];
-    uint64_t draw[2];
-
-    if (room->node != ROOM_NODE_NONE)
-        return true;
-    size_t n = candidates(r, v);
-    rand_bytes(draw, sizeof(draw));
-    room->node = sfu_pick(v, n, slice_str(r->conf->sfu.region), SFU_PICK_NONE, draw);
-    if (room->node == SFU_PICK_NONE) {
-        room->node = ROOM_NODE_NONE;
-        return false;
-    }
-    log_info("room", "%.*s is on %.*s", SLICE_FMT(room->id),
-             SLICE_FMT(node_name(r->nodes[room->node])));
-    return true;
-}
 
 /* ---- requests ---- */
 
@@ -73,7 +29,7 @@ static uint8_t copy_in(char *to, size_t cap, struct slice from)
     return (uint8_t)n;
 }
 
-static void drop_wait(struct sfu_wait *w)
+void router_sfu_drop_wait(struct sfu_wait *w)
 {
     list_del(&w->link);
     mem_free(w);
@@ -126,7 +82,7 @@ bool router_sfu_ask(const struct request *q, struct seat *seat, bool joins, stru
     int rc = node_request(r->nodes[room->node], &r->ctl, w, r->now_us);
     if (rc == 0)
         return true;
-    drop_wait(w);
+    router_sfu_drop_wait(w);
     if (rc == -ENOTCONN || rc == -ENOSPC)
         unavailable(q);
     else
@@ -202,7 +158,7 @@ static void write_ice(struct router *r, struct wr *w, struct slice user)
 {
     struct wr ice = wr_init(r->ice, sizeof(r->ice));
 
-    ice_servers_write(&ice, r->conf, (struct slice){0}, user, r->wall_us);
+    ice_servers_write(&ice, r->conf, r->relays, (struct slice){0}, user, r->wall_us);
     sig_room_raw(w, "iceServers", ice.bad ? SLICE_LIT("[]") : wr_done(&ice));
 }
 
@@ -355,7 +311,7 @@ static void sync_room(struct router *r, struct room *room)
     r->ctl = (struct ctl_msg){.type = CTL_SYNC, .room = room->id};
     r->ctl.u.sync.participants = wr_done(&ids);
     if (node_request(r->nodes[room->node], &r->ctl, w, r->now_us) != 0)
-        drop_wait(w);
+        router_sfu_drop_wait(w);
 }
 
 static void synced(struct router *r, const struct node *n, const struct sfu_wait *w,
@@ -495,6 +451,10 @@ static void on_changed(void *arg, struct node *n, enum node_change what)
         each_room(r, i, restart_room);
         node_sync_end(n, r->now_us);
         break;
+    case NODE_REFUSED:
+        if (router_has_other_node(r, i))
+            node_give_up(n);
+        break;
     case NODE_GIVEN_UP:
         log_error("sfu", "%.*s does not come back: its rooms start over on another node",
                   SLICE_FMT(node_name(n)));
@@ -503,57 +463,4 @@ static void on_changed(void *arg, struct node *n, enum node_change what)
     }
 }
 
-static const struct node_ops NODE_OPS = {on_answered, on_event, on_changed};
-
-/* ---- life ---- */
-
-static uint64_t new_epoch(void)
-{
-    uint64_t epoch = 0;
-
-    while (epoch == 0)
-        rand_bytes(&epoch, sizeof(epoch));
-    return epoch;
-}
-
-bool router_sfu_init(struct router *r)
-{
-    const struct server_conf *c = r->conf;
-    struct node_conf conf = {.server = slice_str(c->server.node_id),
-                             .secret = slice_of(c->sfu.secret.p, c->sfu.secret.len),
-                             .epoch = new_epoch(),
-                             .request_us = c->sfu.request_timeout_s * US_PER_S,
-                             .dead_us = c->room.node_timeout_s * US_PER_S};
-    struct server_sfu sfu;
-
-    list_init(&r->waits);
-    r->stale_us = CLOCK_NEVER;
-    for (size_t i = 0; i < c->sfu.nodes.n && i < SERVER_SFU_MAX; i++) {
-        if (server_sfu_parse(&sfu, slice_str(c->sfu.nodes.v[i])) != 0)
-            continue; /* cannot be: the configuration was checked */
-        conf.name = sfu.name;
-        conf.region = sfu.region;
-        conf.weight = sfu.weight;
-        struct node *n = node_new(&conf, &NODE_OPS, r);
-        if (!n)
-            return false;
-        r->nodes[r->nodes_n++] = n;
-    }
-    return true;
-}
-
-void router_sfu_fini(struct router *r)
-{
-    for (size_t i = 0; i < r->nodes_n; i++)
-        node_free(r->nodes[i]);
-    r->nodes_n = 0;
-    if (!r->waits.next)
-        return;
-    LIST_EACH(l, tmp, &r->waits)
-    drop_wait(CONTAINER_OF(l, struct sfu_wait, link));
-}
-
-struct node *router_node(const struct router *r, size_t i)
-{
-    return i < r->nodes_n ? r->nodes[i] : NULL;
-}
+const struct node_ops router_sfu_ops = {on_answered, on_event, on_changed};

@@ -148,20 +148,28 @@ const struct conf_opt server_conf_opts[] = {
         "credential:NAME. Empty: a new one at each start, so that pushes sent before are void."),
 
     LIST(turn, urls, "urls", "",
-         "Relay addresses given to clients, e.g. turn:turn.example:3478?transport=udp. Empty: "
-         "none."),
+         "Relay addresses given to every client, e.g. turn:turn.example:3478?transport=udp. "
+         "Empty: none but those that register themselves."),
     OPT(turn, secret, "secret_file", CONF_SECRET, "", 0, 0, NULL, NULL,
         "File with the secret shared with sori-turn; or credential:NAME."),
     UINT(turn, ttl_s, "ttl", "600", 60, 86400, "s", "Life of a relay credential."),
+    UINT(turn, relays, "relays", "2", 0, 8, "relays",
+         "Of the relays that register themselves in [redis], a client is given so many besides "
+         "urls, of those that know the secret the ones with little load. 0: none."),
+    OPT(turn, region, "region", CONF_STRING, "", 0, 64, NULL, NULL,
+        "Registered relays of this region are preferred. Empty: no preference."),
 
     LIST(sfu, nodes, "nodes", "",
          "Media servers (sori-sfu) that carry rooms: NAME=unix:/run/sori/sfu.sock or NAME=ip:port "
          "of their [control] listener, then, each after a space, weight=1..100 and region=NAME. "
-         "Empty: no rooms."),
+         "Empty: no rooms, unless some register themselves."),
     OPT(sfu, secret, "secret_file", CONF_SECRET, "", 0, 0, NULL, NULL,
         "File with the secret shared with the media servers, at least 32 bytes; or "
         "credential:NAME."),
     TEXT(sfu, region, "region", "", "Nodes of this region are preferred. Empty: no preference."),
+    BOOL(sfu, registered, "registered", "yes",
+         "Use the media servers that register themselves in [redis], besides nodes. They need "
+         "secret_file."),
     UINT(sfu, request_timeout_s, "request_timeout", "8", 1, 60, "s",
          "How long a media server may take to answer."),
 
@@ -191,37 +199,12 @@ const struct conf_opt server_conf_opts[] = {
     UINT(room, restart_timeout_s, "restart_timeout", "60", 1, 3600, "s",
          "A room for which no media server is found for so long is closed."),
 
-    LIST(redis, servers, "servers", "",
-         "Redis 7, where several nodes meet: host:port or unix:PATH, the first of them that is a "
-         "master. Empty, and no sentinels: this node is alone."),
-    LIST(redis, sentinels, "sentinels", "",
-         "Instead, Sentinels (host:port) that know which server is the master."),
-    TEXT(redis, master, "master", "mymaster", "The name that the Sentinels know it by."),
-    OPT(redis, username, "username", CONF_STRING, "", 0, 128, NULL, NULL,
-        "User of Redis's ACL, see docs/CLUSTER.md. Empty: the default user."),
-    OPT(redis, password, "password_file", CONF_SECRET, "", 0, 0, NULL, NULL,
-        "File with the password; or credential:NAME. Empty: none is asked for."),
-    OPT(redis, sentinel_username, "sentinel_username", CONF_STRING, "", 0, 128, NULL, NULL,
-        "User of the Sentinels' ACL. Empty: their default user."),
-    OPT(redis, sentinel_password, "sentinel_password_file", CONF_SECRET, "", 0, 0, NULL, NULL,
-        "File with the password of the Sentinels; or credential:NAME. Empty: none is asked for."),
-    UINT(redis, database, "database", "0", 0, 65535, NULL, "Number of the database (SELECT)."),
-    BOOL(redis, tls, "tls", "no", "TLS to servers and Sentinels, but not on Unix sockets."),
-    TEXT(redis, ca_file, "ca_file", "",
-         "PEM file with the authorities that their certificates are checked against. Empty: the "
-         "system's."),
-    TEXT(redis, cert_file, "cert_file", "", "PEM certificate that we show them. Empty: none."),
-    TEXT(redis, key_file, "key_file", "", "Its private key, not readable by group or others."),
-    OPT(redis, tls_name, "tls_name", CONF_STRING, "", 0, 253, NULL, NULL,
-        "Whom their certificates must be for. Empty: the host that is connected to; Sentinels name "
-        "addresses rather than hosts."),
-    OPT(redis, key_prefix, "key_prefix", CONF_STRING, "sori:", 0, 64, NULL, NULL,
-        "What every key and channel begins with; the same on all nodes."),
-    UINT(redis, timeout_ms, "timeout", "1000", 10, 60000, "ms",
-         "After so long without an answer the connection is given up and made anew."),
-    UINT(redis, lease_s, "lease", "8", 1, 300, "s",
-         "How long this node counts as alive without a word from it; it says one each third of "
-         "that."),
+    REDIS_OPTIONS("redis", struct server_conf, redis,
+                  "Redis 7, where several nodes meet: host:port or unix:PATH, the first of them "
+                  "that is a master. Empty, and no sentinels: this node is alone.",
+                  "8",
+                  "How long this node counts as alive without a word from it; it says one each "
+                  "third of that."),
     UINT(redis, queue, "queue", "65536", 64, 10000000, "commands",
          "Commands that may wait for Redis; more are refused, and counted."),
     UINT(redis, queue_bytes, "queue_bytes", "67108864", 65536, 17179869184, "bytes",
@@ -539,8 +522,8 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
         wrong = "[turn] secret_file: needed when urls are given";
     else if (c->sfu.nodes.n > 0 && !name_ok(slice_str(c->server.node_id)))
         wrong = "[server] node_id: 1 to 64 of A-Z a-z 0-9 . _ - when [sfu] nodes are given";
-    else if (c->sfu.nodes.n > 0 && c->sfu.secret.len < 32)
-        wrong = "[sfu] secret_file: a secret of at least 32 bytes is needed when nodes are given";
+    else if ((c->sfu.nodes.n > 0 || c->sfu.secret.len > 0) && c->sfu.secret.len < 32)
+        wrong = "[sfu] secret_file: a secret of at least 32 bytes is needed for media servers";
     else if (*c->ledger.file && *c->ledger.postgres)
         wrong = "[ledger] file, postgres: one of them; sori-ledger moves what is in the file";
     else if ((*c->ledger.file || *c->ledger.postgres) && c->ledger.token_key.len < 32)

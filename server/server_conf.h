@@ -4,6 +4,7 @@
 #define SORI_SERVER_SERVER_CONF_H
 
 #include "base/conf.h"
+#include "net/redis_options.h"
 
 enum server_busy_policy { SERVER_BUSY_REJECT, SERVER_BUSY_WAITING };
 
@@ -41,12 +42,14 @@ struct server_conf {
     struct { /* [turn] */
         struct conf_list urls;
         struct conf_secret secret;
-        uint64_t ttl_s;
+        uint64_t ttl_s, relays;
+        char *region;
     } turn;
     struct { /* [sfu] */
         struct conf_list nodes;
         struct conf_secret secret;
         char *region;
+        bool registered;
         uint64_t request_timeout_s;
     } sfu;
     struct { /* [room] */
@@ -56,16 +59,8 @@ struct server_conf {
         uint64_t joins_per_10s;
         uint64_t empty_timeout_s, node_timeout_s, restart_timeout_s;
     } room;
-    struct { /* [redis] */
-        struct conf_list servers, sentinels;
-        char *master, *username, *sentinel_username, *key_prefix;
-        struct conf_secret password, sentinel_password;
-        uint64_t database;
-        bool tls;
-        char *ca_file, *cert_file, *key_file, *tls_name;
-        uint64_t timeout_ms, lease_s, queue, queue_bytes;
-    } redis;
-    struct { /* [ledger] */
+    struct redis_options redis; /* [redis] */
+    struct {                    /* [ledger] */
         char *file, *postgres, *erased_file;
         struct conf_secret password, token_key;
         uint64_t connect_timeout_ms, query_timeout_ms;

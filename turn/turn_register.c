@@ -61,10 +61,10 @@ static void fill_urls(struct turn_register *t, const struct turn_conf *c)
 static int add_mark(struct turn_register *t, struct slice secret)
 {
     struct node_record *r = &t->record;
-    uint8_t *mark = t->marks[r->keys_n];
 
     if (r->keys_n == NODE_RECORD_KEYS_MAX)
         return 0;
+    uint8_t *mark = t->marks[r->keys_n];
     if (turncred_mark(mark, secret) != 0)
         return -EIO;
     r->keys[r->keys_n++] = slice_of(mark, NODE_RECORD_MARK);

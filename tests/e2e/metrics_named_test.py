@@ -56,6 +56,7 @@ listen_tls = 127.0.0.1:{tls}
 relay_addresses = 127.0.0.1
 [auth]
 users_file = @FOLDER@/users
+secret_file = @FOLDER@/secret
 [tls]
 cert_file = @FOLDER@/tls.crt
 key_file = @FOLDER@/tls.key
@@ -66,6 +67,9 @@ users = yes
 usage = stream
 [usage]
 directory = @FOLDER@/usage
+node = relay-1
+[cluster]
+servers = 127.0.0.1:{redis}
 [admin]
 listen = 127.0.0.1:{admin}
 """
@@ -77,6 +81,8 @@ threads = 1
 [control]
 listen = unix:@FOLDER@/control
 secret_file = @FOLDER@/secret
+[cluster]
+servers = 127.0.0.1:{redis}
 [admin]
 listen = 127.0.0.1:{admin}
 """
@@ -100,7 +106,7 @@ def start_turn(stack):
     redis = stack.enter_context(Redis())
     admin = free_port()
     d = Daemon("sori-turn", TURN.format(port=free_port(), tls=free_port(), redis=redis.port, admin=admin),
-               files={"users": "ann:secret\n"})
+               files={"users": "ann:secret\n", "secret": "0123456789abcdef" * 4 + "\n"})
     os.mkdir(os.path.join(d.folder, "usage"))
     make_cert(d.folder)
     os.chmod(os.path.join(d.folder, "tls.key"), 0o600)
@@ -110,7 +116,7 @@ def start_turn(stack):
 
 def start_sfu(stack):
     admin = free_port()
-    stack.enter_context(Daemon("sori-sfu", SFU.format(port=free_port(), admin=admin),
+    stack.enter_context(Daemon("sori-sfu", SFU.format(port=free_port(), admin=admin, redis=free_port()),
                                files={"secret": "0123456789abcdef" * 4 + "\n"}))
     return scrape(admin)
 

@@ -68,6 +68,7 @@ class Tone(aiortc.MediaStreamTrack):
 
 class Member(Client):
     """A participant: the signaling of a device, and its one or two connections."""
+    room = "r"
 
     def __init__(self, url, user, pair=False, **perms):
         super().__init__(url, user)
@@ -112,7 +113,7 @@ class Member(Client):
         self.lossy = self._channel("sori-lossy", ordered=False, maxRetransmits=0)
         await self.up.setLocalDescription(await self.up.createOffer())
         mic = self.up.getTransceivers()[0].mid
-        r = await self.request("room.join", roomId="r", data={
+        r = await self.request("room.join", roomId=self.room, data={
             "mode": "pair" if self.pair else "single",
             "offer": {"type": "offer", "sdp": self.up.localDescription.sdp},
             "tracks": [{"mid": mic, "source": "microphone"}]})
@@ -127,7 +128,7 @@ class Member(Client):
     async def _subscribe(self, offer, negotiation):
         await self.down.setRemoteDescription(aiortc.RTCSessionDescription(offer["sdp"], "offer"))
         await self.down.setLocalDescription(await self.down.createAnswer())
-        await self.send("room.answer", roomId="r", data={
+        await self.send("room.answer", roomId=self.room, data={
             "negotiationId": negotiation, "answer": {"type": "answer", "sdp": self.down.localDescription.sdp}})
 
     async def _follow(self):

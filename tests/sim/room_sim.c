@@ -158,7 +158,9 @@ static void sfu_hello(struct sfu *f, const struct ctl_msg *m)
                                 .sfu_epoch = f->epoch};
 
     out.u.welcome.resumed = f->server_epoch == m->u.hello.epoch;
-    out.u.welcome.lost = true; /* it keeps no events: sync makes up for them */
+    if (f->server_epoch != 0 && !out.u.welcome.resumed)
+        f->seq = f->handled = 0; /* it was dropped and added again: numbers are new */
+    out.u.welcome.lost = true;   /* it keeps no events: sync makes up for them */
     f->server_epoch = m->u.hello.epoch;
     out.u.welcome.node = SLICE_LIT("s");
     out.u.welcome.epoch = f->epoch;
@@ -327,6 +329,20 @@ static void sfu_connect(struct sfu *f)
     m.u.challenge.version = CTL_VERSION;
     memcpy(m.u.challenge.nonce, f->nonce, CTL_NONCE_BYTES);
     sfu_queue(f, &m);
+}
+
+/* Its registration is gone, and comes again: the server has another node for it. */
+static void sfu_enter_again(struct sfu *f)
+{
+    struct router *r = f->sim->r;
+    const struct server_sfu sfu = {
+        .name = SLICE_LIT("again"), .region = slice_str(f->index == 0 ? "x" : ""), .weight = 1};
+
+    sfu_disconnect(f);
+    SAY(f->sim, "%9.3f sfu%d registers again\n", (double)f->sim->now / 1e6, f->index);
+    router_node_drop(r, (size_t)f->index);
+    if (router_node_add(r, &sfu) != (size_t)f->index)
+        violate(f->sim, "no node", "");
 }
 
 /* Another process: nothing is known any more. */
@@ -656,7 +672,9 @@ static void act_sfu(struct sim *s, struct sfu *f)
 {
     unsigned what = below(s, 100);
 
-    if (!f->up)
+    if (!f->up && below(s, 2) == 0)
+        node_refused(router_node(s->r, (size_t)f->index)); /* its rooms move, if they can */
+    else if (!f->up)
         f->up = below(s, 4) == 0;
     else if (!f->connected)
         sfu_connect(f);
@@ -664,7 +682,9 @@ static void act_sfu(struct sim *s, struct sfu *f)
         sfu_disconnect(f);
     else if (what < 13)
         sfu_restart(f);
-    else if (what < 15) {
+    else if (what < 14)
+        sfu_enter_again(f);
+    else if (what < 16) {
         sfu_disconnect(f);
         f->up = false; /* away for a while: it may be given up */
     } else if (what < 18 && f->seats_n > 0) {

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "proto/json.h"
 #include "proto/turncred.h"
+#include "server/node_list.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -13,15 +14,18 @@
 
 static char secret[] = "relay-secret";
 
+static struct node_list *relays;
+
 static const char *write(char **urls, size_t n)
 {
     static char out[ICE_SERVERS_MAX + 1];
     const struct server_conf conf = {.turn = {.urls = {urls, n},
                                               .secret = {(uint8_t *)secret, sizeof(secret) - 1},
-                                              .ttl_s = 600}};
+                                              .ttl_s = 600,
+                                              .relays = 2}};
     struct wr w = wr_init(out, ICE_SERVERS_MAX);
 
-    ice_servers_write(&w, &conf, SLICE_LIT("call-1"), SLICE_LIT("alice"), WALL);
+    ice_servers_write(&w, &conf, relays, SLICE_LIT("call-1"), SLICE_LIT("alice"), WALL);
     assert_false(w.bad);
     out[w.len] = 0;
     return out;
@@ -59,12 +63,67 @@ static void test_relays_get_a_credential_that_the_relay_accepts(void **state)
     assert_int_equal(json_scan(slice_str(want), &limits), 0);
 }
 
+/* Tells the list of n relays: records as they stand in Redis. */
+static void register_relays(const char *const *records, size_t n)
+{
+    const struct node_list_conf conf = {.secret = slice_str(secret), .seed = 1};
+    struct resp text[8], *item[8], reply = {.kind = RESP_ARRAY, .n = 2 * n, .item = item};
+
+    for (size_t i = 0; i < 2 * n; i++) {
+        text[i] = (struct resp){.kind = RESP_STRING,
+                                .text = slice_str(i % 2 ? records[i / 2]
+                                                  : i   ? "b"
+                                                        : "a")};
+        item[i] = &text[i];
+    }
+    relays = node_list_new(&conf);
+    assert_int_equal(node_list_take(relays, NODE_RELAY, &reply, 0), 0);
+}
+
+#define RECORD "1 epoch=00000000000000ff "
+
+static void test_registered_relays_stand_behind_the_configured_ones(void **state)
+{
+    static const char *const records[] = {RECORD "load=0 at=turn:r1:1 at=stun:r1:1",
+                                          RECORD "load=900 at=turns:r2:2"};
+    char *urls[] = {(char *)"turn:a:1"};
+
+    (void)state;
+    register_relays(records, 2);
+    const char *out = write(urls, 1);
+    assert_non_null(strstr(out, "[{\"urls\":[\"stun:r1:1\"]},{\"urls\":[\"turn:a:1\","
+                                "\"turn:r1:1\",\"turns:r2:2\"],\"username\":"));
+    out = write(NULL, 0);
+    assert_non_null(strstr(out, "{\"urls\":[\"turn:r1:1\",\"turns:r2:2\"],\"username\":"));
+    node_list_free(relays);
+    relays = NULL;
+}
+
+static void test_a_relay_that_takes_too_much_room_is_left_out(void **state)
+{
+    char big[NODE_RECORD_TEXT_MAX + 1];
+    const char *const records[] = {big, big};
+    size_t len = (size_t)snprintf(big, sizeof(big), RECORD);
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        len += (size_t)snprintf(big + len, sizeof(big) - len, " at=turn:%0*d", 480, i);
+    register_relays(records, 2);
+    const char *out = write(NULL, 0), *first = strstr(out, "000001\"");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "000001\""));
+    node_list_free(relays);
+    relays = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_configured_is_an_empty_array),
         cmocka_unit_test(test_stun_urls_carry_no_credential),
         cmocka_unit_test(test_relays_get_a_credential_that_the_relay_accepts),
+        cmocka_unit_test(test_registered_relays_stand_behind_the_configured_ones),
+        cmocka_unit_test(test_a_relay_that_takes_too_much_room_is_left_out),
     };
 
     return cmocka_run_group_tests_name("ice_servers", tests, NULL, NULL);

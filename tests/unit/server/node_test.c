@@ -88,7 +88,7 @@ static void on_event(void *arg, struct node *node, const struct ctl_msg *m)
 
 static void on_changed(void *arg, struct node *node, enum node_change what)
 {
-    static const char *const names[] = {"came", "went", "forgot", "given_up"};
+    static const char *const names[] = {"came", "went", "forgot", "refused", "given_up"};
 
     (void)arg;
     (void)node;
@@ -446,6 +446,40 @@ static void test_silence_is_broken_and_ends(void **state)
     assert_string_equal(node_why(n), "nothing heard in time");
 }
 
+static void test_a_node_that_is_refused_may_be_given_up_at_once(void **state)
+{
+    (void)state;
+    node_refused(n); /* was never there: nothing is lost */
+    assert_false(node_alive(n));
+    open_link(9, false, false);
+    assert_true(node_alive(n));
+    node_give_up(n); /* not while it is up */
+    request(CTL_LEAVE, "a");
+    node_closed(n, now);
+    assert_true(node_alive(n));
+    node_refused(n);
+    TOLD("came went refused");
+    node_give_up(n);
+    TOLD("a=unknown given_up");
+    assert_false(node_alive(n));
+    node_refused(n);
+    node_give_up(n);
+    TOLD("");
+    assert_int_equal(node_deadline(n), CLOCK_NEVER);
+}
+
+static void test_silence_is_known(void **state)
+{
+    (void)state;
+    assert_int_equal(node_silence(n, now + 1), 0);
+    open_link(9, false, false);
+    assert_int_equal(node_silence(n, now + 7), 7);
+    event(1);
+    assert_int_equal(node_silence(n, now), 0);
+    node_closed(n, now);
+    assert_int_equal(node_silence(n, now + 7), 0);
+}
+
 static void test_a_node_that_stays_away_is_given_up(void **state)
 {
     (void)state;
@@ -579,6 +613,8 @@ int main(void)
         TEST(test_events_come_once_and_in_order),
         TEST(test_events_go_on_after_a_reconnect),
         TEST(test_silence_is_broken_and_ends),
+        TEST(test_a_node_that_is_refused_may_be_given_up_at_once),
+        TEST(test_silence_is_known),
         TEST(test_a_node_that_stays_away_is_given_up),
         TEST(test_load_and_draining_are_kept),
         TEST(test_types_of_the_future_do_no_harm),
