@@ -64,7 +64,7 @@ WEB        := $(wildcard server/web/*)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all run test test-oom test-unit fuzz-smoke sim faults chaos check format deps install deb test-images clean help print-% \
+.PHONY: all run cluster test test-oom test-unit fuzz-smoke sim faults chaos check format deps install deb test-images clean help print-% \
         bench-signal bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
 
 all: $(DAEMONS) ## build the daemons
@@ -169,6 +169,11 @@ run: ## build, make a development set-up under run/, start everything, print the
 	@deploy/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) deploy/dev/run.sh
+
+cluster: ## the same on three make-believe machines with Redis, Sentinels and PostgreSQL: kill one, see what happens
+	@deploy/deps.sh build cluster
+	$(Q)$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) deploy/dev/cluster.sh
 
 test: ## run every test: unit, fuzz corpora, simulator, end to end
 	@deploy/deps.sh build test

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Installs the Debian packages that are missing for the given purposes: build test check fuzz bench images.
+# Installs the Debian packages that are missing for the given purposes: build cluster test check
+# fuzz bench images.
 # Asks for root only when something is missing. SPDX-License-Identifier: BSD-3-Clause
 set -eu
 build="gcc make pkg-config libevent-dev libssl-dev libjansson-dev libmicrohttpd-dev libinih-dev libunistring-dev liburing-dev libhiredis-dev libusrsctp-dev libsrtp2-dev libjemalloc-dev libnghttp2-dev libsqlite3-dev libpq-dev openssl python3"
-test="libcmocka-dev lintian dpkg-dev prometheus python3-yaml python3-pytest python3-aioice python3-websockets coturn libnice-dev libre-dev golang-go golang-github-pion-dtls.v2-dev golang-github-pion-ice.v2-dev golang-github-pion-turn.v2-dev clang libbpf-dev faketime haproxy redis-server postgresql sqlite3 nghttp2-server python3-h2 python3-hpack python3-aioapns python3-jsonschema chromium firefox-esr libnss3-tools nodejs iproute2 util-linux procps systemd libseccomp2 ethtool bpftool nftables"
+cluster="redis-server redis-tools postgresql util-linux"
+test="libcmocka-dev lintian dpkg-dev prometheus python3-yaml python3-pytest python3-aioice python3-websockets coturn libnice-dev libre-dev golang-go golang-github-pion-dtls.v2-dev golang-github-pion-ice.v2-dev golang-github-pion-turn.v2-dev clang libbpf-dev faketime haproxy sqlite3 nghttp2-server python3-h2 python3-hpack python3-aioapns python3-jsonschema chromium firefox-esr libnss3-tools nodejs iproute2 util-linux procps systemd libseccomp2 ethtool bpftool nftables"
 check="clang libbpf-dev clang-format cppcheck git"
 fuzz="clang libclang-rt-14-dev"
 bench="clang libbpf-dev coturn nodejs python3-matplotlib python3-websockets util-linux iproute2 janus nftables ffmpeg patch nghttp2-server python3-hpack"
@@ -14,12 +16,13 @@ want=""
 for purpose in "$@"; do
     case $purpose in
     build) want="$want $build" ;;
-    test) want="$want $test" ;;
+    cluster) want="$want $cluster" ;;
+    test) want="$want $cluster $test" ;;
     check) want="$want $check" ;;
-    bench) want="$want $bench" ;;
+    bench) want="$want $cluster $bench" ;;
     images) want="$want $images" ;;
     fuzz) want="$want $fuzz" ;;
-    *) echo "deps.sh: unknown purpose '$purpose' (build, test, check, fuzz, bench, images)" >&2; exit 64 ;;
+    *) echo "deps.sh: unknown purpose '$purpose' (build, cluster, test, check, fuzz, bench, images)" >&2; exit 64 ;;
     esac
 done
 

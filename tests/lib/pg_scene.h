@@ -61,10 +61,10 @@ static inline void pg_begin(void)
 {
     pg_pid = fork();
     if (pg_pid == 0) {
-        execl("/bin/sh", "sh", "tests/lib/postgres.sh", "run", pg_dir, (char *)NULL);
+        execl("/bin/sh", "sh", "deploy/dev/postgres.sh", "run", pg_dir, (char *)NULL);
         _exit(127);
     }
-    scene_shell("tests/lib/postgres.sh wait '%s'", pg_dir);
+    scene_shell("deploy/dev/postgres.sh wait '%s'", pg_dir);
 }
 
 static inline void pg_end(void)

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 ROOT = os.environ["SORI_ROOT"]
-SCRIPT = os.path.join(ROOT, "tests", "lib", "postgres.sh")
+SCRIPT = os.path.join(ROOT, "deploy", "dev", "postgres.sh")
 
 
 class Psql:

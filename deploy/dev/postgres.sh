@@ -1,6 +1,6 @@
 #!/bin/sh
-# PostgreSQL of Debian for a test: in a directory of its own, on a Unix socket there, as a user that
-# is not root, ended with the process that started it.
+# PostgreSQL of Debian for tests and make cluster: in a directory of its own, on a Unix socket there, as
+# a user that is not root, ended with the process that started it.
 #
 #   postgres.sh run DIR [OPTION...]    makes the database cluster if there is none; stays
 #   postgres.sh copy DIR OF            a standby of the one in OF, which runs; then run
@@ -26,15 +26,17 @@ if [ "$what" = wait ]; then
     exit 0
 fi
 
-# PostgreSQL refuses to run as root. In a user namespace that has no other user, root is called by
-# another name.
+# PostgreSQL refuses to run as root. Where its own user cannot come (a user namespace that has no other
+# user, a directory in root's home), root is called by another name.
 as=""
 if [ "$(id -u)" = 0 ]; then
-    if setpriv --reuid=postgres --regid=postgres --clear-groups true 2>/dev/null; then
-        as="setpriv --reuid=postgres --regid=postgres --clear-groups"
-        [ -d "$dir/data" ] || chown postgres: "$dir"
+    own="setpriv --reuid=postgres --regid=postgres --clear-groups"
+    if [ ! -d "$dir/data" ]; then chown postgres: "$dir" 2>/dev/null || true; fi
+    if $own test -w "$dir" 2>/dev/null; then
+        as=$own
     else
         as="unshare -U --map-user=1000 --map-group=1000"
+        chown "$(id -u):$(id -g)" "$dir"
     fi
 fi
 cd "$dir"
