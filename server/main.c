@@ -130,6 +130,7 @@ static int reload_files(struct server *s, char err[CONF_ERR_MAX])
     if (rc == 0) {
         swap_secret(&s->conf.auth.hs256_secret, &fresh.auth.hs256_secret);
         swap_secret(&s->conf.turn.secret, &fresh.turn.secret);
+        registry_link_reload(s->registry);
     }
     server_conf_free(&fresh);
     return rc;

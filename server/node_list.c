@@ -35,32 +35,11 @@ struct node_list {
     uint8_t mark[TURNCRED_MARK_BYTES];
 };
 
-struct node_list *node_list_new(const struct node_list_conf *conf)
-{
-    struct node_list *l = mem_zalloc(sizeof(*l));
-
-    if (!l)
-        return NULL;
-    l->region = conf->region;
-    rand_src_init(&l->rand, conf->seed);
-    l->has_secret = conf->secret.len > 0 && turncred_mark(l->mark, conf->secret) == 0;
-    return l;
-}
-
 static void drop_all(struct kind_list *k)
 {
     for (size_t i = 0; i < k->n; i++)
         mem_free(k->v[i]);
     k->n = 0;
-}
-
-void node_list_free(struct node_list *l)
-{
-    if (!l)
-        return;
-    for (int k = 0; k < NODE_KINDS; k++)
-        drop_all(&l->of[k]);
-    mem_free(l);
 }
 
 void node_list_up(struct node_list *l, uint64_t now_us)
@@ -158,6 +137,12 @@ static void review(struct node_list *l, enum node_kind kind)
     show(&l->count.usable[kind], usable);
 }
 
+void node_list_secret(struct node_list *l, struct slice secret)
+{
+    l->has_secret = secret.len > 0 && turncred_mark(l->mark, secret) == 0;
+    review(l, NODE_RELAY);
+}
+
 static void tell(enum node_kind kind, const struct kind_list *now, const struct kind_list *other,
                  const char *what)
 {
@@ -188,6 +173,29 @@ int node_list_take(struct node_list *l, enum node_kind kind, const struct resp *
     *old = fresh;
     review(l, kind);
     return 0;
+}
+
+/* ---- life ---- */
+
+struct node_list *node_list_new(const struct node_list_conf *conf)
+{
+    struct node_list *l = mem_zalloc(sizeof(*l));
+
+    if (!l)
+        return NULL;
+    l->region = conf->region;
+    rand_src_init(&l->rand, conf->seed);
+    node_list_secret(l, conf->secret);
+    return l;
+}
+
+void node_list_free(struct node_list *l)
+{
+    if (!l)
+        return;
+    for (int k = 0; k < NODE_KINDS; k++)
+        drop_all(&l->of[k]);
+    mem_free(l);
 }
 
 /* ---- looking ---- */

@@ -43,6 +43,9 @@ struct node_list_counters {
 struct node_list *node_list_new(const struct node_list_conf *conf);
 void node_list_free(struct node_list *l); /* NULL is allowed */
 
+/* The secret is another one now, as in conf. */
+void node_list_secret(struct node_list *l, struct slice secret);
+
 /* Redis is there (again). */
 void node_list_up(struct node_list *l, uint64_t now_us);
 /* It has told all nodes of a kind: the answer of NODE_SCRIPT_LIST. Returns 0; -EBADMSG: that is no

@@ -244,12 +244,16 @@ static const char *or_null(const char *text)
     return *text ? text : NULL;
 }
 
+static struct slice turn_secret(const struct server_conf *c)
+{
+    return slice_of(c->turn.secret.p, c->turn.secret.len);
+}
+
 static bool make(struct registry_link *k, char err[TLS_ERR_MAX])
 {
     static const struct redis_client_ops ops = {.up = on_up};
     const struct server_conf *c = k->conf;
-    struct node_list_conf list = {.secret = slice_of(c->turn.secret.p, c->turn.secret.len),
-                                  .region = slice_str(c->turn.region)};
+    struct node_list_conf list = {.secret = turn_secret(c), .region = slice_str(c->turn.region)};
     struct redis_link_conf conf = {.name = "registry", .tls_name = or_null(c->redis.tls_name)};
 
     rand_bytes(&list.seed, sizeof(list.seed));
@@ -295,6 +299,12 @@ struct registry_link *registry_link_new(struct worker *w, const struct server_co
     router_set_relays(r, k->list);
     worker_timer(w, &k->poll, 0);
     return k;
+}
+
+void registry_link_reload(struct registry_link *k)
+{
+    if (k)
+        node_list_secret(k->list, turn_secret(k->conf));
 }
 
 void registry_link_free(struct registry_link *k)

@@ -20,6 +20,9 @@ struct registry_link *registry_link_new(struct worker *w, const struct server_co
 /* With its connections to media servers, whose nodes stay in the router. NULL is allowed. */
 void registry_link_free(struct registry_link *k);
 
+/* The secrets in its configuration are others now. NULL is allowed. */
+void registry_link_reload(struct registry_link *k);
+
 /* Names what is registered, usable and granted. The link outlives m. */
 void registry_link_metrics(struct registry_link *k, struct metrics *m);
 

@@ -102,13 +102,22 @@ def test_one_that_is_killed_is_left_out_within_its_lease(cluster):
     r.process.wait()
 
 
-def test_one_with_another_secret_is_given_to_nobody(cluster):
+def test_a_relay_is_given_to_those_whose_secret_it_knows(cluster):
     wait_known(cluster, 3)
-    r = cluster.relays["eu-5"] = cluster.relay("eu-5", secret="another secret than the server's")
+    server, other = cluster["eu-a"], "another secret than the others'"
+    r = cluster.relays["eu-5"] = cluster.relay("eu-5", secret=other)
     wait_known(cluster, 4)
-    assert metric(cluster["eu-a"].admin, 'sori_registered_usable{kind="relay"}') == 3
+    assert metric(server.admin, 'sori_registered_usable{kind="relay"}') == 3
     assert r.port not in grants(cluster, "eu-a", 8)[0]
-    # It learns ours, as in a rotation, and is taken; the old one stays good there.
+    # The server gets that secret: nobody else takes its credentials then.
+    server.d.add_file("turn", other + "\n")
+    server.d.signal(signal.SIGHUP)
+    wait_granted(cluster, "eu-a", ["eu-5"])
+    assert allocates(r.port, grants(cluster, "eu-a")[1])
+    server.d.add_file("turn", SECRET + "\n")
+    server.d.signal(signal.SIGHUP)
+    wait_granted(cluster, "eu-a", ["eu-1", "eu-2"])
+    # The relay learns ours.
     r.add_file("secret", SECRET + "\n")
     r.signal(signal.SIGHUP)
     until(lambda: r.port in grants(cluster, "eu-a", 8)[0])

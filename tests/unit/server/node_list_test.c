@@ -191,6 +191,11 @@ static void test_who_does_not_know_the_secret_is_left_out(void **state)
     assert_int_equal(take(NODE_RELAY), 0);
     assert_false(grants("turn:a"));
     assert_true(grants("turn:b") && grants("turn:c"));
+    node_list_secret(list, SLICE_LIT("old"));
+    assert_true(grants("turn:a") && grants("turn:b") && grants("turn:c"));
+    node_list_secret(list, SLICE_LIT("new"));
+    assert_false(grants("turn:a") || grants("turn:b"));
+    assert_int_equal(counter_get(&node_list_count(list)->usable[NODE_RELAY]), 1);
 }
 
 static void test_without_a_secret_there_is_no_relay(void **state)
