@@ -125,11 +125,17 @@ write_files() {
         sentinel_ini $n $host >"$dir/sentinel-$n.conf"
         [ $host != $three ] || break
         redis_ini $n $host >"$dir/redis-$n.conf"
-        turn_ini $host $host >"$dir/relay-$n.ini"
-        sfu_ini sfu-$n $host $host $host:"$control_port" >"$dir/sfu-$n.ini"
         {
-            server_ini node-$n $host $host "$origins" "$(turn_urls $one), $(turn_urls $two)" \
-                "sfu-1=$one:$control_port, sfu-2=$two:$control_port"
+            turn_ini $host $host
+            printf '[usage]\nnode = relay-%s\n' $n
+            meet_ini cluster
+        } >"$dir/relay-$n.ini"
+        {
+            sfu_ini sfu-$n $host $host $host:"$control_port"
+            meet_ini cluster
+        } >"$dir/sfu-$n.ini"
+        {
+            server_ini node-$n $host $host "$origins" "" "" # relays and media servers register themselves
             meet_ini redis
             ledger_ini node-$n
         } >"$dir/node-$n.ini"
@@ -166,7 +172,7 @@ database() {
 }
 
 start_all() {
-    local n
+    local n kind
     engine postgres "$here/postgres.sh" run "$dir/postgres" -c fsync=on
     engine redis-1 redis-server "$dir/redis-1.conf"
     engine redis-2 redis-server "$dir/redis-2.conf"
@@ -188,6 +194,11 @@ start_all() {
         wait_until relay-$n says 127.0.0.$n $((http_port + 2)) '200 OK'
         wait_until sfu-$n says 127.0.0.$n $((http_port + 3)) '200 OK'
         wait_until node-$n says 127.0.0.$n $((http_port + 1)) '^ready$'
+    done
+    for n in 1 2; do
+        for kind in relay sfu; do
+            wait_until node-$n says 127.0.0.$n $((http_port + 1)) "^sori_registered_usable{kind=\"$kind\"} 2" /metrics
+        done
     done
     for n in 1 2 3; do
         wait_until sentinel-$n redis_says "$sentinel_port" 127.0.0.$n slaves=1,sentinels=3 sentinel

@@ -141,9 +141,9 @@ stop() {
     done
 }
 
-# says HOST PORT TEXT: whether /readyz answers with a line like that.
+# says HOST PORT TEXT [PATH]: whether /readyz (or PATH) answers with a line like that.
 says() {
-    (exec 3<>"/dev/tcp/$1/$2" && printf 'GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3 &&
+    (exec 3<>"/dev/tcp/$1/$2" && printf "GET ${4:-/readyz} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" >&3 &&
         grep -q "$3" <&3) 2>/dev/null
 }
 
