@@ -3,11 +3,9 @@
 bench/load/push_wire is both ends of it on one clock: callers on wss, and Apple. SPDX-License-Identifier: BSD-3-Clause
 """
 import contextlib
-import ctypes
 import json
 import os
 import select
-import signal
 import statistics
 import subprocess
 import tempfile
@@ -16,6 +14,7 @@ import urllib.request
 
 import h2server
 from apnsworld import TEAM, TOPIC, make_key
+from signal_rig import busy_s, pinned, stop
 from soridaemon import free_port
 
 CALLERS, RATE = 300, 1000
@@ -60,26 +59,6 @@ level = warn
 """
 
 
-def pinned(core):
-    """For a child: runs on this core, and does not outlive us whatever happens."""
-    prctl, pr_set_pdeathsig = ctypes.CDLL(None).prctl, 1
-
-    def prepare():
-        prctl(pr_set_pdeathsig, signal.SIGKILL)
-        os.sched_setaffinity(0, {core})
-    return prepare
-
-
-def stop(process):
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def cpu_s(*pids):
     """CPU time of all threads of the processes."""
     total = 0
@@ -88,14 +67,6 @@ def cpu_s(*pids):
             with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
                 total += int(f.read().split()[0])
     return total / 1e9
-
-
-def busy_s(cores):
-    """Time that these cores have worked for whoever (or were taken from the machine), so far."""
-    with open("/proc/stat", encoding="ascii") as f:
-        lines = [line.split() for line in f]
-    return sum(sum(map(int, t[1:9])) - int(t[4]) - int(t[5]) for t in lines
-               if t[0] in {f"cpu{c}" for c in cores}) / os.sysconf("SC_CLK_TCK")
 
 
 def percentile(sorted_values, share):

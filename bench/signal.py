@@ -11,28 +11,21 @@ SPDX-License-Identifier: BSD-3-Clause
 import sys
 del sys.path[0]  # this folder: our own name is that of a standard module
 import contextlib
-import ctypes
-import http.client
 import json
 import os
-import platform
-import select
-import ssl
 import statistics
-import subprocess
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build/gcc"))
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+import signal_rig as rig  # noqa: E402  (needs the lines above)
+from signal_rig import (BUILD, HOST, LOAD_CORE, ROOT, SERVER_CORE, BenchError, Load, cpu_us, heading,  # noqa: E402
+                        output, percentile, running, show, waited_us)
+
 PEERS = os.path.join(ROOT, "bench", "peers")
 QUICK = "--quick" in sys.argv[1:]
-CORES = sorted(os.sched_getaffinity(0))
-LOAD_CORE, SERVER_CORE = CORES[0], CORES[-1]
 SORI, WS = "sori-server", "npm ws"
-HOST = "127.0.0.1"
 PORTS = {SORI: 8443, WS: 9443}
-READY_S, STOP_S = 15, 5
 # Percent of the time that a round may wait for a core because other processes had it, before it
 # counts as disturbed: in figures of CPU, of latency.
 QUIET_CPU, QUIET_LATENCY = 10, 3
@@ -54,46 +47,6 @@ GOALS = {
     "calls_per_core_s": (2000, 1, "calls a second and core"),
 }
 
-SERVER_INI = """[server]
-listen_tls = {host}:{port}
-origins =
-[tls]
-cert_file = {dir}/cert.pem
-key_file = {dir}/key.pem
-[auth]
-hs256_secret_file = {dir}/secret
-[limits]
-handshakes_per_s = 100000
-handshakes_burst = 100000
-messages_per_s = 100000
-messages_burst = 100000
-candidates_per_10s = 100000
-invites_per_10s = 100000
-invites_per_hour = 1000000
-invites_per_pair_per_min = 100000
-[log]
-level = warn
-"""
-
-
-class BenchError(Exception):
-    pass
-
-
-def cpu_us(pid):
-    """CPU time of all threads of a process, microseconds."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
-            total += int(f.read().split()[0])
-    return total / 1000
-
-
-def waited_us(pid):
-    """Time that the main thread of a process was ready to run while another had its core."""
-    with open(f"/proc/{pid}/schedstat", encoding="ascii") as f:
-        return int(f.read().split()[1]) / 1000
-
 
 def busy_share(seconds):
     """Share of our cores' time that is taken during the next seconds, 0 to 1."""
@@ -114,62 +67,17 @@ def wait_for_quiet(until):
         pass
 
 
-def pinned(core):
-    """For a child: runs on this core, and does not outlive us whatever happens."""
-    prctl, pr_set_pdeathsig, sigkill = ctypes.CDLL(None).prctl, 1, 9
-
-    def prepare():
-        prctl(pr_set_pdeathsig, sigkill)
-        os.sched_setaffinity(0, {core})
-    return prepare
-
-
-def stop(process):
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-class Server:
+class Server(rig.Server):
     """One server process on its core, and what it has used."""
 
     def __init__(self, kind, files):
-        self.kind, self.addr = kind, f"{HOST}:{PORTS[kind]}"
+        addr = f"{HOST}:{PORTS[kind]}"
         if kind == SORI:
             command = [f"{BUILD}/sori-server", "--config", f"{files}/server.ini"]
         else:
             command = ["node", f"{PEERS}/ws_router.mjs", HOST, str(PORTS[kind]),
                        f"{files}/cert.pem", f"{files}/key.pem", f"{files}/secret"]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        preexec_fn=pinned(SERVER_CORE))
-        try:
-            self.cipher = self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-
-    def wait_ready(self):
-        context = ssl._create_unverified_context()
-        until = time.monotonic() + READY_S
-        while time.monotonic() < until:
-            if self.process.poll() is not None:
-                raise BenchError(f"{self.kind} ended with {self.process.returncode}")
-            try:
-                c = http.client.HTTPSConnection(self.addr, timeout=1, context=context)
-                c.request("GET", "/readyz")
-                cipher = c.sock.cipher()[0]
-                status = c.getresponse().status
-                c.close()
-                if status == 200:
-                    return cipher
-            except (OSError, http.client.HTTPException):
-                pass
-            time.sleep(0.05)
-        raise BenchError(f"{self.kind} is not ready after {READY_S} s")
+        super().__init__(kind, command, addr)
 
     def memory(self):
         """Rss, Pss and Heap in bytes."""
@@ -187,52 +95,6 @@ class Server:
                 elif heap and line.startswith("Rss:"):
                     found["Heap"] += int(line.split()[1]) * 1024
         return found
-
-    def stop(self):
-        stop(self.process)
-
-
-class Load:
-    """One load generator; ask() has it run something and gives its result."""
-
-    def __init__(self, name, *args):
-        self.process = subprocess.Popen([f"{BUILD}/bench/load/{name}", *map(str, args)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=pinned(LOAD_CORE))
-        try:
-            if self.line(120) != "ready":
-                raise BenchError(f"{name} is not ready")
-        except BaseException:
-            self.stop()
-            raise
-
-    def line(self, seconds):
-        # One line an answer: nothing can be left in the text buffer when select() is asked.
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
-            raise BenchError("the load generator does not answer")
-        text = self.process.stdout.readline()
-        if not text:
-            raise BenchError(f"the load generator ended with {self.process.wait(STOP_S)}")
-        return text.strip()
-
-    def ask(self, command, seconds=120):
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.line(seconds))
-
-    def stop(self):
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        stop(self.process)
-
-
-@contextlib.contextmanager
-def running(cls, *args):
-    thing = cls(*args)
-    try:
-        yield thing
-    finally:
-        thing.stop()
 
 
 def measure(server, load, command, unit):
@@ -267,21 +129,8 @@ def interleaved(files, generator, args, command, unit, rounds, warm_up):
         return results
 
 
-def heading(text):
-    print(f"\n== {text}", flush=True)
-
-
-def show(kind, number, text):
-    print(f"  {kind:12} {number:10.2f} {text}", flush=True)
-
-
 def median_each(rounds):
     return statistics.median(r["cpu_us_each"] for r in rounds)
-
-
-def percentile(samples, share):
-    ordered = sorted(samples)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 # ---- the parts ----
@@ -391,43 +240,18 @@ def bench_calls(files, figures, _plot):
 
 # ---- the frame ----
 
-def output(*command):
-    try:
-        p = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=10, check=False)
-    except OSError:
-        return "?"
-    return p.stdout.strip()
-
-
 def print_machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as f:
-        model = next((l.split(":", 1)[1].strip() for l in f if l.startswith("model name")), "?")
     with open(f"{PEERS}/node_modules/ws/package.json", encoding="utf-8") as f:
         ws = json.load(f)["version"]
-    dirty = " with local changes" if output("git", "status", "--porcelain") else ""
-    print(f"machine   {model}, {os.cpu_count()} cores, kernel {platform.release()}")
-    print(f"load      {os.getloadavg()[0]:.2f} before the start; server on core {SERVER_CORE}, "
-          f"load generator on core {LOAD_CORE}")
-    if SERVER_CORE == LOAD_CORE:
-        print("          only one core: server and load generator share it, times are too long")
-    print(f"commit    {output('git', 'rev-parse', '--short=12', 'HEAD')}{dirty}")
-    print(f"sori      {output(f'{BUILD}/sori-server', '--version')}, "
-          f"{output('openssl', 'version').split(' (')[0]}")
+    rig.print_machine("server")
     print(f"peer      npm ws {ws}, node {output('node', '--version')}, OpenSSL "
           f"{output('node', '-p', 'process.versions.openssl')}")
 
 
 def make_files(directory):
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{directory}/key.pem", "-out",
-                    f"{directory}/cert.pem", "-days", "2", "-subj", "/CN=localhost"],
-                   check=True, capture_output=True, timeout=30)
-    with open(f"{directory}/secret", "w", encoding="ascii") as f:
-        f.write(os.urandom(32).hex() + "\n")
-    with open(f"{directory}/server.ini", "w", encoding="ascii") as f:
-        f.write(SERVER_INI.format(host=HOST, port=PORTS[SORI], dir=directory))
-    for name in os.listdir(directory):
-        os.chmod(f"{directory}/{name}", 0o600)
+    rig.make_secrets(directory)
+    rig.write(f"{directory}/server.ini",
+              rig.SERVER_INI.format(host=HOST, port=PORTS[SORI], dir=directory))
 
 
 def draw(plot):
@@ -462,23 +286,8 @@ def draw(plot):
     print(f"\nplot: {os.path.relpath(path, ROOT)}")
 
 
-def verdict(name, value):
-    goal, direction, unit = GOALS[name]
-    if value is None:
-        return f"  {name}: not measured, see above"
-    reached = value * direction >= goal * direction
-    relation = "at least" if direction > 0 else "at most"
-    return (f"  {name}: {value} {unit}; goal {relation} {goal}: "
-            f"{'reached' if reached else 'NOT REACHED'}")
-
-
 def main():
-    if os.environ.get("SORI_BENCH_NETNS") != "1":
-        os.environ["SORI_BENCH_NETNS"] = "1"
-        os.execvp("unshare", ["unshare", "-rn", sys.executable, os.path.abspath(__file__),
-                              *sys.argv[1:]])
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=10)
-    os.sched_setaffinity(0, {LOAD_CORE})
+    rig.enter_namespace(__file__)
     figures, plot, failed = {}, {}, False
     print_machine()
     if QUICK:
@@ -494,12 +303,7 @@ def main():
                 failed = True
                 print(f"  FAILED: {e}", flush=True)
     draw(plot)
-    heading("goals")
-    for name in GOALS:
-        print(verdict(name, figures.get(name)))
-    print()
-    for name in GOALS:
-        print(f"FIGURE {name}={figures.get(name, 'failed')}")
+    rig.print_goals(GOALS, figures)
     return 1 if failed else 0
 
 
