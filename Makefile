@@ -65,7 +65,7 @@ WEB        := $(wildcard server/web/*)
 .SECONDARY:
 .DEFAULT_GOAL := all
 .PHONY: all run cluster test test-oom test-unit fuzz-smoke sim faults chaos check format deps install deb test-images clean help print-% \
-        bench-signal bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
+        bench-signal bench-cluster bench-turn bench-sfu bench-sfu-quality bench-push bench-ledger
 
 all: $(DAEMONS) ## build the daemons
 
@@ -228,6 +228,9 @@ check: ## the gate: format, layers, banned calls, option tables, gcc and clang, 
 bench-signal: $(BUILD)/sori-server $(call bin,$(filter bench/load/sig%,$(BENCH))) ## signaling server against npm ws
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/signal.py
+bench-cluster: $(BUILD)/sori-server $(BUILD)/bench/load/sig_calls ## calls between two nodes over Redis, beside those of one
+	@deploy/deps.sh build bench
+	@BUILD=$(BUILD) $(PY) bench/cluster.py
 bench-turn: $(BUILD)/sori-turn $(call bin,$(filter bench/load/turn%,$(BENCH))) ## relay against Debian's coturn
 	@deploy/deps.sh build bench
 	@BUILD=$(BUILD) $(PY) bench/turn.py

@@ -1,7 +1,8 @@
 /* Load: complete calls, each message of them answered as two apps would.
  *
- *     sig_calls ADDR SECRET_FILE PAIRS
+ *     sig_calls ADDR SECRET_FILE PAIRS [CALLEES_ADDR]
  *
+ * Callers connect to ADDR; callees, too, or to another node at CALLEES_ADDR.
  * Prints "ready"; then, per line on standard input:
  *     open RATE SECONDS    starts RATE calls a second whatever the server does, evenly spaced;
  *     closed SECONDS       each pair begins its next call when its last one is over.
@@ -47,8 +48,9 @@ static struct {
     uint64_t calls_started, calls_over, late, end_us;
     uint32_t *latency;
     size_t samples;
-    bool again; /* closed loop: a finished pair calls again until end_us */
-} g = {.world = {.prefix = "call"}};
+    bool again;                    /* closed loop: a finished pair calls again until end_us */
+    char prefix[SIG_NAME_MAX / 2]; /* several of these programs share a cluster */
+} g;
 
 static void send_candidates(struct party *p, const char *call)
 {
@@ -212,10 +214,17 @@ int main(int argc, char **argv)
 {
     char line[64];
 
-    g.n = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
+    g.n = argc == 4 || argc == 5 ? strtoul(argv[3], NULL, 10) : 0;
     if (g.n < 1 || g.n > PAIRS_MAX) {
-        fprintf(stderr, "usage: sig_calls ADDR SECRET_FILE PAIRS (up to %d)\n", PAIRS_MAX);
+        fprintf(stderr, "usage: sig_calls ADDR SECRET_FILE PAIRS (up to %d) [CALLEES_ADDR]\n",
+                PAIRS_MAX);
         return 64;
+    }
+    snprintf(g.prefix, sizeof(g.prefix), "call%u-", (unsigned)getpid());
+    g.world.prefix = g.prefix;
+    if (argc == 5) {
+        g.world.even = argv[1];
+        g.world.odd = argv[4];
     }
     g.pairs = mem_calloc(g.n, sizeof(*g.pairs));
     g.latency = mem_calloc(SAMPLES_MAX, sizeof(*g.latency));

@@ -82,22 +82,31 @@ static inline _Noreturn void sig_die_errno(const char *what)
     sig_die(what, slice_str(strerror(errno)));
 }
 
-/* A loop whose connections go to addr ("127.0.0.1:8443"). */
+/* Connections that are started from now on go to addr ("127.0.0.1:8443"). */
+static inline void sig_loop_aim(struct sig_loop *l, const char *addr)
+{
+    struct addr a;
+
+    if (addr_parse(&a, slice_str(addr)) != 0 || a.port == 0)
+        sig_die("not an address with a port", slice_str(addr));
+    l->to_len = addr_to_sockaddr(&a, &l->to);
+    snprintf(l->host, sizeof(l->host), "%s", addr);
+}
+
+/* A loop whose connections go to addr. */
 static inline struct sig_loop *sig_loop_new(const char *addr)
 {
     struct sig_loop *l = mem_zalloc(sizeof(*l));
     struct rlimit rl;
-    struct addr a;
 
-    if (!l || addr_parse(&a, slice_str(addr)) != 0 || a.port == 0)
-        sig_die("not an address with a port", slice_str(addr));
+    if (!l)
+        sig_die("out of memory", (struct slice){0});
+    sig_loop_aim(l, addr);
     signal(SIGPIPE, SIG_IGN);
     if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
         rl.rlim_cur = rl.rlim_max;
         setrlimit(RLIMIT_NOFILE, &rl);
     }
-    l->to_len = addr_to_sockaddr(&a, &l->to);
-    snprintf(l->host, sizeof(l->host), "%s", addr);
     l->rng = 0x9E3779B9;
     l->ep = epoll_create1(EPOLL_CLOEXEC);
     l->tls = SSL_CTX_new(TLS_client_method());

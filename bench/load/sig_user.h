@@ -38,7 +38,8 @@ struct sig_user {
 struct sig_world {
     struct sig_loop *loop;
     struct slice secret;
-    const char *prefix; /* of user names */
+    const char *prefix;     /* of user names */
+    const char *odd, *even; /* where users of such an index connect; NULL: the loop's address */
     void (*welcome)(struct sig_user *u);
     void (*message)(struct sig_user *u, const struct sig_text *m); /* numbered messages */
     uint64_t received, sent;
@@ -191,6 +192,8 @@ static inline void sig_user_start(struct sig_user *u, struct sig_world *world, u
     static const struct sig_conn_ops ops = {
         .open = sig_user_hello, .text = sig_user_text, .closed = sig_user_closed};
 
+    if (world->odd)
+        sig_loop_aim(world->loop, index % 2 ? world->odd : world->even);
     u->world = world;
     u->index = index;
     snprintf(u->name, sizeof(u->name), "%s%u", world->prefix, index);
