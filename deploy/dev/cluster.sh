@@ -176,14 +176,14 @@ start_all() {
     engine postgres "$here/postgres.sh" run "$dir/postgres" -c fsync=on
     engine redis-1 redis-server "$dir/redis-1.conf"
     engine redis-2 redis-server "$dir/redis-2.conf"
-    for n in 1 2; do
-        daemon relay-$n sori-turn
-        daemon sfu-$n sori-sfu
-    done
     # Sentinels look for replicas when they start, and then each ten seconds.
     wait_until redis-2 redis_says "$redis_port" $two master_link_status:up replication
     for n in 1 2 3; do
         engine sentinel-$n redis-server "$dir/sentinel-$n.conf" --sentinel
+    done
+    for n in 1 2; do
+        daemon relay-$n sori-turn
+        daemon sfu-$n sori-sfu
     done
     wait_until postgres [ -S "$dir/postgres/.s.PGSQL.5432" ]
     "$here/postgres.sh" wait "$dir/postgres" || fail "PostgreSQL does not answer: see $dir/postgres/log"
