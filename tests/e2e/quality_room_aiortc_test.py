@@ -4,8 +4,9 @@ quality. SPDX-License-Identifier: BSD-3-Clause
 import asyncio
 import contextlib
 
+from aiortcworld import Member, within
 from quality_socket_test import until_kept
-from sfu_data_aiortc_test import Member, run, within
+from sfu_data_aiortc_test import run
 
 LEDGER = """
 [ledger]

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/mem.h"
 #include "proto/turncred.h"
 #include "server/node_list.h"
 
@@ -297,6 +298,32 @@ static void test_load_is_spread_although_news_of_it_are_old(void **state)
         fail_msg("loads from %u to %u", least, most);
 }
 
+static void test_oom_leaves_the_list_as_it_was(void **state)
+{
+    (void)state;
+    reply_node("r1", "at=turn:a");
+    assert_int_equal(take(NODE_RELAY), 0);
+    reply_node("r2", "at=turn:b");
+    for (uint64_t i = 0;; i++) {
+        mem_fail_after(i);
+        int e = take(NODE_RELAY);
+        bool failed = mem_failed();
+        mem_fail_never();
+        if (!failed) {
+            assert_int_equal(e, 0);
+            break;
+        }
+        assert_int_equal(e, -ENOMEM);
+        assert_true(grants("turn:a"));
+        assert_false(grants("turn:b"));
+    }
+    assert_true(grants("turn:b"));
+    const struct node_list_conf conf = {.seed = 1};
+    mem_fail_after(0);
+    assert_null(node_list_new(&conf));
+    mem_fail_never();
+}
+
 static void test_no_more_than_the_bound_are_known(void **state)
 {
     (void)state;
@@ -326,6 +353,7 @@ int main(void)
         TEST(test_the_own_region_goes_first_and_others_fill_up),
         TEST(test_nobody_is_given_twice),
         TEST(test_load_is_spread_although_news_of_it_are_old),
+        TEST(test_oom_leaves_the_list_as_it_was),
         TEST(test_no_more_than_the_bound_are_known),
     };
 

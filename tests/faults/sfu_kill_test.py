@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
+from aiortcworld import Mover, within
+from faultworld import figure, say, sized
 from nodesworld import LEASE_S, Nodes, until
-from sfu_data_aiortc_test import Member, Tone, aiortc, within
 from soridaemon import metric
 
 BACK_S = 2  # the goal for a media server that is killed
@@ -18,38 +19,6 @@ BACK_S = 2  # the goal for a media server that is killed
 def cluster():
     with Nodes("eu-a", extra="[room]\njoins_per_10s = 0\n") as c:
         yield c
-
-
-class Mover(Member):
-    """Starts its media over when the server says so, as sori.js does."""
-
-    def __init__(self, url, user, room):
-        super().__init__(url, user)
-        self.room, self.restarts, self.moved = room, [], None
-
-    async def _follow(self):
-        loop = asyncio.get_running_loop()
-        while True:
-            m = await self.next(timeout=None)
-            if m["type"] == "room.restart":
-                self.restarts.append((loop.time(), m["data"]["reason"]))
-                await self._start_over()
-            elif m.get("re") and m.get("re") == self.moved:
-                assert m["type"] == "room.offer", m
-                await self.up.setRemoteDescription(aiortc.RTCSessionDescription(m["data"]["answer"]["sdp"], "answer"))
-
-    async def _start_over(self):
-        old = self.up
-        self.up = self.down = aiortc.RTCPeerConnection()
-        asyncio.ensure_future(old.close())
-        self.heard, self.loud = asyncio.Event(), 0
-        self.up.on("track", lambda t: self.tasks.append(asyncio.ensure_future(self._listen(t))))
-        self.up.addTransceiver(Tone(), direction="sendonly")
-        self.up.addTransceiver("audio", direction="recvonly")
-        await self.up.setLocalDescription(await self.up.createOffer())
-        self.moved = await self.send("room.offer", roomId=self.room, data={
-            "fresh": True, "offer": {"type": "offer", "sdp": self.up.localDescription.sdp},
-            "tracks": [{"mid": self.up.getTransceivers()[0].mid, "source": "microphone"}]})
 
 
 def people(sfu):
@@ -67,6 +36,11 @@ def connected(cluster, n):
 
 def alive(cluster):
     return [s for s in cluster.sfus if s.process and s.process.poll() is None]
+
+
+def busy(cluster):
+    """The one that has people."""
+    return next(s for s in alive(cluster) if people(s))
 
 
 async def talking(cluster, room):
@@ -89,26 +63,38 @@ async def back(members, began):
 
 
 def scene(test):
-    asyncio.run(asyncio.wait_for(test(), 60))
+    asyncio.run(asyncio.wait_for(test(), sized(60, 240)))
 
 
 def test_one_that_appears_gets_rooms_and_those_of_a_killed_one_move(cluster):
     cluster.sfus = [cluster.sfu("s1")]
     connected(cluster, 1)
 
+    async def kill(members):
+        loop = asyncio.get_running_loop()
+        victim = busy(cluster)
+        await loop.run_in_executor(None, connected, cluster, 2)
+        for m in members:
+            m.restarts.clear()
+        began = loop.time()
+        victim.process.kill()
+        seconds = await back(members, began)
+        say(f"media back after {seconds:.2f} s, told after {members[0].restarts[0][0] - began:.3f} s")
+        assert [r for _, r in members[0].restarts] == ["sfu_lost"] and people(busy(cluster)) == 2
+        return victim, seconds
+
     async def go():
-        members = await talking(cluster, "r")
+        loop = asyncio.get_running_loop()
+        members, took = await talking(cluster, "r"), []
+        assert people(cluster.sfus[0]) == 2
         try:
-            first = cluster.sfus[0]
-            assert people(first) == 2
-            cluster.sfus.append(cluster.sfu("s2"))
-            await asyncio.get_running_loop().run_in_executor(None, connected, cluster, 2)
-            began = asyncio.get_running_loop().time()
-            first.process.kill()
-            seconds = await back(members, began)
-            print(f"media back after {seconds:.2f} s, told after {members[0].restarts[0][0] - began:.3f} s")
-            assert seconds <= BACK_S and people(cluster.sfus[1]) == 2
-            assert [r for _, r in members[0].restarts] == ["sfu_lost"]
+            for _ in range(sized(2, 20)):
+                name = "s2" if not took else victim.node
+                cluster.sfus.append(await loop.run_in_executor(None, cluster.sfu, name))
+                victim, seconds = await kill(members)
+                took.append(seconds)
+            figure("sfu_kill_media_back_s", max(took))
+            assert max(took) <= BACK_S
         finally:
             for m in members:
                 await m.leave()
@@ -118,7 +104,7 @@ def test_one_that_appears_gets_rooms_and_those_of_a_killed_one_move(cluster):
 def test_one_that_drains_gets_no_room_and_leaves_the_list_when_it_ends(cluster):
     s3 = cluster.sfu("s3")
     cluster.sfus.append(s3)
-    until(lambda: len(cluster.registered("sfu")) >= 2)
+    until(lambda: "s3" in cluster.registered("sfu"))
     s3.signal(signal.SIGUSR1)  # without rooms it ends at once
     assert s3.process.wait(10) == 0
     assert "s3" not in cluster.registered("sfu")
@@ -133,12 +119,12 @@ def test_one_that_is_frozen_is_dead_when_its_lease_is_over(cluster):
     async def go():
         members = await talking(cluster, "f")
         try:
-            frozen = next(s for s in alive(cluster) if people(s))
-            assert frozen is cluster.sfus[1]  # the region's own
+            frozen = busy(cluster)  # not s4: it is in another region
+            assert frozen is not s4
             began = asyncio.get_running_loop().time()
             frozen.signal(signal.SIGSTOP)
             seconds = await back(members, began)
-            print(f"media back after {seconds:.2f} s")
+            figure("sfu_frozen_media_back_s", seconds)
             assert seconds <= LEASE_S + 3 + BACK_S and people(s4) == 2
         finally:
             frozen.signal(signal.SIGKILL)
