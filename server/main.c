@@ -227,7 +227,8 @@ static bool ready(void *arg)
 {
     const struct server *s = arg;
 
-    if (__atomic_load_n(&s->stopping, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&s->stopping, __ATOMIC_RELAXED) ||
+        (s->registry && !registry_link_told(s->registry)))
         return false;
     /* A ledger in trouble is read when it is out of it: nobody waits for that. */
     return !__atomic_load_n(&s->loading, __ATOMIC_RELAXED) ||
@@ -520,6 +521,14 @@ static int serve(struct server *s)
     }
     ws_listener_set_exports(s->listener, s->exports);
     server_metrics_register(s->metrics, router_count(s->router), ws_listener_counters(s->listener));
+    rc = EX_CONFIG;
+    if (redis_conf_wanted(&s->conf) &&
+        !(s->registry = registry_link_new(s->worker, &s->conf, s->router, s->listener, err))) {
+        fprintf(stderr, "sori-server: %s\n", err);
+        goto out;
+    }
+    if (s->registry)
+        registry_link_metrics(s->registry, s->metrics);
     rc = open_operator(s);
     if (rc != EX_OK)
         goto out;
@@ -530,20 +539,11 @@ static int serve(struct server *s)
         if (!s->links[i])
             goto out;
     }
-    rc = EX_CONFIG;
-    if (redis_conf_wanted(&s->conf) &&
-        !(s->registry = registry_link_new(s->worker, &s->conf, s->router, s->listener, err))) {
-        fprintf(stderr, "sori-server: %s\n", err);
-        goto out;
-    }
-    rc = EX_OSERR;
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         s->signals[i] = evsignal_new(worker_base(s->worker), numbers[i], on_signal, s);
         if (!s->signals[i] || evsignal_add(s->signals[i], NULL) != 0)
             goto out;
     }
-    if (s->registry)
-        registry_link_metrics(s->registry, s->metrics);
     s->stop_timer = (struct wtimer){.fn = on_stop_timer, .arg = s};
     s->beat_timer = (struct wtimer){.fn = on_beat_timer, .arg = s};
     worker_timer(s->worker, &s->beat_timer, notify_deadline(&s->notify));

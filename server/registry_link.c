@@ -22,6 +22,7 @@
 #include "server/ws_listener.h"
 
 #define POLL_US   (500 * US_PER_MS)
+#define TOLD_US   (3 * US_PER_S)
 #define SILENT_US (3 * US_PER_S) /* a media server speaks at least each 2 s */
 #define TEXT_MAX  (NODE_RECORD_NAME_MAX + 1 + NODE_RECORD_PLACE + 32 + NODE_RECORD_NAME_MAX)
 
@@ -51,6 +52,8 @@ struct registry_link {
     struct resolver *resolver;
     struct tls_ctx *tls;
     struct wtimer poll;
+    uint64_t begun_us;
+    bool told; /* atomic */
     struct question questions[NODE_KINDS];
     struct member members[SERVER_SFU_MAX];
     struct log_limit noise;
@@ -201,6 +204,8 @@ static void on_told(struct redis_call *call, enum redis_end end, const struct re
     }
     if (q->kind == NODE_SFU)
         look_at_all(k, now_us);
+    else
+        __atomic_store_n(&k->told, true, __ATOMIC_RELAXED);
 }
 
 static void ask(struct question *q, uint64_t now_us)
@@ -223,6 +228,8 @@ static void on_poll(void *arg, uint64_t now_us)
     struct registry_link *k = arg;
 
     worker_timer(k->worker, &k->poll, now_us + POLL_US);
+    if (now_us >= k->begun_us + TOLD_US)
+        __atomic_store_n(&k->told, true, __ATOMIC_RELAXED);
     if (!redis_client_ready(redis_link_client(k->redis)))
         return;
     for (int i = 0; i < NODE_KINDS; i++)
@@ -289,6 +296,7 @@ struct registry_link *registry_link_new(struct worker *w, const struct server_co
     k->conf = c;
     k->router = r;
     k->listener = l;
+    k->begun_us = worker_now(w);
     k->poll = (struct wtimer){.fn = on_poll, .arg = k};
     for (int i = 0; i < NODE_KINDS; i++)
         k->questions[i] = (struct question){.k = k, .kind = (enum node_kind)i};
@@ -320,6 +328,11 @@ void registry_link_free(struct registry_link *k)
     resolver_free(k->resolver);
     node_list_free(k->list);
     mem_free(k);
+}
+
+bool registry_link_told(const struct registry_link *k)
+{
+    return __atomic_load_n(&k->told, __ATOMIC_RELAXED);
 }
 
 void registry_link_metrics(struct registry_link *k, struct metrics *m)

@@ -23,6 +23,10 @@ void registry_link_free(struct registry_link *k);
 /* The secrets in its configuration are others now. NULL is allowed. */
 void registry_link_reload(struct registry_link *k);
 
+/* Whether relays have been told of, or Redis has had its time to do so (3 s): until then clients of
+ * a server that has just begun would be given none. Any thread. */
+bool registry_link_told(const struct registry_link *k);
+
 /* Names what is registered, usable and granted. The link outlives m. */
 void registry_link_metrics(struct registry_link *k, struct metrics *m);
 
