@@ -8,7 +8,7 @@
  *   {do: "up"}               waits until the call's media is heard; {ms since the call came}
  *   {do: "join", room}       the same for a room: waits until somebody is heard
  *   {do: "gap"}              {gap_ms, silent_ms, packets}: longest silence heard since the last time it was asked
- *   {do: "path"}             {local, remote, protocol, state, address} of what carries the media
+ *   {do: "path"}             {local, remote, protocol, port, state} of what carries the media
  *   {do: "hangup"}, {do: "leave"}
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -148,8 +148,7 @@ const commands = {
     const pair = all.find((s) => s.id === transport.selectedCandidatePairId);
     const [local, remote] = [pair?.localCandidateId, pair?.remoteCandidateId].map((id) => all.find((s) => s.id === id));
     return {
-      local: local?.candidateType, remote: remote?.candidateType, protocol: local?.relayProtocol, address: local?.port,
-      url: local?.url, state: pc.connectionState,
+      local: local?.candidateType, remote: remote?.candidateType, protocol: local?.relayProtocol, port: local?.port, state: pc.connectionState,
     };
   },
   async hangup() {

@@ -9,7 +9,7 @@ not believed. SPDX-License-Identifier: BSD-3-Clause
 """
 import subprocess
 
-from impairnet import ip, new_namespace, stop, sysctl
+from impairnet import new_namespace, stop
 
 HOST, INSIDE = "192.168.7.2", "192.168.7.1"
 OUT, IN = "wlan0", "lan0"
@@ -70,12 +70,13 @@ class Home:
         self.router = net.client(script, seed)
         self.host = new_namespace()
         router = self.router.pid
-        ip("link", "add", IN, "type", "veth", "peer", "name", "eth0", "netns", self.host.pid, pid=router)
-        for device, address, pid in ((IN, INSIDE, router), ("eth0", HOST, self.host.pid)):
-            ip("addr", "add", address + "/24", "dev", device, pid=pid)
-            ip("link", "set", device, "up", pid=pid)
-        ip("route", "add", "default", "via", INSIDE, pid=self.host.pid)
-        sysctl("ipv4/ip_forward", 1, router)
+        self.inside(router, f"""ip link add {IN} type veth peer name eth0 netns {self.host.pid}
+            ip addr add {INSIDE}/24 dev {IN}
+            ip link set {IN} up
+            echo 1 > /proc/sys/net/ipv4/ip_forward""")
+        self.inside(self.host.pid, f"""ip addr add {HOST}/24 dev eth0
+            ip link set eth0 up
+            ip route add default via {INSIDE}""")
         text = KINDS[kind]
         text = text.replace("@OUTSIDE@", self.router.path.address)
         rules = f"table ip nat {{{text}\n}}\n{GUARD}"
@@ -83,10 +84,12 @@ class Home:
             rules += f"table ip admit {{{FILTER[kind]}\n}}\n"
         if not udp:
             rules += NO_UDP
-        self.nft(rules)
+        self.inside(router, f"nft -f - <<'END'\n{rules}\nEND")
 
-    def nft(self, rules):
-        done = subprocess.run(["nsenter", "-n", "-t", str(self.router.pid), "nft", "-f", "-"], input=rules.encode(),
+    @staticmethod
+    def inside(pid, script):
+        """Runs shell commands in a namespace; one process for all of them."""
+        done = subprocess.run(["nsenter", "-n", "-t", str(pid), "sh", "-ec", script], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         assert done.returncode == 0, done.stdout.decode()
 
