@@ -172,7 +172,7 @@ int call_share_of_node(const struct call_claims *c, struct redis_call *call, str
 void call_share_join(const struct call_claims *c, uint64_t now_us)
 {
     struct text key, epoch;
-    const struct slice words[] = {SLICE_LIT("HSET"), key_of(&key, c, "nodes", SLICE_LIT("all")),
+    const struct slice words[] = {SLICE_LIT("HSET"), key_of(&key, c, "servers", SLICE_LIT("all")),
                                   c->node, epoch_text(&epoch, c->epoch)};
 
     (void)redis_client_call(c->client, NULL, words, ARRAY_LEN(words), now_us);
@@ -180,14 +180,14 @@ void call_share_join(const struct call_claims *c, uint64_t now_us)
 
 int call_share_nodes(const struct call_claims *c, struct redis_call *call, uint64_t now_us)
 {
-    return get_all(c, call, "nodes", SLICE_LIT("all"), now_us);
+    return get_all(c, call, "servers", SLICE_LIT("all"), now_us);
 }
 
 void call_share_leave(const struct call_claims *c, struct slice node, uint64_t epoch,
                       uint64_t now_us)
 {
     struct text key, value;
-    const struct slice words[] = {key_of(&key, c, "nodes", SLICE_LIT("all")),
+    const struct slice words[] = {key_of(&key, c, "servers", SLICE_LIT("all")),
                                   epoch_text(&value, epoch), node};
 
     (void)eval(c, NULL, CALL_SHARE_DROP, words, ARRAY_LEN(words), now_us);

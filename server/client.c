@@ -34,6 +34,8 @@ static void detach(struct client *c)
 
     timer_cancel(router_wheel(c->router), &c->timer);
     c->session = NULL;
+    if (c->login)
+        router_resume_cancel(c->login);
     if (s && s->client == c)
         router_detached(c->router, s);
 }

@@ -12,6 +12,7 @@
 #include "proto/sig.h"
 #include "proto/ws.h"
 
+struct far_login;
 struct router;
 struct session;
 
@@ -28,6 +29,7 @@ struct client {
     struct ws ws;
     struct router *router;
     struct session *session; /* NULL before hello and after closing */
+    struct far_login *login; /* its hello is asked for elsewhere, or NULL */
     const struct client_ops *ops;
     void *conn;
     struct timer timer;   /* hello deadline, ping, death: router.c's wheel */

@@ -6,6 +6,7 @@
  *                     EVENT    what happened to its session
  *                     CROSS    an invite that crosses the owner's call (glare)
  *                     SUPERSEDE  the device dials anew: its call is over
+ *     any -> former   MOVED    the session goes on at the sender
  *
  * Pure. SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SERVER_FAR_WIRE_H
@@ -14,7 +15,7 @@
 #include "proto/sig.h"
 #include "server/session.h"
 
-enum far_kind { FAR_SAY, FAR_ASK, FAR_EVENT, FAR_CROSS, FAR_SUPERSEDE, FAR_KINDS };
+enum far_kind { FAR_SAY, FAR_ASK, FAR_EVENT, FAR_CROSS, FAR_SUPERSEDE, FAR_MOVED, FAR_KINDS };
 
 /* Flags of FAR_SAY. */
 enum {

@@ -11,6 +11,7 @@
 #include "server/router_priv.h"
 #include "server/token.h"
 
+#define RETRY_MS    1000 /* until Redis is there, perhaps */
 #define WELCOME_MAX 4096 /* a welcome without its call views */
 
 /* Refuses the socket: one error, one close. */
@@ -193,9 +194,9 @@ static void replay(struct session *s, struct client *c, uint64_t last_seq)
 
 /* Everything is in order: the socket gets its session. */
 static void accept_client(struct router *r, struct client *c, const struct sig_msg *m,
-                          const struct sig_hello *h, const struct token *t)
+                          const struct sig_hello *h, const struct token *t, struct session *taken)
 {
-    struct session *s = find_resumed(r, h, t);
+    struct session *s = taken ? taken : find_resumed(r, h, t);
     bool resumed = s != NULL;
 
     if (!s)
@@ -230,11 +231,42 @@ static void accept_client(struct router *r, struct client *c, const struct sig_m
     }
     if (resumed)
         router_room_session(r, s, ROOM_SESSION_BACK, ROOM_REASON_NONE);
+    if (taken)
+        router_far_greet_back(r, s);
     /* NEW would ring it, too. */
     router_call_session(r, s, resumed || !s->may_call ? CALL_EV_BACK : CALL_EV_NEW);
 }
 
-void login_hello(struct router *r, struct client *c, const struct sig_msg *m, struct wr *scratch)
+void login_try_later(struct router *r, struct client *c, const struct sig_msg *m)
+{
+    refuse_with(r, c, m,
+                &(struct sig_error){.code = SIG_ERR_STORE_UNAVAILABLE,
+                                    .text = "whether this session lives cannot be told now",
+                                    .retry_after_ms = RETRY_MS},
+                SIG_CLOSE_OVERLOAD);
+}
+
+void login_go_on(struct router *r, struct client *c, const struct sig_msg *m,
+                 const struct sig_hello *h, struct session *taken)
+{
+    struct token t;
+
+    if (verify(r, &t, h->token) != TOKEN_OK) { /* it was good a moment ago */
+        refuse(r, c, m, SIG_ERR_TOKEN_EXPIRED, NULL, SIG_CLOSE_AUTH);
+        return;
+    }
+    if (taken && (!slice_is(user_id(taken->user), t.user) || taken->ending)) {
+        router_end(r, taken, CALL_EV_COUNT);
+        taken = NULL;
+    }
+    counter_inc(taken ? &r->count.resumes_ok : &r->count.resumes_lost);
+    if (taken)
+        reliable_recv(&taken->rel, 0, true, h->last_seq, r->now_us);
+    accept_client(r, c, m, h, &t, taken);
+}
+
+void login_hello(struct router *r, struct client *c, const struct sig_msg *m, struct wr *scratch,
+                 struct slice text)
 {
     uint64_t key = limit_addr_key(&c->from);
     struct sig_fault fault;
@@ -273,7 +305,8 @@ void login_hello(struct router *r, struct client *c, const struct sig_msg *m, st
         refuse(r, c, m, SIG_ERR_FORBIDDEN, "the token is for another device", SIG_CLOSE_FORBIDDEN);
         return;
     }
-    accept_client(r, c, m, &h, &t);
+    if (!router_resume_ask(r, c, &h, text))
+        accept_client(r, c, m, &h, &t, NULL);
 }
 
 void login_refresh(const struct request *q)

@@ -434,6 +434,23 @@ void presence_drop(struct presence *p, struct presence_watcher *w)
         undirty(CONTAINER_OF(list_first(&w->_dirty), struct sub, dirty));
 }
 
+void presence_watched(const struct presence *p, const struct presence_watcher *w, struct wr *out)
+{
+    bool first = true;
+
+    (void)p;
+    wr_u8(out, '[');
+    if (w->_subs.next)
+        LIST_EACH(l, tmp, &w->_subs)
+        {
+            if (!first)
+                wr_u8(out, ',');
+            first = false;
+            json_write_text(out, topic_user(CONTAINER_OF(l, struct sub, of_watcher)->topic));
+        }
+    wr_u8(out, ']');
+}
+
 size_t presence_topics(const struct presence *p)
 {
     return p->topics.count;

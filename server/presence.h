@@ -79,6 +79,9 @@ void presence_drop(struct presence *p, struct presence_watcher *w);
 /* The state of a user as another one sees it, out of its entries. */
 enum sig_presence presence_of(const struct presence_entry *entries, size_t n);
 
+/* Writes the users that w follows as an array of ids. */
+void presence_watched(const struct presence *p, const struct presence_watcher *w, struct wr *out);
+
 /* How many users are watched. */
 size_t presence_topics(const struct presence *p);
 

@@ -13,6 +13,7 @@
 #include "net/resolve.h"
 #include "net/worker.h"
 #include "server/call_share.h"
+#include "server/session_share.h"
 #include "server/node_bus.h"
 #include "server/presence_store_redis.h"
 #include "server/presence_wire.h"
@@ -46,7 +47,8 @@ struct presence_link {
     struct call_claims claims;
     bool was_up;
     uint64_t away_us; /* since when Redis is not ready */
-    struct slice scripts[PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS];
+    struct slice scripts[PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS +
+                         SESSION_SHARE_SCRIPTS];
     struct slice channel;
     uint8_t channel_buf[PRESENCE_WIRE_KEY_MAX];
     struct redis_endpoint at[REDIS_ENDPOINTS_MAX];
@@ -188,6 +190,8 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
     memcpy(l->scripts + PRESENCE_SCRIPTS, call_claims_scripts, sizeof(call_claims_scripts));
     memcpy(l->scripts + PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS, call_share_scripts,
            sizeof(call_share_scripts));
+    memcpy(l->scripts + PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS,
+           session_share_scripts, sizeof(session_share_scripts));
     conf.client.scripts = l->scripts;
     conf.client.scripts_n = ARRAY_LEN(l->scripts);
     l->commands = redis_link_new(l->worker, &conf, &commands_ops, l);
@@ -240,10 +244,19 @@ static enum node_alive nodes_alive(void *arg, struct slice node, uint64_t epoch)
     return presence_store_redis_alive(((struct presence_link *)arg)->store, node, epoch);
 }
 
+static void nodes_push(void *arg)
+{
+    redis_link_push(((struct presence_link *)arg)->commands);
+}
+
 struct router_nodes presence_link_nodes(struct presence_link *l)
 {
-    return (struct router_nodes){
-        .bus = l->bus, .claims = &l->claims, .ready = nodes_ready, .alive = nodes_alive, .arg = l};
+    return (struct router_nodes){.bus = l->bus,
+                                 .claims = &l->claims,
+                                 .ready = nodes_ready,
+                                 .alive = nodes_alive,
+                                 .push = nodes_push,
+                                 .arg = l};
 }
 
 static bool make_store(struct presence_link *l, const struct server_conf *c)

@@ -203,6 +203,33 @@ struct slice reliable_replay(const struct reliable *r, uint64_t last_seq, const 
     return slice_of(sent_of(l)->text, sent_of(l)->len);
 }
 
+void reliable_numbers(const struct list *pos, uint64_t *seq, uint64_t *id_hash)
+{
+    *seq = sent_of(pos)->seq;
+    *id_hash = sent_of(pos)->id_hash;
+}
+
+void reliable_restore(struct reliable *r, uint64_t in_seq, uint64_t out_seq, uint64_t acked)
+{
+    r->in_seq = r->_in_told = in_seq;
+    r->out_seq = out_seq;
+    r->_out_acked = acked;
+}
+
+bool reliable_restore_message(struct reliable *r, uint64_t seq, uint64_t id_hash, struct slice text)
+{
+    struct sent *m = mem_realloc(NULL, sizeof(*m) + text.len);
+
+    if (!m)
+        return false;
+    *m = (struct sent){.seq = seq, .id_hash = id_hash, .len = text.len};
+    memcpy(m->text, text.p, text.len);
+    list_append(&r->_unacked, &m->link);
+    r->_unacked_n++;
+    r->_unacked_bytes += m->len;
+    return true;
+}
+
 bool reliable_can_resume(const struct reliable *r, uint64_t last_seq)
 {
     return last_seq >= r->_out_acked && last_seq <= r->out_seq;

@@ -70,6 +70,14 @@ bool reliable_can_resume(const struct reliable *r, uint64_t last_seq);
 /* Highest number that the client has acknowledged. */
 uint64_t reliable_acked(const struct reliable *r);
 
+/* Numbers of the message that reliable_replay() has given last. */
+void reliable_numbers(const struct list *pos, uint64_t *seq, uint64_t *id_hash);
+/* Goes on where another node has been: r is fresh. The messages follow in their order; false:
+ * memory is out. */
+void reliable_restore(struct reliable *r, uint64_t in_seq, uint64_t out_seq, uint64_t acked);
+bool reliable_restore_message(struct reliable *r, uint64_t seq, uint64_t id_hash,
+                              struct slice text);
+
 /* When a bare ack is due (UINT64_MAX: none), and takes it: the number to acknowledge. */
 uint64_t reliable_deadline(const struct reliable *r);
 uint64_t reliable_take_ack(struct reliable *r);

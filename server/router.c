@@ -279,6 +279,7 @@ void router_send(struct router *r, struct session *s, struct slice body, uint64_
         return;
     }
     counter_inc(&r->count.messages_out);
+    router_saves(r, s);
     if (s->client)
         client_send(s->client, text);
 }
@@ -429,10 +430,10 @@ static void repeat(const struct request *q)
 
 /* Before hello: anything else, and anything malformed, ends the connection. */
 static void first_message(struct router *r, struct client *c, const struct sig_msg *m,
-                          struct wr *scratch, const struct sig_fault *fault)
+                          struct wr *scratch, const struct sig_fault *fault, struct slice whole)
 {
-    if (!fault && m->type == SIG_HELLO) {
-        login_hello(r, c, m, scratch);
+    if (!fault && m->type == SIG_HELLO && !c->login) {
+        login_hello(r, c, m, scratch, whole);
         return;
     }
     struct wr w = router_body(r);
@@ -500,10 +501,11 @@ void router_message(struct router *r, struct client *c, struct slice text)
 
     counter_inc(&r->count.messages_in[m.type]);
     if (!c->session) {
-        first_message(r, c, &m, &scratch, bad ? &fault : NULL);
+        first_message(r, c, &m, &scratch, bad ? &fault : NULL, text);
         return;
     }
     session_confirm(c->session);
+    router_saves(r, c->session);
     if (bad && fault.code == SIG_ERR_BAD_JSON) {
         unreadable(r, c, &fault);
         return;

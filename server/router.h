@@ -22,6 +22,7 @@
 struct call_claims;
 struct client;
 struct device_dir;
+struct far_login;
 struct ledger;
 struct node;
 struct node_bus;
@@ -68,6 +69,8 @@ struct router_nodes {
     /* Whether Redis is there; since when it is not (never yet: since the start). */
     bool (*ready)(void *arg, uint64_t *away_us);
     enum node_alive (*alive)(void *arg, struct slice node, uint64_t epoch);
+    /* Sends what was asked of Redis before clients are sent anything: what they hear is saved. */
+    void (*push)(void *arg);
     void *arg;
 };
 /* Lets calls go to users of other nodes. Before any client is there; the bus outlives the router,
@@ -128,6 +131,8 @@ void router_set_relays(struct router *r, struct node_list *relays);
 
 /* One whole text message. */
 void router_message(struct router *r, struct client *c, struct slice text);
+/* The client goes while its hello is asked for elsewhere. */
+void router_resume_cancel(struct far_login *k);
 /* s has lost its socket. */
 void router_detached(struct router *r, struct session *s);
 /* This turn's time, the wheel of the clients' timers, the counters. */

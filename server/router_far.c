@@ -485,6 +485,14 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
     case FAR_EVENT:
         take_event(r, node, epoch, &m);
         break;
+    case FAR_MOVED: {
+        struct session *s = session_by_id(r->sessions, m.session);
+        if (s && slice_eq(user_id(s->user), m.user)) {
+            s->taken_away = true;
+            router_end(r, s, CALL_EV_COUNT);
+        }
+        break;
+    }
     case FAR_SUPERSEDE: {
         const struct call *c = call_table_find(r->calls, &m.call);
         enum call_role role = c ? call_role(c, m.user, m.device) : CALL_ROLE_NONE;

@@ -176,10 +176,12 @@ static void greet_one(struct far_hold *h, struct session *s, const struct call_c
 
     if (h->orphans && (!l || !l->orphan))
         return;
-    bool known = l && l->confirmed;
+    bool known = (l && l->confirmed) || h->back;
     l = far_need(r->far, &c->call, user, device, true, c->node, c->epoch);
-    if (l)
-        far_tell(r, l, known && h->orphans ? CALL_EV_BACK : CALL_EV_NEW, s->can_wait);
+    if (!l)
+        return;
+    l->confirmed = known;
+    far_tell(r, l, known && (h->orphans || h->back) ? CALL_EV_BACK : CALL_EV_NEW, s->can_wait);
 }
 
 /* Tells a session's news to the nodes of its user's calls. */
@@ -362,7 +364,7 @@ bool router_far_look(const struct request *q)
     return false;
 }
 
-static void begin_greeting(struct router *r, const struct session *s, bool orphans)
+static void begin_greeting(struct router *r, const struct session *s, bool orphans, bool back)
 {
     struct far_hold *h = far_hold_may_ask(r, false) ? mem_zalloc(sizeof(*h)) : NULL;
 
@@ -371,18 +373,25 @@ static void begin_greeting(struct router *r, const struct session *s, bool orpha
     far_hold_init(h, r, s, FAR_HOLD_GREETING, s->only_call ? &s->call : NULL);
     h->only_call = s->only_call;
     h->orphans = orphans;
+    h->back = back;
     if (!look_up(h, s))
         far_hold_free(h);
 }
 
 void router_far_greet(struct router *r, const struct session *s)
 {
-    begin_greeting(r, s, false);
+    begin_greeting(r, s, false, false);
+}
+
+void router_far_greet_back(struct router *r, const struct session *s)
+{
+    if (r->far)
+        begin_greeting(r, s, false, true);
 }
 
 void router_far_greet_again(struct router *r, const struct session *s)
 {
-    begin_greeting(r, s, true);
+    begin_greeting(r, s, true, false);
 }
 
 /* Asks once more. */

@@ -10,6 +10,7 @@
 #include "server/far_wire.h"
 #include "server/node_bus.h"
 #include "server/router_priv.h"
+#include "server/session_share.h"
 
 /* A device and a call, of which one is here and the other on a node: of a call of ours, a device
  * there (owner's side); of a device of ours, the call there (host's side). */
@@ -49,6 +50,9 @@ struct far {
     struct list legs, over, waits;
     struct list holds; /* struct far_hold: router_far_invite.c */
     const struct far_invite *making;
+    /* router_resume.c */
+    struct list dirty_sessions, saves, logins;
+    uint8_t record[SESSION_SHARE_RECORD_MAX];
     /* router_keep.c */
     struct list steps, sweeps;
     struct sig_call_id dirty[64]; /* calls to be saved at the end of the turn */
@@ -103,6 +107,7 @@ struct far_hold {
     uint8_t session[SESSION_ID_BYTES];
     struct sig_call_id call;
     bool only_call; /* GREETING: this call alone */
+    bool back;      /* GREETING: it goes on, nothing is said to it again */
     bool orphans;   /* GREETING: only calls whose node is gone */
     uint64_t by_us, settled_us, again_us;
     unsigned open;     /* answers that have not come */

@@ -364,16 +364,17 @@ static void on_nodes(struct redis_call *call, enum redis_end end, const struct r
 
 uint64_t router_keep_deadline(const struct router *r)
 {
-    return r->far->dirty_n > 0 ? r->now_us : r->far->look_us;
+    return r->far->dirty_n > 0 || router_saves_wait(r) ? r->now_us : r->far->look_us;
 }
 
 void router_keep_tick(struct router *r)
 {
     struct far *f = r->far;
-    bool ready = is_ready(r);
+    bool ready = is_ready(r), saves = f->dirty_n > 0 || router_saves_wait(r);
 
     if (ready && !f->was_ready) {
         save_all(r);
+        router_saves_all(r);
         begin_sweep(r, node_bus_node(f->nodes.bus), 0);
     }
     f->was_ready = ready;
@@ -381,6 +382,9 @@ void router_keep_tick(struct router *r)
         save_dirty(r);
     else
         f->dirty_n = 0; /* all are saved when it is back */
+    router_saves_tick(r, ready);
+    if (ready && saves)
+        f->nodes.push(f->nodes.arg);
     if (r->now_us < f->look_us)
         return;
     f->look_us = r->now_us + LOOK_US;

@@ -114,6 +114,9 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->holds);
     list_init(&f->steps);
     list_init(&f->sweeps);
+    list_init(&f->dirty_sessions);
+    list_init(&f->saves);
+    list_init(&f->logins);
     r->far = f;
     node_bus_hear(nodes->bus, &ears, r);
     return true;
@@ -128,6 +131,9 @@ void router_far_free(struct router *r)
     node_bus_hear(f->nodes.bus, NULL, NULL);
     router_far_holds_free(r);
     router_keep_free(r);
+    router_resume_free(r);
+    while (!list_empty(&f->dirty_sessions))
+        list_del(list_first(&f->dirty_sessions));
     LIST_EACH(link, tmp, &f->legs)
     far_drop(f, CONTAINER_OF(link, struct far_leg, link));
     LIST_EACH(link, tmp, &f->over)

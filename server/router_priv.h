@@ -142,7 +142,13 @@ bool router_presence_tick(struct router *r);
 /* ---- login.c ---- */
 
 /* Performs hello: the socket gets its session, or an error and a close. */
-void login_hello(struct router *r, struct client *c, const struct sig_msg *m, struct wr *scratch);
+void login_hello(struct router *r, struct client *c, const struct sig_msg *m, struct wr *scratch,
+                 struct slice text);
+/* The hello that was asked for elsewhere goes on: with the session that was made again, or NULL. */
+void login_go_on(struct router *r, struct client *c, const struct sig_msg *m,
+                 const struct sig_hello *h, struct session *taken);
+/* It cannot be told now whether its session lives. */
+void login_try_later(struct router *r, struct client *c, const struct sig_msg *m);
 /* Performs auth.refresh. */
 void login_refresh(const struct request *q);
 
@@ -243,6 +249,25 @@ void router_far_holds_tick(struct router *r);
 
 /* The same for calls of its whose node is gone: the next one is looked for. */
 void router_far_greet_again(struct router *r, const struct session *s);
+
+/* A session of another node goes on here: the same, but it has heard of its calls. */
+void router_far_greet_back(struct router *r, const struct session *s);
+
+/* ---- router_resume.c ---- */
+
+/* Something of s changed that a resume elsewhere has to know: saved at the end of the turn. */
+void router_saves(struct router *r, struct session *s);
+/* s ends. */
+void router_saves_end(struct router *r, struct session *s);
+/* With other nodes only: all are saved anew; what is due; whether something is. */
+void router_saves_all(struct router *r);
+void router_saves_tick(struct router *r, bool ready);
+bool router_saves_wait(const struct router *r);
+/* Looks for the session that hello wants to go on with at other nodes. text: the whole message.
+ * False: it is not asked for; go on without. */
+bool router_resume_ask(struct router *r, struct client *c, const struct sig_hello *h,
+                       struct slice text);
+void router_resume_free(struct router *r);
 
 /* ---- router_keep.c ---- */
 

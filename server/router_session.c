@@ -63,6 +63,7 @@ void router_attached(struct router *r, struct session *s, struct client *c)
     c->session = s;
     ws_set_max(&c->ws, SIG_LARGE_BYTES);
     client_rearm(c);
+    router_saves(r, s);
     router_show(r, s);
     router_arm(r, s);
 }
@@ -72,6 +73,7 @@ void router_detached(struct router *r, struct session *s)
     s->client = NULL;
     s->gone_us = r->now_us;
     s->lost_untold = true;
+    router_saves(r, s);
     router_arm(r, s);
 }
 
@@ -97,6 +99,7 @@ void router_end(struct router *r, struct session *s, enum call_event_kind event)
     presence_unwatch_all(r->presence, &s->watcher);
     presence_remove(r->presence, user_id(s->user), session_device(s), s->id, s->generation,
                     r->now_us);
+    router_saves_end(r, s);
     session_free(r->sessions, s);
     counter_sub(&r->count.sessions, 1);
 }

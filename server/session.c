@@ -152,6 +152,22 @@ struct session *session_by_id(const struct session_table *t, const uint8_t id[SE
     return NULL;
 }
 
+void session_restore(struct session_table *t, struct session *s, const uint8_t id[SESSION_ID_BYTES],
+                     const uint8_t token[SESSION_ID_BYTES])
+{
+    htable_del(&t->sessions, &s->by_id);
+    memcpy(s->id, id, sizeof(s->id));
+    memcpy(s->_token, token, sizeof(s->_token));
+    htable_add(&t->sessions, &s->by_id, hash_bytes(slice_of(s->id, sizeof(s->id))));
+}
+
+void session_tokens(const struct session *s, uint8_t out[2][32],
+                    void (*hash)(const uint8_t token[SESSION_ID_BYTES], uint8_t out[32]))
+{
+    hash(s->_token, out[0]);
+    hash(s->_token_before_ok ? s->_token_before : s->_token, out[1]);
+}
+
 struct session *session_find_device(const struct user *u, struct slice device)
 {
     LIST_EACH(l, tmp, &u->sessions)

@@ -41,6 +41,8 @@ struct session {
     uint64_t incoming_seq; /* number of the last call.incoming not acknowledged yet; 0: none */
     uint64_t generation;   /* grows with each socket: compare-and-delete in the stores */
     struct presence_watcher watcher;
+    struct list dirty;               /* router_resume.c: to be saved at the end of the turn */
+    uint64_t saved_seq, saved_acked; /* messages up to here are saved; acknowledged ones dropped */
     struct bucket messages, candidates, subscribes, records, quality, strikes;
     uint8_t id[SESSION_ID_BYTES];
     uint8_t _token[SESSION_ID_BYTES], _token_before[SESSION_ID_BYTES];
@@ -51,6 +53,7 @@ struct session {
     bool shown;       /* others see it attached */
     bool only_call;   /* a ring token: good for `call` and nothing else */
     struct sig_call_id call;
+    bool taken_away;                  /* another node has it */
     bool ending;                      /* its history is broken: it ends at the next tick */
     struct sig_room_perms room_perms; /* the token's */
     uint8_t device_len, name_len;
@@ -102,6 +105,13 @@ static inline struct slice user_id(const struct user *u)
 
 /* Writes the session's id. */
 void session_id_text(const struct session *s, char out[SESSION_ID_TEXT]);
+
+/* Makes a new session the one of this id, with the token that its client came with. */
+void session_restore(struct session_table *t, struct session *s, const uint8_t id[SESSION_ID_BYTES],
+                     const uint8_t token[SESSION_ID_BYTES]);
+/* Hashes of the tokens that are good now; the same one twice when it is one. */
+void session_tokens(const struct session *s, uint8_t out[2][32],
+                    void (*hash)(const uint8_t token[SESSION_ID_BYTES], uint8_t out[32]));
 
 /* Draws a new resume token and writes it. used: the token that the client came with (empty for a
  * new session); it stays good until session_confirm(), because the welcome that carries the new one

@@ -322,6 +322,12 @@ static void do_wishes(struct redis_link *l, uint64_t now_us)
     }
 }
 
+void redis_link_push(struct redis_link *l)
+{
+    if (l->open)
+        say(l, now_of(l));
+}
+
 static void on_flush(void *arg, uint64_t now_us)
 {
     struct redis_link *l = arg;

@@ -32,6 +32,9 @@ struct redis_link *redis_link_new(struct worker *w, const struct redis_link_conf
 /* Closes; calls without an end are forgotten. NULL is allowed. */
 void redis_link_free(struct redis_link *l);
 
+/* Sends what was asked for now, ahead of what else leaves at the end of the turn. */
+void redis_link_push(struct redis_link *l);
+
 /* For redis_client_call() and what else is above the line there. */
 struct redis_client *redis_link_client(struct redis_link *l);
 

@@ -66,6 +66,7 @@ const AFTER_CLOSE = {
   1011: 'resume', 1012: 'resume', 1013: 'backoff', 4400: 'renew', 4401: 'token', 4403: 'stop',
   4408: 'resume', 4409: 'stop', 4423: 'stop', 4429: 'backoff',
 };
+const ELSEWHERE = new Set([1001, 1012, 1013]); // this node goes, or has no room
 const BACKOFF_ATTEMPT = 3; // where 'backoff' enters the doubling: up to 1 s
 const MISSED = new Set(['cancelled', 'timeout', 'unreachable', 'busy']); // by the callee
 const WORTH_REPEATING = new Set(['rate_limited', 'overloaded', 'internal']);
@@ -82,12 +83,14 @@ const WORTH_REPEATING = new Set(['rate_limited', 'overloaded', 'internal']);
  * Outgoing messages stay in the outbox until they are acknowledged and, for requests, answered.
  */
 class Link {
-  #o; // url, token(), deviceId, capabilities, platform, storage, key
+  #o; // urls, token(), deviceId, capabilities, platform, storage, key
   #on; // state(), welcome(), message()
   #env;
   #timers;
   #ws = null;
   #state = 'idle';
+  #at = 0; // which of the urls
+  #reached = false; // a welcome came over the socket that there is, or was last
   #turn = 0; // grows with each attempt: an await that comes back late sees it
   #attempt = 0;
   #afterMs = null; // goaway's or an error's delay for the next attempt
@@ -161,7 +164,9 @@ class Link {
       try {
         return await this.#ask(type, fields, seq);
       } catch (error) {
-        if (once || !WORTH_REPEATING.has(error.code) || tries >= REQUEST_TRIES) throw error;
+        const worth = WORTH_REPEATING.has(error.code)
+          || (error.code === 'store.unavailable' && type.startsWith('call.')); // its node is being followed
+        if (once || !worth || tries >= REQUEST_TRIES) throw error;
         await new Promise((again) => {
           this.#env.setTimeout(again, error.retryAfterMs || RETRY_OFFER_MS * tries);
         });
@@ -229,12 +234,13 @@ class Link {
     if (turn !== this.#turn) return;
     let ws;
     try {
-      ws = new this.#env.WebSocket(this.#o.url, [SUBPROTOCOL]);
+      ws = new this.#env.WebSocket(this.#o.urls[this.#at], [SUBPROTOCOL]);
     } catch (error) { // not a WebSocket URL: it will not become one
       this.#stop(1002, error.message);
       return;
     }
     this.#ws = ws;
+    this.#reached = false;
     ws.onopen = () => this.#hello();
     ws.onmessage = (event) => this.#receive(event.data);
     ws.onclose = (event) => this.#closed(event.code ?? 1006, event.reason);
@@ -267,6 +273,7 @@ class Link {
     this.#pingMs = data.pingIntervalMs || PING_INTERVAL_MS;
     this.#pongMs = data.pingTimeoutMs || PING_TIMEOUT_MS;
     this.#afterMs = null;
+    this.#reached = true;
     this.#timers.clear('welcome');
     this.#timers.set('peace', PEACE_MS, () => { this.#attempt = 0; });
     this.#state = 'online';
@@ -324,6 +331,10 @@ class Link {
     } catch { /* it is gone either way */ }
   }
 
+  #next() {
+    this.#at = (this.#at + 1) % this.#o.urls.length;
+  }
+
   /** First at once, then 0.25 s doubling to 15 s, full jitter; a delay by the server overrides. */
   #retry(info) {
     const most = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** (this.#attempt - 1));
@@ -332,6 +343,7 @@ class Link {
 
     this.#afterMs = null;
     this.#attempt++;
+    if (!this.#reached || ELSEWHERE.has(info.code)) this.#next();
     this.#setState('waiting', { ...info, retryInMs });
     this.#timers.set('retry', retryInMs, () => this.#connect());
   }
@@ -459,6 +471,7 @@ class Link {
     if (!resumable) this.#forget();
     this.#afterMs = reconnectDelayMs;
     this.#timers.set('goaway', reconnectDelayMs, () => {
+      this.#next();
       this.#afterMs = null;
       this.renew();
     });
@@ -1493,7 +1506,8 @@ export class Sori extends EventTarget {
 
   /**
    * @param {object} o
-   * @param {string} o.url `wss://host/ws`
+   * @param {string|string[]} o.url `wss://host/ws`; of several nodes all of them: when one cannot be
+   *     reached, or sends its clients away, the next is tried, and the session goes on there
    * @param {(about: {deviceId: string}) => Promise<string>|string} o.token gives a JWT; asked again
    *     whenever the server refuses the last one or it is about to end
    * @param {string} [o.deviceId] of this installation; by default one of this tab (tabDeviceId())
@@ -1542,7 +1556,7 @@ export class Sori extends EventTarget {
   async #start() {
     this.deviceId ??= this.#o.deviceId ?? await tabDeviceId(this.#storage, this.#env);
     this.#link ??= new Link({
-      url: this.#o.url,
+      urls: [this.#o.url].flat(),
       token: this.#o.token,
       deviceId: this.deviceId,
       platform: this.#o.platform,

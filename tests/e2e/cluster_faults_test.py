@@ -18,7 +18,8 @@ def cluster():
 async def up(cluster, where, caller, callee):
     """A call that is up, of users on nodes where[0] and where[1]."""
     x, y = await cluster.join(where[0], caller), await cluster.join(where[1], callee)
-    call, _ = await dial(x, callee)
+    call, m = await dial(x, callee)
+    assert m["type"] == "call.invite", m
     await rings(y)
     await answer(y, call)
     await connect(x, y, call)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from callscene import answer, connect, dial, ended, rings, silent
-from clusterworld import Cluster
+from clusterworld import Cluster, ask_presence, presence_of
 
 
 @pytest.fixture
@@ -31,6 +31,53 @@ async def move(cluster, client, node):
     return await client.connect(client.resume(), close_timeout=0.1)
 
 
+def test_a_session_goes_on_with_all_that_it_has_missed(cluster):
+    async def scene():
+        alice, bob = await cluster.join("a", "alice"), await cluster.join("b", "bob")
+        await ask_presence(alice, "subscribe", users=["carol"])
+        call, _ = await dial(alice, "bob")
+        await rings(bob)
+        await answer(bob, call)
+        await connect(alice, bob, call)
+        await alice.send("call.info", call, {"custom": "here"})
+        assert (await bob.until("call.info"))["data"]["custom"] == "here"
+        for i in range(5):  # they come to alice's node, but not to her
+            await bob.send("call.info", call, {"custom": i})
+        await bob.request("call.sync", call)
+        cluster.kill("a")
+        d = await move(cluster, alice, "b")
+        assert d["resumed"] and d["lastSeq"] == alice.seq, (d, alice.seq)
+        for i in range(5):
+            m = await alice.until("call.info")
+            assert m["data"]["custom"] == i, m
+        for i in range(5, 8):  # and goes on
+            m = await insist(bob, "call.sync", call)
+            await bob.send("call.info", call, {"custom": i})
+            assert (await alice.until("call.info"))["data"]["custom"] == i
+        carol = await cluster.join("b", "carol")
+        await presence_of(alice, "carol", "online")
+        del carol
+    asyncio.run(scene())
+
+
+def test_of_two_nodes_the_last_has_the_session(cluster):
+    async def scene():
+        alice = await cluster.join("a", "alice")
+        before, token = alice.socket, alice.resume()
+        d = await move(cluster, alice, "b")
+        assert d["resumed"]
+        alice.socket, after = before, alice.socket
+        assert await alice.closed() == 4409
+        alice.socket = after
+        assert (await alice.request("call.sync", "00000000-0000-4000-8000-000000000001"))["data"]["code"] == "call.not_found"
+        thief = await cluster.join("a", "mallory")
+        thief.user = "alice"
+        thief.welcome["data"].update(sessionId=token["sessionId"], resumeToken="AAAAAAAAAAAAAAAAAAAAAA")
+        d = await move(cluster, thief, "a")
+        assert not d["resumed"]
+    asyncio.run(scene())
+
+
 def test_an_established_call_goes_on(cluster):
     async def scene():
         alice, bob = await cluster.join("a", "alice"), await cluster.join("b", "bob")
@@ -40,7 +87,8 @@ def test_an_established_call_goes_on(cluster):
         await connect(alice, bob, call)
         cluster.kill("a")
         killed = time.monotonic()
-        await move(cluster, alice, "b")
+        d = await move(cluster, alice, "b")
+        assert d["resumed"]
         m = await insist(alice, "call.sync", call)
         assert m["data"]["state"] == "active" and m["data"]["peer"] == "bob", m
         assert time.monotonic() - killed < 8

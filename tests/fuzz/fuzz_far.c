@@ -1,5 +1,6 @@
-/* server/node_bus.c and server/far_wire.c under whatever is said in a node's channel: what is read
- * is what would be written. SPDX-License-Identifier: BSD-3-Clause */
+/* server/node_bus.c and server/far_wire.c under whatever is said in a node's channel, and
+ * session_share.c under what stands in Redis: what is read is what would be written.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include "server/call_claims.h"
 #include "server/far_wire.h"
 #include "server/node_bus.h"
+#include "server/session_share.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -29,6 +31,18 @@ static void body(struct slice in)
     must(slice_eq(m.user, back.user) && slice_eq(m.text, back.text) && m.flags == back.flags);
 }
 
+static void record(struct slice in)
+{
+    static uint8_t buf[65536];
+    struct wr w = wr_init(buf, sizeof(buf));
+    struct session_record r, back;
+
+    if (session_record_read(&r, in) != 0)
+        return;
+    session_record_write(&w, &r);
+    must(!w.bad && slice_eq(wr_done(&w), in) && session_record_read(&back, wr_done(&w)) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t buf[65536];
@@ -42,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (call_claim_of_user(&c, slice_sub(in, 0, 36), slice_sub(in, 36, in.len)) == 0)
         must(c.node.len > 0);
     body(in);
+    record(in);
     if (node_bus_decode(&h, in) != 0)
         return 0;
     must(h.from.len > 0 && h.from.len <= NODE_BUS_NODE_MAX && h.seq >= (h.bare ? 0 : h.first));

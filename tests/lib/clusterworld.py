@@ -1,4 +1,5 @@
 """Several sori-servers around one Redis, for tests. SPDX-License-Identifier: BSD-3-Clause"""
+import asyncio
 import contextlib
 import time
 import urllib.error
@@ -91,7 +92,16 @@ class Cluster:
         """A connected client of that node."""
         c = Client(self[node].ws, user, device)
         await c.connect(close_timeout=0.1, **kw)
+        await self.seen(node, user, device)
         return c
+
+    async def seen(self, node, user, device):
+        """Waits until other nodes can find the device there."""
+        while self.redis.process:
+            entry = self.redis.do("HGET", f"sori:pres:{{{user}}}", device) or b""
+            if entry.endswith(b" " + node.encode()):
+                break
+            await asyncio.sleep(0.005)
 
 
 async def ask_presence(client, kind, **data):

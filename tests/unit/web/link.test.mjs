@@ -551,3 +551,51 @@ describe('presence', () => {
     assert.equal(c.socket.sent('presence.subscribe').length, 1);
   });
 });
+
+describe('several urls', () => {
+  const urls = ['wss://a.example/ws', 'wss://b.example/ws'];
+
+  test('the first is taken, and kept while it can be reached', async () => {
+    const c = new WebClient({ url: urls });
+
+    await c.online();
+    assert.equal(c.socket.url, urls[0]);
+    c.socket.end(1006);
+    await c.clock.advance(0);
+    assert.equal(c.socket.url, urls[0]); // the network may have moved, the node is there
+  });
+
+  test('what cannot be reached is followed by the next, and the session goes on there', async () => {
+    const c = new WebClient({ url: urls });
+
+    await c.online();
+    c.socket.end(1006);
+    await c.clock.advance(0);
+    c.socket.end(1006); // refused
+    await c.clock.advance(250);
+    assert.equal(c.socket.url, urls[1]);
+    assert.equal((await c.hello()).data.resume.sessionId, 's1');
+    c.socket.end(1006);
+    await c.clock.advance(500);
+    assert.equal(c.socket.url, urls[0]); // and round again
+  });
+
+  for (const code of [1001, 1012, 1013])
+    test(`${code}: the next one at once`, async () => {
+      const c = new WebClient({ url: urls });
+
+      await c.online();
+      c.socket.end(code);
+      await c.clock.advance(1000);
+      assert.equal(c.socket.url, urls[1]);
+    });
+
+  test('goaway sends to the next one', async () => {
+    const c = new WebClient({ url: urls });
+
+    await c.online();
+    c.socket.say({ type: 'server.goaway', data: { reconnectDelayMs: 100, resumable: true } });
+    await c.clock.advance(100);
+    assert.equal(c.socket.url, urls[1]);
+  });
+});

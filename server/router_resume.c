@@ -1,0 +1,342 @@
+/* Sessions that go on at another node: ours are saved, others' are taken when their client comes.
+ *
+ * Called by router.c (something was numbered), login.c (hello with a session that is not here) and
+ * ticks. Pure.
+ *
+ *     router_saves() ─► dirty ─► end of the turn ─► Redis ─ another's? ─► the session here ends
+ * (4409) hello ─► router_resume_ask() ─► Redis: token right, ours now ─► the session is made again
+ *           ─► login_accept(): welcome, what was missed, calls hear of it
+ *
+ * What is sent leaves in the same turn in which it is saved: who has got a message that was not,
+ * says so with its last number. SPDX-License-Identifier: BSD-3-Clause */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypto.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "proto/sig_client.h"
+#include "server/call_share.h"
+#include "server/router_far_priv.h"
+#include "server/session_share.h"
+
+#define LIFE_US  (24 * 3600 * US_PER_S) /* of a session with a socket that says nothing */
+#define SPARE_US (10 * US_PER_S)        /* a dead node's is kept a little longer than its time */
+
+/* A save under way. */
+struct far_save {
+    struct list link;
+    struct router *r;
+    struct redis_call call;
+    uint8_t id[SESSION_ID_BYTES];
+};
+
+/* A hello that waits. */
+struct far_login {
+    struct list link;
+    struct router *r;
+    struct client *c;
+    struct redis_call call;
+    size_t len;
+    uint8_t text[];
+};
+
+static const struct call_claims *claims(const struct router *r)
+{
+    return r->far->nodes.claims;
+}
+
+static unsigned scripts(const struct router *r)
+{
+    return claims(r)->first + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS;
+}
+
+static void hash_token(const uint8_t token[SESSION_ID_BYTES], uint8_t out[SESSION_SHARE_HASH])
+{
+    const struct slice part = slice_of(token, SESSION_ID_BYTES);
+
+    if (crypto_digest(CRYPTO_SHA256, &part, 1, out) != 0)
+        memset(out, 0, SESSION_SHARE_HASH);
+}
+
+/* ---- saving ---- */
+
+void router_saves(struct router *r, struct session *s)
+{
+    if (r->far && !list_linked(&s->dirty))
+        list_append(&r->far->dirty_sessions, &s->dirty);
+}
+
+void router_saves_end(struct router *r, struct session *s)
+{
+    list_del(&s->dirty);
+    if (r->far && !s->taken_away)
+        session_share_drop(claims(r), scripts(r), s->id, r->now_us);
+}
+
+static void free_save(struct far_save *k)
+{
+    redis_client_cancel(claims(k->r)->client, &k->call);
+    list_del(&k->link);
+    mem_free(k);
+}
+
+static void on_saved(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                     uint64_t now_us)
+{
+    struct far_save *k = call->arg;
+    struct router *r = k->r;
+    struct session *s = session_by_id(r->sessions, k->id);
+    uint64_t epoch;
+    struct slice node;
+
+    (void)now_us;
+    router_enter(r);
+    free_save(k);
+    if (!s)
+        return;
+    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR) {
+        s->saved_seq = reliable_acked(&s->rel); /* all of it once more */
+        router_saves(r, s);
+    } else if (call_share_owner(resp_text(reply), &epoch, &node) == 0) {
+        s->taken_away = true; /* its client has come to another node */
+        router_end(r, s, CALL_EV_COUNT);
+    }
+}
+
+static void save(struct router *r, struct session *s)
+{
+    struct far *f = r->far;
+    struct session_share_message messages[SESSION_SHARE_AT_ONCE];
+    struct session_share_save out = {
+        .id = s->id,
+        .here_only = room_table_in_room(r->rooms, user_id(s->user), session_device(s)),
+        .drop_from = s->saved_acked + 1,
+        .drop_to = reliable_acked(&s->rel),
+        .messages = messages};
+    struct wr w = wr_init(f->record, sizeof(f->record));
+    struct wr watched = wr_init(f->body, sizeof(f->body));
+    const struct list *pos = NULL;
+    struct slice text;
+
+    presence_watched(r->presence, &s->watcher, &watched);
+    session_record_write(&w, &(struct session_record){.user = user_id(s->user),
+                                                      .device = session_device(s),
+                                                      .name = session_name(s),
+                                                      .in_seq = s->rel.in_seq,
+                                                      .out_seq = s->rel.out_seq,
+                                                      .acked = reliable_acked(&s->rel),
+                                                      .generation = s->generation,
+                                                      .state = s->state,
+                                                      .watched = wr_done(&watched)});
+    session_tokens(s, out.tokens, hash_token);
+    out.record = wr_done(&w);
+    out.life_us = s->client ? LIFE_US : r->conf->session.resume_ttl_s * US_PER_S + SPARE_US;
+    while (out.n < SESSION_SHARE_AT_ONCE &&
+           (text = reliable_replay(&s->rel, s->saved_seq, &pos)).len > 0) {
+        struct session_share_message *m = &messages[out.n++];
+        m->text = text;
+        reliable_numbers(pos, &m->seq, &m->id_hash);
+    }
+    struct far_save *k = w.bad ? NULL : mem_zalloc(sizeof(*k));
+    if (!k)
+        return;
+    k->r = r;
+    memcpy(k->id, s->id, sizeof(k->id));
+    k->call = (struct redis_call){.fn = on_saved, .arg = k, .again = true};
+    list_append(&f->saves, &k->link);
+    if (session_share_save(claims(r), scripts(r), &k->call, &out, r->now_us) != 0) {
+        free_save(k); /* the next change saves it */
+        return;
+    }
+    s->saved_acked = reliable_acked(&s->rel);
+    if (out.n > 0)
+        s->saved_seq = messages[out.n - 1].seq;
+    if (out.n == SESSION_SHARE_AT_ONCE)
+        router_saves(r, s);
+}
+
+/* Redis is there again, perhaps empty. */
+void router_saves_all(struct router *r)
+{
+    struct hnode *saved = NULL;
+    size_t pos = 0;
+
+    for (struct session *s; (s = session_walk(r->sessions, &pos, &saved));) {
+        s->saved_seq = s->saved_acked = reliable_acked(&s->rel);
+        router_saves(r, s);
+    }
+}
+
+void router_saves_tick(struct router *r, bool ready)
+{
+    struct far *f = r->far;
+    struct list now, *l;
+
+    list_init(&now);
+    while ((l = list_first(&f->dirty_sessions))) {
+        list_del(l);
+        list_append(&now, l);
+    }
+    while ((l = list_first(&now))) {
+        struct session *s = CONTAINER_OF(l, struct session, dirty);
+        list_del(l);
+        if (ready && !s->ending)
+            save(r, s);
+    }
+}
+
+bool router_saves_wait(const struct router *r)
+{
+    return !list_empty(&r->far->dirty_sessions);
+}
+
+/* ---- taking ---- */
+
+void router_resume_cancel(struct far_login *k)
+{
+    redis_client_cancel(claims(k->r)->client, &k->call);
+    k->c->login = NULL;
+    list_del(&k->link);
+    mem_free(k);
+}
+
+/* The node that had it hears that it has not any more. */
+static void tell_former(struct router *r, const struct session *s, const struct resp *reply)
+{
+    struct far_message m = {
+        .kind = FAR_MOVED, .user = user_id(s->user), .device = session_device(s)};
+    struct slice node;
+    uint64_t epoch;
+
+    memcpy(m.session, s->id, sizeof(m.session));
+    if (call_share_owner(resp_text(resp_at(reply, 1)), &epoch, &node) == 0 &&
+        epoch != node_bus_epoch(r->far->nodes.bus))
+        (void)far_send(r, node, epoch, &m);
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct session_share_message *x = a, *y = b;
+
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+/* Makes the session again. NULL: it can't be; the client begins a new one. */
+static struct session *make_again(struct router *r, const struct sig_hello *h,
+                                  const struct resp *reply)
+{
+    struct session_record rec = {.in_seq = 0};
+    size_t most = reply->n / 2, n = 0;
+    struct session_share_message *m = mem_zalloc((most + 1) * sizeof(*m));
+    bool whole = false;
+    uint8_t token[SESSION_ID_BYTES], id[SESSION_ID_BYTES];
+    size_t token_len = 0, id_len = 0;
+    struct session *s = NULL;
+
+    for (size_t i = 2; m && i + 1 < reply->n; i += 2) {
+        struct slice value = resp_text(resp_at(reply, i + 1));
+        char what = session_share_field(resp_text(resp_at(reply, i)), value, &m[n]);
+        if (what == 'r')
+            whole = session_record_read(&rec, value) == 0;
+        n += what == 'm';
+    }
+    if (!m || !whole || !slice_eq(rec.device, h->device) || h->last_seq < rec.acked ||
+        base64url_decode(h->resume_token, token, sizeof(token), &token_len) != 0 ||
+        base64url_decode(h->session_id, id, sizeof(id), &id_len) != 0)
+        goto out;
+    qsort(m, n, sizeof(*m), by_seq);
+    struct user *u = user_find(r->sessions, rec.user);
+    struct session *old = u ? session_find_device(u, rec.device) : NULL;
+    if (old)
+        router_end(r, old, CALL_EV_COUNT);
+    s = session_new(r->sessions, rec.user, rec.device, rec.name);
+    if (!s)
+        goto out;
+    counter_inc(&r->count.sessions);
+    session_restore(r->sessions, s, id, token);
+    s->state = rec.state;
+    s->generation = rec.generation;
+    s->gone_us = r->now_us;
+    reliable_restore(&s->rel, rec.in_seq, rec.out_seq > h->last_seq ? rec.out_seq : h->last_seq,
+                     rec.acked);
+    for (size_t i = 0; i < n; i++)
+        if (m[i].seq > rec.acked && m[i].seq <= s->rel.out_seq &&
+            !reliable_restore_message(&s->rel, m[i].seq, m[i].id_hash, m[i].text))
+            s->ending = true; /* memory is out */
+    s->saved_seq = s->saved_acked = rec.acked;
+    if (rec.watched.len > 2) {
+        struct wr w = wr_init(r->far->body, sizeof(r->far->body));
+        (void)presence_subscribe(r->presence, &s->watcher, rec.watched, SLICE_LIT("r"), &w,
+                                 r->now_us);
+    }
+    tell_former(r, s, reply);
+out:
+    mem_free(m);
+    return s;
+}
+
+static void on_answer(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                      uint64_t now_us)
+{
+    struct far_login *k = call->arg;
+    struct router *r = k->r;
+    struct client *c = k->c;
+    struct wr scratch = wr_init(r->scratch, sizeof(r->scratch));
+    struct sig_fault fault;
+    struct sig_hello h;
+    struct sig_msg m;
+    bool answered = end == REDIS_ANSWERED && reply->kind == RESP_ARRAY;
+
+    (void)now_us;
+    router_enter(r);
+    c->login = NULL;
+    if (sig_decode(&m, slice_of(k->text, k->len), &scratch, &fault) == 0 &&
+        sig_client_hello(&h, &m, &scratch, &fault) == 0) {
+        if (!answered)
+            login_try_later(r, c, &m);
+        else
+            login_go_on(r, c, &m, &h,
+                        slice_is(resp_text(resp_at(reply, 0)), "ok") ? make_again(r, &h, reply)
+                                                                     : NULL);
+    }
+    list_del(&k->link);
+    mem_free(k);
+}
+
+bool router_resume_ask(struct router *r, struct client *c, const struct sig_hello *h,
+                       struct slice text)
+{
+    uint8_t id[SESSION_ID_BYTES], token[SESSION_ID_BYTES], hash[SESSION_SHARE_HASH];
+    size_t id_len, token_len;
+
+    if (!r->far || !h->resume || c->login || !far_hold_may_ask(r, false) ||
+        base64url_decode(h->session_id, id, sizeof(id), &id_len) != 0 || id_len != sizeof(id) ||
+        base64url_decode(h->resume_token, token, sizeof(token), &token_len) != 0 ||
+        token_len != sizeof(token) || session_by_id(r->sessions, id))
+        return false;
+    struct far_login *k = mem_zalloc(sizeof(*k) + text.len);
+    if (!k)
+        return false;
+    k->r = r;
+    k->c = c;
+    k->len = text.len;
+    memcpy(k->text, text.p, text.len);
+    k->call = (struct redis_call){
+        .fn = on_answer, .arg = k, .deadline_us = r->now_us + FAR_ANSWER_US, .again = true};
+    hash_token(token, hash);
+    list_append(&r->far->logins, &k->link);
+    c->login = k;
+    if (session_share_take(claims(r), scripts(r), &k->call, id, hash, r->now_us) == 0)
+        return true;
+    router_resume_cancel(k);
+    return false;
+}
+
+void router_resume_free(struct router *r)
+{
+    LIST_EACH(link, tmp, &r->far->saves)
+    free_save(CONTAINER_OF(link, struct far_save, link));
+    LIST_EACH(link, tmp, &r->far->logins)
+    router_resume_cancel(CONTAINER_OF(link, struct far_login, link));
+}
