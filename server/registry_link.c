@@ -134,7 +134,7 @@ static void drop_member(struct registry_link *k, struct member *m)
 static void look_at(struct registry_link *k, const struct listed_node *n)
 {
     struct member *m = find_member(k, n->name);
-    struct member fresh;
+    struct member fresh = {.link = NULL};
 
     if (m && m->epoch != n->record.epoch) {
         write_entry(&fresh, n);
