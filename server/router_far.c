@@ -332,7 +332,7 @@ void router_far_session(struct router *r, struct session *s, enum call_event_kin
                 far_drop(f, l);
             continue;
         }
-        if (kind != CALL_EV_NEW && kind != CALL_EV_COUNT)
+        if (kind != CALL_EV_NEW && kind != CALL_EV_COUNT && !l->over)
             far_tell(r, l, kind, s->can_wait);
         if (kind == CALL_EV_CLOSED || kind == CALL_EV_EXPIRED || kind == CALL_EV_COUNT)
             far_drop(f, l);

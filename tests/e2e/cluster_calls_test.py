@@ -259,6 +259,25 @@ async def test_dialing_once_more_replaces_the_call(join, bob):
     await rings(caller, call=again)
 
 
+def test_calls_that_are_over_cost_nothing(cluster):
+    async def calls():
+        x, y = await cluster.join("a", "xena"), await cluster.join("b", "yves")
+        said = []
+        for _ in range(21):
+            call, _ = await dial(x, "yves")
+            await rings(y, call=call)
+            await answer(y, call)
+            await connect(x, y, call)
+            await x.request("call.hangup", call, {"reason": "hangup"})
+            await ended(y, call, "hangup")
+            stats = cluster.redis.do("INFO", "commandstats").decode()
+            said.append(int(stats.split("cmdstat_spublish:calls=")[1].split(",")[0]))
+        return [b - a for a, b in zip(said, said[1:])]
+
+    costs = asyncio.run(calls())  # messages of each call between the nodes, and what acknowledges them
+    assert costs[-1] < 1.5 * costs[0], costs
+
+
 @scene
 async def test_nobody_there(join, bob):
     caller = await join("a", "alice")
