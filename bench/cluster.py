@@ -34,7 +34,7 @@ TWO, ONE, ALONE = "two nodes", "one of two", "no Redis"
 # kind -> (callers' node, callees' node)
 KINDS = {TWO: ("a", "b"), ONE: ("a", "a"), ALONE: ("alone", "alone")}
 PAIRS = 200
-OPEN = {"rounds": 1 if QUICK else 5, "rate": 500, "seconds": 2 if QUICK else 3, "tries": 2}
+OPEN = {"rounds": 1 if QUICK else 5, "rate": 200, "seconds": 2 if QUICK else 3, "tries": 2}
 CLOSED = {"rounds": 1 if QUICK else 3, "seconds": 1 if QUICK else 3}
 PUBLISH = {"n": 2000 if QUICK else 20000, "bytes": 2400}
 # Percent of our cores that others may have taken before a round counts as disturbed: in figures of CPU, of latency.
@@ -65,6 +65,11 @@ class Redis:
                 rig.stop(self.process)
                 raise BenchError("redis-server is not ready")
             time.sleep(0.05)
+
+    def commands(self):
+        """What it has been asked so far."""
+        text = output("redis-cli", "-p", str(REDIS_PORT), "info", "stats")
+        return int(next(line for line in text.split("\n") if line.startswith("total_commands_processed")).split(":")[1])
 
     def stop(self):
         rig.stop(self.process)
@@ -113,16 +118,19 @@ class World:
             self.loads[kind] = stack.enter_context(running(Load, "sig_calls", *args))
 
     def run(self, kind, command):
-        """Runs it. With servers_us and redis_us of CPU a call, and others: percent of the time that our cores worked
-        for anybody else."""
+        """Runs it. With servers_us and redis_us of CPU and asked commands of Redis a call; core: percent of the time
+        that the servers and Redis worked; others: percent of the time that our cores worked for anybody else."""
         load, cores = self.loads[kind], {LOAD_CORE, SERVER_CORE}
         servers = [n.process.pid for n in self.nodes.values()]
         pids = [*servers, self.redis.process.pid, load.process.pid]
+        asked = self.redis.commands()
         before, busy = {p: cpu_us(p) for p in pids}, busy_s(cores)
         r = load.ask(command)
         used, busy = {p: cpu_us(p) - before[p] for p in pids}, busy_s(cores) - busy
         r["servers_us"] = sum(used[p] for p in servers) / r["calls"]
         r["redis_us"] = used[self.redis.process.pid] / r["calls"]
+        r["asked"] = (self.redis.commands() - asked) / r["calls"]
+        r["core"] = (sum(used.values()) - used[load.process.pid]) / r["seconds"] / 1e4
         r["others"] = max(0, busy - sum(used.values()) / 1e6) / r["seconds"] / len(cores) * 100
         return r
 
@@ -132,7 +140,8 @@ def disturbed(r, limit):
 
 
 def cost(r):
-    return f"{r['servers_us']:.0f} us CPU of sori-server a call, {r['redis_us']:.0f} of Redis"
+    return (f"{r['servers_us']:.0f} us CPU of sori-server a call, {r['redis_us']:.0f} of Redis for {r['asked']:.0f} "
+            f"commands; core {r['core']:.0f} % busy")
 
 
 def bench_redis(_world, _figures):
