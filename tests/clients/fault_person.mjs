@@ -78,7 +78,7 @@ async function look() {
   for (const pc of connections) {
     if (pc.connectionState === 'closed') continue;
     const n = (await statsOf(pc)).filter((s) => s.type === 'inbound-rtp').reduce((sum, s) => sum + s.packetsReceived, 0);
-    heardBy.set(pc, Math.max(n, heardBy.get(pc) ?? 0));
+    if (connections.includes(pc)) heardBy.set(pc, Math.max(n, heardBy.get(pc) ?? 0)); // not of a call that was just ended
   }
   const now = performance.now();
   const sum = [...heardBy.values()].reduce((a, b) => a + b, 0);

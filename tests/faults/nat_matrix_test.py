@@ -122,7 +122,7 @@ def pairs():
 
 
 def test_every_pair_connects():
-    took, relayed = [], 0
+    took, relayed, failed = [], 0, set()
     with world() as (net, stack), Services(net.address, relays=1, transports=("udp", "tcp")) as services:
         there = people(net, stack, services)
         for (caller, callee), _ in itertools.product(pairs(), range(ROUNDS)):
@@ -135,12 +135,12 @@ def test_every_pair_connects():
                 say(f"{caller[0]} -> {callee[0]}: {took[-1]:.2f} s, {path['local']}/{path['remote']} "
                     f"{path.get('protocol') or ''}")
             except AssertionError as e:
+                failed.add((caller, callee))
                 say(f"{caller[0]} -> {callee[0]}: {e}")
             a("hangup")
             b("hangup")
-    connected, wanted = len(took), len(pairs()) * ROUNDS
-    figure("nat_connected", f"{connected}/{wanted}" if LONG else None)
+    figure("nat_connected", len(pairs()) - len(failed) if LONG else None)
     figure("nat_setup_p95_s", percentile(took, 0.95) if LONG and took else None)
-    assert connected == wanted
-    say(f"{relayed} of {connected} over the relay; p50 {percentile(took, 0.5):.2f} s, p95 {percentile(took, 0.95):.2f} s")
+    assert not failed
+    say(f"{relayed} of {len(took)} over the relay; p50 {percentile(took, 0.5):.2f} s, p95 {percentile(took, 0.95):.2f} s")
     assert percentile(took, 0.95) <= GOAL_S
