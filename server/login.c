@@ -6,12 +6,14 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "proto/sig_client.h"
 #include "proto/sig_server.h"
 #include "server/router_priv.h"
 #include "server/token.h"
 
 #define RETRY_MS    1000 /* until Redis is there, perhaps */
+#define SPREAD_MS   2000 /* who is not admitted comes again within that time */
 #define WELCOME_MAX 4096 /* a welcome without its call views */
 
 /* Refuses the socket: one error, one close. */
@@ -289,6 +291,17 @@ void login_hello(struct router *r, struct client *c, const struct sig_msg *m, st
     }
     if (r->draining) {
         refuse(r, c, m, SIG_ERR_OVERLOADED, "the server is about to restart", SIG_CLOSE_RESTART);
+        return;
+    }
+    if (!bucket_take(&r->admission, &r->logins, 1, r->now_us)) {
+        uint32_t wait_ms = bucket_wait_ms(&r->admission, &r->logins, 1, r->now_us);
+        counter_inc(&r->count.rate_limited);
+        refuse_with(
+            r, c, m,
+            &(struct sig_error){.code = SIG_ERR_OVERLOADED,
+                                .text = "too many clients come at once",
+                                .retry_after_ms = wait_ms + (uint32_t)rand_below(SPREAD_MS)},
+            SIG_CLOSE_OVERLOAD);
         return;
     }
     enum token_error e = verify(r, &t, h.token);

@@ -68,6 +68,7 @@ static void set_rules(struct router *r)
 {
     const struct server_conf *c = r->conf;
 
+    r->logins = rule(c->limits.logins_per_s, 1, 2 * c->limits.logins_per_s);
     r->messages = rule(c->limits.messages_per_s, 1, c->limits.messages_burst);
     r->candidates = rule(c->limits.candidates_per_10s, 10, c->limits.candidates_per_10s);
     r->quality = rule(c->limits.quality_per_min, 60, c->limits.quality_per_min);

@@ -35,7 +35,8 @@ struct router {
     struct presence *presence;
     struct limit_table *login_failures;
     struct limit_table *invites_short, *invites_long, *pairs; /* by user; by user and callee */
-    struct bucket_rule messages, candidates, frames, subscribes, records, quality, strikes;
+    struct bucket admission;                                  /* of logins */
+    struct bucket_rule logins, messages, candidates, frames, subscribes, records, quality, strikes;
     struct limit_table *joins; /* by user */
     struct reliable_limits reliable;
     struct room_table *rooms;

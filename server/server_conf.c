@@ -300,6 +300,11 @@ const struct conf_opt server_conf_opts[] = {
     UINT(limits, handshakes_burst, "handshakes_burst", "20", 1, 100000, "connections", "At once."),
     UINT(limits, login_failures_per_10min, "login_failures_per_10min", "10", 0, 100000, "1/10min",
          "Refused tokens from one address before it is turned away. 0: no limit."),
+    UINT(
+        limits, logins_per_s, "logins_per_s", "0", 0, 100000, "1/s",
+        "hello of all clients together, after a burst of twice as many. Who comes beyond that (all "
+        "come at once when another node has died) is told to come again a little later. 0: no "
+        "limit."),
     UINT(limits, messages_per_s, "messages_per_s", "20", 0, 100000, "1/s",
          "Messages of one session. 0: no limit."),
     UINT(limits, messages_burst, "messages_burst", "60", 1, 100000, "messages", "At once."),

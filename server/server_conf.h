@@ -82,7 +82,7 @@ struct server_conf {
     struct conf_named apps; /* [app NAME]: struct server_app */
     struct {                /* [limits] */
         uint64_t handshakes_per_s, handshakes_burst;
-        uint64_t login_failures_per_10min;
+        uint64_t login_failures_per_10min, logins_per_s;
         uint64_t messages_per_s, messages_burst;
         uint64_t candidates_per_10s;
         uint64_t invites_per_10s, invites_per_hour, invites_per_pair_per_min;

@@ -322,6 +322,37 @@ static void test_too_many_failed_logins_are_told_how_long_to_wait(void **state)
     fake_free(f);
 }
 
+static void test_a_storm_of_logins_is_admitted_little_by_little(void **state)
+{
+    struct world *w = *state;
+    unsigned in = 0, told = 0;
+
+    w->conf.limits.logins_per_s = 5;
+    router_free(w->r);
+    w->r = router_new(&w->conf, &w->keys, NULL, w->now, FAKE_WALL);
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < 20; i++) {
+            char user[20];
+            snprintf(user, sizeof(user), "user-%d-%u", round, i);
+            struct fake *f = fake_open(w->r, 1);
+            fake_hello(f, user, "d", NULL);
+            const char *m = fake_next(f);
+            if (strstr(m, "\"welcome\"")) {
+                in++;
+            } else {
+                assert_non_null(strstr(m, "\"overloaded\""));
+                assert_non_null(strstr(m, "\"retryAfterMs\""));
+                assert_int_equal(close_code(f), 1013);
+                told++;
+            }
+            fake_free(f);
+        }
+        pass(w, US_PER_S);
+    }
+    assert_int_equal(in, 10 + 5); /* the burst, then what a second gives */
+    assert_int_equal(told, 40 - in);
+}
+
 static void test_a_peers_close_code_is_not_counted_as_ours(void **state)
 {
     struct world *w = *state;
@@ -348,6 +379,7 @@ int main(void)
         T(test_invites_cannot_break_the_callees_session),
         T(test_a_device_whose_token_forbids_calls_does_not_ring),
         T(test_too_many_failed_logins_are_told_how_long_to_wait),
+        T(test_a_storm_of_logins_is_admitted_little_by_little),
         T(test_a_peers_close_code_is_not_counted_as_ours),
         T(test_a_refusal_does_not_stand_for_the_answer_that_came_later),
     };
