@@ -78,8 +78,9 @@ static void step(uint8_t what)
         world.now += 300000;
         break;
     case 6:
-        world.now = redis_client_deadline(world.c) == CLOCK_NEVER ? world.now
-                                                                  : redis_client_deadline(world.c);
+        if (redis_client_deadline(world.c) != CLOCK_NEVER &&
+            redis_client_deadline(world.c) > world.now) /* a clock does not go back */
+            world.now = redis_client_deadline(world.c);
         break;
     case 7:
         redis_client_tick(world.c, world.now);
