@@ -26,7 +26,8 @@ PARTS = ["unit", "fuzz", "sim", "web"]
 ALONE = ["media", "browser"]
 BESIDE = ["relay", "e2e", "faults"]
 BESIDE_NICE = 10
-MEDIA = ("impair_", "quality_", "sfu_", "emodel_")  # how names of tests/e2e begin
+# How names of tests/e2e begin; uclient counts packets of bursts that it sends and breaks off by the clock.
+MEDIA = ("impair_", "quality_", "sfu_", "emodel_", "turn_uclient")
 MEDIA_FAULTS = ("turn_", "sfu_", "nat_")  # the same of tests/faults
 LIMIT_S = {"unit": 300, "fuzz": 300, "sim": 900, "web": 300, "relay": 900, "e2e": 900, "faults": 300, "media": 900, "browser": 900,
            "oom": 900}
@@ -174,7 +175,7 @@ def jobs(part, word):
     elif part in ("relay", "e2e", "media"):
         for f in found("tests/e2e/*_test.py"):
             name = os.path.basename(f)
-            if part != ("relay" if name.startswith("turn_") else "media" if name.startswith(MEDIA) else "e2e"):
+            if part != ("media" if name.startswith(MEDIA) else "relay" if name.startswith("turn_") else "e2e"):
                 continue
             yield lambda f=f: pytest(rel(f)[6:-3], rel(f), limit)
     if part in ("faults", "media"):  # in their short form; the long one is tests/faults/faults.py

@@ -26,6 +26,12 @@ ONE, TWO = "127.0.0.1", "127.0.0.2"
 PR_SET_CHILD_SUBREAPER = 36
 
 
+def hear_sigint():
+    """As a terminal starts programs. Who is started in the background ignores it, and hands that on: a
+    shell's trap cannot take it back."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Script:
     """One of deploy/dev, in a folder of its own; its processes become ours when it dies."""
 
@@ -47,7 +53,7 @@ class Script:
         self.process = subprocess.Popen([os.path.join(ROOT, "deploy/dev", self.name)], cwd=ROOT,
                                         env=dict(os.environ, BUILD=BUILD, RUN_DIR=self.folder),
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True)
+                                        stderr=subprocess.STDOUT, text=True, preexec_fn=hear_sigint)
         threading.Thread(target=self._read, daemon=True).start()
         return self
 
