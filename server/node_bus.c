@@ -24,8 +24,10 @@ struct kept {
 
 struct peer {
     struct list link;
-    struct list out; /* struct kept, by seq */
+    struct list out;  /* struct kept, by seq */
+    struct list left; /* the same, of the former process, until its end was told */
     size_t out_bytes;
+    bool untold;            /* the former process's end is told at the next tick */
     uint64_t epoch, former; /* former: the process before it, whose last words may still come */
     uint64_t out_seq, in_seq;
     uint64_t again_us, ack_us; /* when to say again, to acknowledge */
@@ -140,6 +142,7 @@ static struct peer *need_peer(struct node_bus *b, struct slice node)
     p->node_len = node.len;
     memcpy(p->node, node.p, node.len);
     list_init(&p->out);
+    list_init(&p->left);
     list_append(&b->peers, &p->link);
     b->peers_n++;
     return p;
@@ -163,21 +166,65 @@ static void drop_all(struct node_bus *b, struct peer *p)
     p->again_us = CLOCK_NEVER;
 }
 
-/* That process is no more: another one is there. */
+static void drop_left(struct node_bus *b, struct peer *p)
+{
+    struct list *l;
+
+    while ((l = list_first(&p->left))) {
+        list_del(l);
+        mem_free(CONTAINER_OF(l, struct kept, link));
+        b->stats.dropped++;
+    }
+}
+
+/* Tells the end of the former process. What it has left is dropped if nobody takes it. */
+static void tell_former(struct node_bus *b, struct peer *p)
+{
+    if (p->untold && b->ears) {
+        p->untold = false;
+        b->ears->gone(b->ears_arg, node_of(p), p->former);
+    }
+    p->untold = false;
+    drop_left(b, p);
+}
+
+/* That process is no more: another one is there. Its end is told by tell_former(). */
 static void change_epoch(struct node_bus *b, struct peer *p, uint64_t epoch)
 {
-    uint64_t before = p->epoch;
-    bool live = p->live && !p->dead;
+    struct list *l;
 
-    drop_all(b, p);
+    tell_former(b, p);
+    while ((l = list_first(&p->out))) {
+        list_del(l);
+        list_append(&p->left, l);
+    }
+    p->out_bytes = 0;
+    p->untold = p->live && !p->dead && p->epoch != 0;
     p->dead = false;
-    p->former = before;
+    p->former = p->epoch;
     p->epoch = epoch;
     p->out_seq = p->in_seq = 0;
     p->again_us = p->ack_us = CLOCK_NEVER;
     p->live = false;
-    if (live && before != 0 && b->ears)
-        b->ears->gone(b->ears_arg, node_of(p), before);
+}
+
+void node_bus_take_back(struct node_bus *b, struct slice node, uint64_t epoch,
+                        node_bus_wants_fn *wants, void *arg)
+{
+    struct peer *p = find_peer(b, node);
+
+    if (!p || epoch == 0 || (epoch != p->epoch && epoch != p->former))
+        return;
+    LIST_EACH(l, tmp, epoch == p->epoch ? &p->out : &p->left)
+    {
+        struct kept *k = CONTAINER_OF(l, struct kept, link);
+        if (k->len == 0 || !wants(arg, slice_of(k->body, k->len)))
+            continue;
+        if (epoch == p->epoch)
+            p->out_bytes -= k->len;
+        k->len = 0; /* its number stays: whoever comes back is to miss none */
+        b->stats.taken_back++;
+    }
 }
 
 /* ---- saying ---- */
@@ -222,8 +269,10 @@ int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct 
         return -ENOMEM;
     if (epoch == p->former)
         return -ESRCH;
-    if (p->epoch != epoch)
+    if (p->epoch != epoch) {
         change_epoch(b, p, epoch);
+        b->look_us = now_us; /* the end is told by the tick: nobody's step is broken into */
+    }
     if (body.len > b->bytes_max - p->out_bytes)
         return -ENOBUFS;
     struct kept *k = mem_zalloc(sizeof(*k) + body.len);
@@ -269,6 +318,7 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
         return;
     if (h.from_epoch != p->epoch)
         change_epoch(b, p, h.from_epoch);
+    tell_former(b, p);
     if (h.to_epoch != b->epoch) { /* it means a process that was here before: it learns who is */
         if (!h.bare)
             say(b, p, NULL);
@@ -292,6 +342,8 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
     p->in_seq = h.seq;
     if (p->ack_us == CLOCK_NEVER)
         p->ack_us = now_us + NODE_BUS_ACK_US;
+    if (h.body.len == 0) /* it was taken back */
+        return;
     b->stats.delivered++;
     if (b->ears)
         b->ears->message(b->ears_arg, node_of(p), h.from_epoch, h.body);
@@ -301,6 +353,16 @@ void node_bus_up(struct node_bus *b, uint64_t now_us)
 {
     LIST_EACH(l, tmp, &b->peers)
     say_all(b, CONTAINER_OF(l, struct peer, link), now_us);
+}
+
+void node_bus_settle(struct node_bus *b)
+{
+    LIST_EACH(l, tmp, &b->peers)
+    {
+        struct peer *p = CONTAINER_OF(l, struct peer, link);
+        if (p->ack_us != CLOCK_NEVER)
+            say(b, p, NULL);
+    }
 }
 
 /* ---- time ---- */
@@ -331,17 +393,28 @@ static void look_at(struct node_bus *b, struct peer *p, uint64_t now_us)
         b->ears->gone(b->ears_arg, node_of(p), p->epoch);
 }
 
+void node_bus_look(struct node_bus *b, uint64_t now_us)
+{
+    LIST_EACH(l, tmp, &b->peers)
+    {
+        struct peer *p = CONTAINER_OF(l, struct peer, link);
+        tell_former(b, p);
+        if (p->live)
+            look_at(b, p, now_us);
+    }
+}
+
 void node_bus_tick(struct node_bus *b, uint64_t now_us)
 {
     bool look = now_us >= b->look_us;
 
-    if (look)
+    if (look) {
         b->look_us = now_us + NODE_BUS_LOOK_US;
+        node_bus_look(b, now_us);
+    }
     LIST_EACH(l, tmp, &b->peers)
     {
         struct peer *p = CONTAINER_OF(l, struct peer, link);
-        if (look && p->live)
-            look_at(b, p, now_us);
         if (now_us >= p->again_us)
             say_all(b, p, now_us);
         if (now_us >= p->ack_us)
@@ -376,6 +449,7 @@ void node_bus_free(struct node_bus *b)
         struct peer *p = CONTAINER_OF(l, struct peer, link);
         while (!list_empty(&p->out))
             drop_first(p);
+        drop_left(b, p);
         mem_free(p);
     }
     mem_free(b);

@@ -4,7 +4,8 @@
  * numbered, kept until it is acknowledged, and said again (docs/CLUSTER.md). A peer is a process,
  * not a name: when another process answers for the name, the peer is gone and what it has not
  * acknowledged is dropped. When its lease is over it is gone as well, but may come back (it was cut
- * off): what is kept for it is dropped a minute later only.
+ * off): what is kept for it is dropped a minute later only. What is to reach another instead is
+ * taken back when the end is told (node_bus_take_back()).
  *
  *     node_bus_send(b, node, epoch, body, now)   ops.message() at the other side
  *
@@ -32,10 +33,11 @@ struct node_bus_ops {
     /* Whether that process of the node is known to be dead. */
     bool (*dead)(void *arg, struct slice node, uint64_t epoch);
 };
-/* What comes. Slices are lent. Neither may free the bus; both may send. */
+/* What comes. Slices are lent. None may free the bus; all may send. */
 struct node_bus_ears {
     void (*message)(void *arg, struct slice node, uint64_t epoch, struct slice body);
-    /* The process is gone; or only its lease was, and it speaks again. */
+    /* The process is gone; or only its lease was, and it speaks again. Never told from inside of
+     * node_bus_send(). */
     void (*gone)(void *arg, struct slice node, uint64_t epoch);
     void (*back)(void *arg, struct slice node, uint64_t epoch);
 };
@@ -53,10 +55,19 @@ struct slice node_bus_node(const struct node_bus *b);
 /* The same: its epoch. */
 uint64_t node_bus_epoch(const struct node_bus *b);
 
-/* Sends to a process of another node. Returns 0; -ENOBUFS: it has too much unacknowledged; -EINVAL:
- * too long, or this node; -ESRCH: that process is gone; -ENOMEM. */
+/* Sends to a process of another node; nothing of an empty body is heard there. Returns 0; -ENOBUFS:
+ * it has too much unacknowledged; -EINVAL: too long, or this node; -ESRCH: that process is gone;
+ * -ENOMEM. */
 int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct slice body,
                   uint64_t now_us);
+
+/* Whether a body that was not acknowledged is to be forgotten, because the caller sees to it. */
+typedef bool node_bus_wants_fn(void *arg, struct slice body);
+/* Goes through what a process has not acknowledged, in its order, and takes what is wanted out: it
+ * is not said again. Of a process that is not there any more only while its end is told. wants must
+ * not send to that node. */
+void node_bus_take_back(struct node_bus *b, struct slice node, uint64_t epoch,
+                        node_bus_wants_fn *wants, void *arg);
 
 /* Whether a text of the channel is the bus's, and takes it. */
 bool node_bus_is(struct slice text);
@@ -64,14 +75,22 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us);
 /* The channels work (again): what is unacknowledged is said at once. */
 void node_bus_up(struct node_bus *b, uint64_t now_us);
 
+/* Acknowledges at once what was heard: called together with saving what came of it, so that
+ * what this process has handled when it dies is what it has acknowledged. */
+void node_bus_settle(struct node_bus *b);
+
+/* Looks at once which peers live, for who knows that one does not. */
+void node_bus_look(struct node_bus *b, uint64_t now_us);
+
 /* When to call node_bus_tick(), which says again, acknowledges, and looks who lives. */
 uint64_t node_bus_deadline(const struct node_bus *b);
 /* Does what is due; more often does no harm. */
 void node_bus_tick(struct node_bus *b, uint64_t now_us);
 
-/* Since it was made: messages sent, said once more, delivered, dropped with their peer. */
+/* Since it was made: messages sent, said once more, delivered, dropped with their peer, taken
+ * back. */
 struct node_bus_stats {
-    uint64_t sent, again, delivered, dropped;
+    uint64_t sent, again, delivered, dropped, taken_back;
 };
 const struct node_bus_stats *node_bus_stats(const struct node_bus *b);
 

@@ -27,6 +27,9 @@ static struct side {
     struct node_bus *bus;
     bool peer_dead;
     int gone, back, heard;
+    bool takes; /* what is not acknowledged when the other side is gone */
+    size_t taken_n;
+    char taken[4][16];
     char last[TEXT];
 } side[2];
 static uint64_t now;
@@ -64,11 +67,26 @@ static void on_message(void *arg, struct slice node, uint64_t epoch, struct slic
     s->heard++;
 }
 
+/* All but "keep". */
+static bool wants(void *arg, struct slice body)
+{
+    struct side *s = arg;
+
+    if (slice_is(body, "keep"))
+        return false;
+    assert_true(s->taken_n < ARRAY_LEN(s->taken));
+    assert_int_equal(slice_to_cstr(body, s->taken[s->taken_n], sizeof(s->taken[0])), 0);
+    s->taken_n++;
+    return true;
+}
+
 static void on_gone(void *arg, struct slice node, uint64_t epoch)
 {
-    (void)node;
-    (void)epoch;
-    ((struct side *)arg)->gone++;
+    struct side *s = arg;
+
+    s->gone++;
+    if (s->takes)
+        node_bus_take_back(s->bus, node, epoch, wants, s);
 }
 
 static void on_back(void *arg, struct slice node, uint64_t epoch)
@@ -251,6 +269,72 @@ static void test_who_was_cut_off_comes_back_with_all_that_was_said(void **state)
     assert_int_equal(side[1].heard, 2);
 }
 
+static void test_what_is_taken_back_is_not_said_again(void **state)
+{
+    (void)state;
+    side[0].takes = true;
+    assert_int_equal(send_text(0, 0xb1, "heard"), 0);
+    pass(100 * MS);
+    lose = 100;
+    side[0].peer_dead = true;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    assert_int_equal(send_text(0, 0xb1, "keep"), 0);
+    assert_int_equal(send_text(0, 0xb1, "two"), 0);
+    node_bus_look(side[0].bus, now);
+    assert_int_equal(side[0].gone, 1);
+    pass(2000 * MS);
+    assert_int_equal(side[0].gone, 1);
+    assert_int_equal(side[0].taken_n, 2);
+    assert_string_equal(side[0].taken[0], "one");
+    assert_string_equal(side[0].taken[1], "two");
+    node_bus_take_back(side[0].bus, SLICE_LIT("b"), 0xb1, wants, &side[0]);
+    assert_int_equal(side[0].taken_n, 2); /* once only */
+    lose = 0;
+    side[0].peer_dead = false;
+    pass(500 * MS); /* it was only cut off: its numbers have no gap */
+    assert_string_equal(side[1].last, "keep");
+    assert_int_equal(side[1].heard, 2);
+    assert_int_equal(send_text(0, 0xb1, "more"), 0);
+    pass(500 * MS);
+    assert_string_equal(side[1].last, "more");
+    assert_int_equal(node_bus_stats(side[0].bus)->taken_back, 2);
+}
+
+static void test_what_a_replaced_process_has_not_heard_can_be_taken_back(void **state)
+{
+    (void)state;
+    side[0].takes = true;
+    lose = 100;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    assert_int_equal(send_text(0, 0xb2, "two"), 0); /* its end is told by the tick, not in here */
+    assert_int_equal(side[0].gone, 0);
+    assert_true(node_bus_deadline(side[0].bus) <= now);
+    begin_side(1, 0xb2);
+    lose = 0;
+    pass(500 * MS);
+    assert_int_equal(side[0].gone, 1);
+    assert_int_equal(side[0].taken_n, 1);
+    assert_string_equal(side[0].taken[0], "one");
+    assert_string_equal(side[1].last, "two");
+    node_bus_take_back(side[0].bus, SLICE_LIT("b"), 0xb1, wants, &side[0]);
+    assert_int_equal(side[0].taken_n, 1);
+}
+
+static void test_settled_is_acknowledged(void **state)
+{
+    (void)state;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    deliver();
+    assert_int_equal(channel[0].n, 0);
+    node_bus_settle(side[1].bus);
+    assert_int_equal(channel[0].n, 1);
+    node_bus_settle(side[1].bus); /* once */
+    assert_int_equal(channel[0].n, 1);
+    deliver();
+    node_bus_take_back(side[0].bus, SLICE_LIT("b"), 0xb1, wants, &side[0]);
+    assert_int_equal(side[0].taken_n, 0);
+}
+
 static void test_after_a_minute_what_was_kept_for_the_dead_is_dropped(void **state)
 {
     (void)state;
@@ -304,6 +388,9 @@ int main(void)
         TEST(test_loss_and_doubles_lose_and_double_nothing),
         TEST(test_another_process_of_the_name_gets_nothing_of_the_old_one),
         TEST(test_who_was_cut_off_comes_back_with_all_that_was_said),
+        TEST(test_what_is_taken_back_is_not_said_again),
+        TEST(test_what_a_replaced_process_has_not_heard_can_be_taken_back),
+        TEST(test_settled_is_acknowledged),
         TEST(test_after_a_minute_what_was_kept_for_the_dead_is_dropped),
         TEST(test_what_is_kept_is_bounded),
         TEST(test_oom_is_told),
