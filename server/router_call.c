@@ -316,22 +316,25 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
 
 /* ---- moving to a room ---- */
 
-/* The session that a party's messages are passed on to, or NULL (while it rings there may be many).
- */
-static struct session *other_party(const struct request *q)
+/* The device that a party's messages are passed on to; false: while it rings there may be many. */
+static bool other_device(const struct request *q, struct slice *user, struct slice *device)
 {
     const struct call *c = call_table_find(q->r->calls, &q->m->call_id);
+    enum call_role role = c ? call_role(c, request_user(q), request_device(q)) : CALL_ROLE_NONE;
 
-    if (!c)
-        return NULL;
-    switch (call_role(c, request_user(q), request_device(q))) {
-    case CALL_ROLE_CALLER:
-        return router_find_session(q->r, call_callee(c), call_winner(c));
-    case CALL_ROLE_WINNER:
-        return router_find_session(q->r, call_caller(c), call_caller_device(c));
-    default:
-        return NULL;
-    }
+    if (role != CALL_ROLE_CALLER && role != CALL_ROLE_WINNER)
+        return false;
+    *user = role == CALL_ROLE_CALLER ? call_callee(c) : call_caller(c);
+    *device = role == CALL_ROLE_CALLER ? call_winner(c) : call_caller_device(c);
+    return true;
+}
+
+/* Its session, or NULL. */
+static struct session *other_party(const struct request *q)
+{
+    struct slice user, device;
+
+    return other_device(q, &user, &device) ? router_find_session(q->r, user, device) : NULL;
 }
 
 /* The room that the call goes on in: the one agreed on, or a new id into text. */
@@ -434,8 +437,12 @@ static bool overfills(const struct request *q, const struct call_event *ev)
 {
     if (ev->kind != CALL_EV_CANDIDATES && ev->kind != CALL_EV_NEGOTIATE && ev->kind != CALL_EV_INFO)
         return false;
-    const struct session *s = other_party(q);
-    return s && !router_has_room(q->r, s, ev->data.len);
+    struct slice user, device;
+    if (!other_device(q, &user, &device))
+        return false;
+    const struct session *s = router_find_session(q->r, user, device);
+    return s ? !router_has_room(q->r, s, ev->data.len)
+             : router_far_full(q->r, &q->m->call_id, user, device, ev->data.len);
 }
 
 void router_call_request(const struct request *q)
@@ -530,6 +537,8 @@ void router_call_session(struct router *r, struct session *s, enum call_event_ki
 
     if (gone)
         router_push_session(r, s, kind);
+    if (kind == CALL_EV_BACK)
+        router_far_arrive(r, s);
     while (call_table_session(r->calls, &walk, &ev, s->can_wait, &r->fx, r->now_us)) {
         perform(r, NULL);
         router_keep(r, &walk.ids[walk.at - 1]);

@@ -59,13 +59,14 @@ struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct s
 {
     struct far_leg *l = far_find(f, call, user, device, host);
 
-    if (node.len == 0 || node.len > NODE_BUS_NODE_MAX || user.len > SIG_USER_MAX ||
+    if ((host && node.len == 0) || node.len > NODE_BUS_NODE_MAX || user.len > SIG_USER_MAX ||
         device.len > SIG_DEVICE_MAX)
         return NULL;
     if (!l) {
         l = mem_zalloc(sizeof(*l));
         if (!l)
             return NULL;
+        list_init(&l->texts);
         l->call = *call;
         l->host = host;
         l->user_len = (uint8_t)user.len;
@@ -87,6 +88,7 @@ void far_drop(struct far *f, struct far_leg *l)
     htable_del(&f->by_call, &l->by_call);
     htable_del(&f->by_device, &l->by_device);
     list_del(&l->link);
+    far_away_drop(l);
     mem_free(l);
 }
 
@@ -104,12 +106,17 @@ static void end_leg(struct router *r, struct far_leg *l)
 void router_far_place(struct router *r, const struct sig_call_id *id, struct slice user,
                       struct slice device, struct slice node, uint64_t epoch)
 {
-    struct far_leg *l = far_need(r->far, id, user, device, false, node, epoch);
+    struct far_leg *l = far_find(r->far, id, user, device, false);
 
-    if (l)
-        l->over = false;
-    else
+    if (l && (l->epoch != epoch || !slice_eq(far_leg_node(l), node)))
+        far_away_begin(r, l);
+    l = far_need(r->far, id, user, device, false, node, epoch);
+    if (!l) {
         log_warn("call", "memory is out: a device on another node is left out");
+        return;
+    }
+    l->over = false;
+    far_away_end(r, l);
 }
 
 void router_far_unplace(struct router *r, const struct sig_call_id *id, struct slice user,
@@ -133,6 +140,18 @@ bool router_far_in_call(const struct router *r, struct slice user, struct slice 
     return false;
 }
 
+struct far_leg *far_next_of(const struct far *f, struct slice user, struct slice device)
+{
+    struct hnode *n = htable_first(&f->by_device, device_hash(user, device));
+
+    for (; n; n = htable_next(n)) {
+        struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_device);
+        if (!l->host && is_of(l, user, device))
+            return l;
+    }
+    return NULL;
+}
+
 /* ---- sending ---- */
 
 int far_send(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m)
@@ -144,6 +163,23 @@ int far_send(struct router *r, struct slice node, uint64_t epoch, const struct f
     if (w.bad)
         return -EMSGSIZE;
     return node_bus_send(f->nodes.bus, node, epoch, wr_done(&w), r->now_us);
+}
+
+/* Keeps m for a device until somebody knows where it is. */
+static int far_keep(struct router *r, struct far_leg *l, const struct far_message *m)
+{
+    struct wr w = wr_init(r->far->body, sizeof(r->far->body));
+
+    far_wire_encode(&w, m);
+    return !w.bad && far_away_push(l, wr_done(&w)) ? 0 : -ENOBUFS;
+}
+
+bool router_far_full(const struct router *r, const struct sig_call_id *id, struct slice user,
+                     struct slice device, size_t bytes)
+{
+    const struct far_leg *l = r->far ? far_find(r->far, id, user, device, false) : NULL;
+
+    return l && l->away && !far_away_fits(l, bytes + FAR_WIRE_HEAD_MAX);
 }
 
 void router_far_say(struct router *r, const struct call_fx *fx, struct slice body)
@@ -161,7 +197,7 @@ void router_far_say(struct router *r, const struct call_fx *fx, struct slice bod
     else if (fx->kind == CALL_FX_ENDED)
         m.flags = FAR_OVER;
     l->over = fx->kind == CALL_FX_ENDED;
-    int err = far_send(r, far_leg_node(l), l->epoch, &m);
+    int err = l->away ? far_keep(r, l, &m) : far_send(r, far_leg_node(l), l->epoch, &m);
     if (err)
         log_warn("call", "a message for node %.*s is lost: %s", SLICE_FMT(far_leg_node(l)),
                  strerror(-err));
@@ -200,7 +236,7 @@ void router_far_changed(struct router *r, const struct call *c)
         next = htable_next(n);
         if (l->host || !sig_call_id_eq(&l->call, call_id(c)))
             continue;
-        if (!l->over) /* it ended this itself, or had said no before */
+        if (!l->over && !l->away) /* it ended this itself, or had said no before */
             (void)far_send(r, far_leg_node(l), l->epoch,
                            &(struct far_message){.kind = FAR_SAY,
                                                  .call = l->call,
@@ -263,8 +299,46 @@ bool router_far_ask(const struct request *q)
     return true;
 }
 
-static struct far_wait *find_wait(const struct far *f, const uint8_t session[SESSION_ID_BYTES],
-                                  uint64_t id_hash)
+/* A device's call, and the node that runs it now. */
+struct far_move {
+    struct router *r;
+    const struct far_leg *l;
+    struct slice node;
+    uint64_t epoch;
+};
+
+static bool move_ask(void *arg, struct slice body)
+{
+    const struct far_move *mv = arg;
+    struct far_message m;
+
+    if (far_wire_decode(&m, body) != 0 || m.kind != FAR_ASK ||
+        !sig_call_id_eq(&m.call, &mv->l->call) || !is_of(mv->l, m.user, m.device) ||
+        node_bus_send(mv->r->far->nodes.bus, mv->node, mv->epoch, body, mv->r->now_us) != 0)
+        return false;
+    struct far_wait *wait = m.id_hash != 0 ? far_wait_find(mv->r->far, m.session, m.id_hash) : NULL;
+    if (wait) {
+        wait->epoch = mv->epoch;
+        wait->node_len = (uint8_t)mv->node.len;
+        memcpy(wait->node, mv->node.p, mv->node.len);
+    }
+    return true;
+}
+
+struct far_leg *far_host(struct router *r, const struct sig_call_id *call, struct slice user,
+                         struct slice device, struct slice node, uint64_t epoch)
+{
+    const struct far_leg *l = far_find(r->far, call, user, device, true);
+    struct far_move mv = {r, l, node, epoch};
+
+    /* of a process that another of its name has replaced all is taken back when its end is told */
+    if (l && l->epoch != epoch && !slice_eq(far_leg_node(l), node))
+        node_bus_take_back(r->far->nodes.bus, far_leg_node(l), l->epoch, move_ask, &mv);
+    return far_need(r->far, call, user, device, true, node, epoch);
+}
+
+struct far_wait *far_wait_find(const struct far *f, const uint8_t session[SESSION_ID_BYTES],
+                               uint64_t id_hash)
 {
     LIST_EACH(link, tmp, &f->waits)
     {
@@ -277,7 +351,7 @@ static struct far_wait *find_wait(const struct far *f, const uint8_t session[SES
 
 bool router_far_waits(const struct router *r, const struct session *s, uint64_t id_hash)
 {
-    return r->far && (find_wait(r->far, s->id, id_hash) || router_far_held(r, s, id_hash));
+    return r->far && (far_wait_find(r->far, s->id, id_hash) || router_far_held(r, s, id_hash));
 }
 
 void far_wait_drop(struct far_wait *w)
@@ -349,7 +423,7 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
                                                     : router_find_session(r, m->user, m->device);
     struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, true);
     struct far_wait *wait =
-        (m->flags & FAR_REPLY) != 0 ? find_wait(r->far, m->session, m->id_hash) : NULL;
+        (m->flags & FAR_REPLY) != 0 ? far_wait_find(r->far, m->session, m->id_hash) : NULL;
     bool rings = (m->flags & FAR_RINGS) != 0, over = (m->flags & FAR_OVER) != 0;
 
     if (wait)
@@ -365,7 +439,7 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
         return;
     }
     if ((m->flags & FAR_REPLY) == 0 && !over)
-        l = far_need(r->far, &m->call, m->user, m->device, true, node, epoch);
+        l = far_host(r, &m->call, m->user, m->device, node, epoch);
     if (l)
         l->confirmed = true;
     struct wr w = router_body(r);
@@ -447,6 +521,11 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
         return;
     }
     if (comes) {
+        struct far_leg *was = far_find(r->far, &m->call, m->user, m->device, false);
+        if (was && ev.kind == CALL_EV_NEW) { /* it hears of the call anew */
+            far_away_begin(r, was);
+            far_away_drop(was);
+        }
         router_far_place(r, &m->call, m->user, m->device, node, epoch);
     } else {
         const struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, false);

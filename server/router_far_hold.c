@@ -14,7 +14,7 @@
 #define UNKNOWN_US     (2 * US_PER_S)  /* a node whose lease is not known by then counts */
 #define ORPHAN_US      (15 * US_PER_S) /* somebody goes on with a dead node's call by then */
 #define AGAIN_US       (200 * US_PER_MS)
-#define HELD_MAX       64 /* messages that wait behind one question, and their bytes */
+#define HELD_MAX       256 /* messages that wait behind one question, and their bytes */
 #define HELD_BYTES_MAX 65536
 
 void far_hold_free(struct far_hold *h)
@@ -72,23 +72,27 @@ void far_hold_init(struct far_hold *h, struct router *r, const struct session *s
     list_append(&r->far->holds, &h->link);
 }
 
-bool router_far_hold(const struct request *q)
+/* What requests of the session about the call wait behind, or NULL. */
+static struct far_hold *find_hold(const struct far *f, const uint8_t session[SESSION_ID_BYTES],
+                                  const struct sig_call_id *call)
 {
-    struct far *f = q->r->far;
-
-    if (!f)
-        return false;
     LIST_EACH(link, tmp, &f->holds)
     {
         struct far_hold *h = CONTAINER_OF(link, struct far_hold, link);
-        if (h->kind == FAR_HOLD_GREETING || !sig_call_id_eq(&h->call, &q->m->call_id) ||
-            memcmp(h->session, q->s->id, sizeof(h->session)) != 0)
-            continue;
-        if (!far_hold_push(h, q->text, q->id_hash))
-            request_fail(q, SIG_ERR_OVERLOADED, NULL);
-        return true;
+        if (h->kind != FAR_HOLD_GREETING && sig_call_id_eq(&h->call, call) &&
+            memcmp(h->session, session, sizeof(h->session)) == 0)
+            return h;
     }
-    return false;
+    return NULL;
+}
+
+bool router_far_hold(const struct request *q)
+{
+    struct far_hold *h = q->r->far ? find_hold(q->r->far, q->s->id, &q->m->call_id) : NULL;
+
+    if (h && !far_hold_push(h, q->text, q->id_hash))
+        request_fail(q, SIG_ERR_OVERLOADED, NULL);
+    return h != NULL;
 }
 
 bool router_far_held(const struct router *r, const struct session *s, uint64_t id_hash)
@@ -137,7 +141,11 @@ void far_hold_replay(struct far_hold *h, struct session *s, bool first_too)
                                       .text = slice_of(t->text, t->len),
                                       .scratch = &scratch,
                                       .id_hash = t->id_hash};
-            if (call_table_find(r->calls, &m.call_id) || !router_far_ask(&q))
+            if (!call_table_find(r->calls, &m.call_id) && router_far_ask(&q))
+                ; /* it is the other node's to answer */
+            else if (m.type == SIG_CALL_QUALITY)
+                router_quality_request(&q);
+            else
                 router_call_perform(&q);
         }
         mem_free(t);
@@ -177,7 +185,7 @@ static void greet_one(struct far_hold *h, struct session *s, const struct call_c
     if (h->orphans && (!l || !l->orphan))
         return;
     bool known = (l && l->confirmed) || h->back;
-    l = far_need(r->far, &c->call, user, device, true, c->node, c->epoch);
+    l = far_host(r, &c->call, user, device, c->node, c->epoch);
     if (!l)
         return;
     l->confirmed = known;
@@ -208,10 +216,15 @@ static void go_on(struct far_hold *h, struct session *s)
 
     for (size_t i = 0; i < h->found_n; i++) {
         const struct call_claim *c = &h->found[i];
-        if (sig_call_id_eq(&c->call, &h->call) && !far_claim_is_ours(r->far, c) &&
-            far_claim_alive(r->far, c) != NODE_DEAD)
-            (void)far_need(r->far, &c->call, user_id(s->user), session_device(s), true, c->node,
-                           c->epoch);
+        struct slice user = user_id(s->user), device = session_device(s);
+        if (!sig_call_id_eq(&c->call, &h->call) || far_claim_is_ours(r->far, c) ||
+            far_claim_alive(r->far, c) == NODE_DEAD)
+            continue;
+        struct far_leg *l = far_find(r->far, &c->call, user, device, true);
+        bool orphan = l && l->orphan;
+        l = far_host(r, &c->call, user, device, c->node, c->epoch);
+        if (l && orphan) /* before what it asks: the new node takes it for lost */
+            far_tell(r, l, s->client ? CALL_EV_BACK : CALL_EV_LOST, s->can_wait);
     }
     far_hold_replay(h, s, true);
 }
@@ -348,20 +361,49 @@ static bool look_up(struct far_hold *h, const struct session *s)
     return true;
 }
 
+/* Asks who runs a call of s, for requests that are to wait behind the answer. NULL: it cannot be
+ * asked. */
+static struct far_hold *begin_request(struct router *r, const struct session *s,
+                                      const struct sig_call_id *call)
+{
+    struct far_hold *h = far_hold_may_ask(r, false) ? mem_zalloc(sizeof(*h)) : NULL;
+
+    if (!h)
+        return NULL;
+    far_hold_init(h, r, s, FAR_HOLD_REQUEST, call);
+    if (look_up(h, s))
+        return h;
+    far_hold_free(h);
+    return NULL;
+}
+
 bool router_far_look(const struct request *q)
 {
-    struct router *r = q->r;
+    struct far_hold *h = q->r->far ? begin_request(q->r, q->s, &q->m->call_id) : NULL;
 
-    if (!r->far || !far_hold_may_ask(r, false))
-        return false;
-    struct far_hold *h = mem_zalloc(sizeof(*h));
     if (!h)
         return false;
-    far_hold_init(h, r, q->s, FAR_HOLD_REQUEST, &q->m->call_id);
-    if (far_hold_push(h, q->text, q->id_hash) && look_up(h, q->s))
+    if (far_hold_push(h, q->text, q->id_hash))
         return true;
     far_hold_free(h);
     return false;
+}
+
+bool far_hold_take_back(struct router *r, const struct far_message *m)
+{
+    const struct session *s = session_by_id(r->sessions, m->session);
+
+    if (!s || s->ending)
+        return true; /* nobody waits for it any more */
+    struct far_hold *h = find_hold(r->far, s->id, &m->call);
+    if (!h)
+        h = begin_request(r, s, &m->call);
+    if (!h || !far_hold_push(h, m->text, m->id_hash))
+        return true; /* who waits for its answer is told with all that wait for the node */
+    struct far_wait *wait = m->id_hash ? far_wait_find(r->far, m->session, m->id_hash) : NULL;
+    if (wait)
+        far_wait_drop(wait);
+    return true;
 }
 
 static void begin_greeting(struct router *r, const struct session *s, bool orphans, bool back)

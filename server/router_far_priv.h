@@ -19,9 +19,12 @@ struct far_leg {
     struct list link; /* far.legs, or far.over in the order of their ends */
     struct sig_call_id call;
     bool host;
-    bool confirmed; /* host: the device has heard of the call here */
-    bool orphan;    /* host: its node is gone, the next one is looked for */
-    bool over;      /* host: the device was told its end. owner: the host was */
+    bool confirmed;    /* host: the device has heard of the call here */
+    bool orphan;       /* host: its node is gone, the next one is looked for */
+    bool over;         /* host: the device was told its end. owner: the host was */
+    bool away;         /* owner: nobody knows where the device is: what it is said waits in texts */
+    struct list texts; /* struct far_held: bodies of SAY (router_away.c) */
+    size_t texts_n, bytes;
     uint64_t forget_us;
     uint64_t epoch; /* of the node's process */
     uint8_t user_len, device_len, node_len;
@@ -80,9 +83,14 @@ static inline struct slice far_leg_node(const struct far_leg *l)
 /* The leg, or NULL. host: which side of it is ours. */
 struct far_leg *far_find(const struct far *f, const struct sig_call_id *call, struct slice user,
                          struct slice device, bool host);
-/* Finds or makes it, and names the node. NULL: memory is out. */
+/* Finds or makes it, and names the node; of a device of a call of ours it may be empty. NULL:
+ * memory is out. */
 struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct slice user,
                          struct slice device, bool host, struct slice node, uint64_t epoch);
+/* The same for a device here: the node runs the call (now). What another has not acknowledged of
+ * the device's requests is asked of this one, before anything newer. */
+struct far_leg *far_host(struct router *r, const struct sig_call_id *call, struct slice user,
+                         struct slice device, struct slice node, uint64_t epoch);
 /* Sends m to a node. Returns as node_bus_send(). */
 int far_send(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m);
 /* Sends the request to the node that runs the call; its answer is waited for. */
@@ -161,8 +169,25 @@ void far_orphan_end(struct router *r, struct far_leg *l);
 void far_drop(struct far *f, struct far_leg *l);
 /* Forgets that an answer is waited for. */
 void far_wait_drop(struct far_wait *w);
+/* The wait for the answer to that request, or NULL. */
+struct far_wait *far_wait_find(const struct far *f, const uint8_t session[SESSION_ID_BYTES],
+                               uint64_t id_hash);
 /* A body has come from another node. */
 void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice body);
+
+/* A leg of a call of ours with this device, or NULL. */
+struct far_leg *far_next_of(const struct far *f, struct slice user, struct slice device);
+
+/* ---- router_away.c ---- */
+
+/* Whether a message of so many bytes can wait for the device; keeps one; forgets all. */
+bool far_away_fits(const struct far_leg *l, size_t bytes);
+bool far_away_push(struct far_leg *l, struct slice body);
+void far_away_drop(struct far_leg *l);
+/* From now on what the device is said waits, first what its node has not acknowledged. */
+void far_away_begin(struct router *r, struct far_leg *l);
+/* The device is at the leg's node: that is told what has waited. */
+void far_away_end(struct router *r, struct far_leg *l);
 
 /* ---- router_far_hold.c ---- */
 
@@ -176,6 +201,9 @@ bool far_hold_push(struct far_hold *h, struct slice text, uint64_t id_hash);
 void far_hold_replay(struct far_hold *h, struct session *s, bool first_too);
 /* Goes on if all is there, or time is up. May free h. */
 void far_hold_look_at(struct far_hold *h);
+/* A request of a device here that its node, which is gone, has not acknowledged: it waits until the
+ * call has a new node, and is asked of that one. Always true: the bus forgets it. */
+bool far_hold_take_back(struct router *r, const struct far_message *m);
 /* A redis_done_fn for h->look. */
 void far_hold_on_look(struct redis_call *call, enum redis_end end, const struct resp *reply,
                       uint64_t now_us);

@@ -97,7 +97,7 @@ static void lose(struct router *r, const struct sig_call_id *id, struct slice no
         struct far_leg *ours = far_find(r->far, id, user, device, false);
         if (ours)
             far_drop(r->far, ours);
-        struct far_leg *l = s ? far_need(r->far, id, user, device, true, node, epoch) : NULL;
+        struct far_leg *l = s ? far_host(r, id, user, device, node, epoch) : NULL;
         if (!l)
             continue;
         l->confirmed = true;
@@ -226,6 +226,10 @@ static void tell_devices(struct router *r, const struct sig_call_id *id)
             ev.kind = !l || l->confirmed ? CALL_EV_BACK : CALL_EV_NEW;
         if (l)
             far_drop(r->far, l);
+        struct far_leg *away =
+            s ? NULL : far_need(r->far, id, ev.user, ev.device, false, SLICE_LIT(""), 0);
+        if (away)
+            away->away = true;
         (void)router_call_device(r, id, &ev, s && s->can_wait);
         if (s)
             router_update_in_call(r, s);
@@ -355,8 +359,10 @@ static void on_nodes(struct redis_call *call, enum redis_end end, const struct r
         wr_bytes(&w, resp_text(resp_at(reply, i)));
         if (call_share_owner(wr_done(&w), &epoch, &node) == 0 &&
             !slice_eq(node, node_bus_node(f->nodes.bus)) &&
-            f->nodes.alive(f->nodes.arg, node, epoch) == NODE_DEAD)
+            f->nodes.alive(f->nodes.arg, node, epoch) == NODE_DEAD) {
+            node_bus_look(f->nodes.bus, r->now_us); /* what it has not done comes first */
             begin_sweep(r, node, epoch);
+        }
     }
 }
 
@@ -383,8 +389,10 @@ void router_keep_tick(struct router *r)
     else
         f->dirty_n = 0; /* all are saved when it is back */
     router_saves_tick(r, ready);
-    if (ready && saves)
+    if (ready && saves) {
+        node_bus_settle(f->nodes.bus); /* what was acknowledged is saved, and the other way round */
         f->nodes.push(f->nodes.arg);
+    }
     if (r->now_us < f->look_us)
         return;
     f->look_us = r->now_us + LOOK_US;

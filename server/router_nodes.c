@@ -45,6 +45,34 @@ static void fail_waits(struct router *r, struct slice node, uint64_t epoch)
     }
 }
 
+/* The device of a call of ours is at that process. */
+static bool is_there(const struct far_leg *l, struct slice node, uint64_t epoch)
+{
+    return !l->host && l->epoch == epoch && slice_eq(far_leg_node(l), node);
+}
+
+struct gone {
+    struct router *r;
+    struct slice node;
+    uint64_t epoch;
+};
+
+/* What a dead process has not acknowledged was not done there: requests wait for the next node of
+ * their call, what was said to its devices for the next node of theirs. */
+static bool take_back(void *arg, struct slice body)
+{
+    const struct gone *g = arg;
+    struct far_message m;
+
+    if (far_wire_decode(&m, body) != 0)
+        return false;
+    if (m.kind == FAR_ASK)
+        return far_hold_take_back(g->r, &m);
+    struct far_leg *l =
+        m.kind == FAR_SAY ? far_find(g->r->far, &m.call, m.user, m.device, false) : NULL;
+    return l && is_there(l, g->node, g->epoch) && far_away_push(l, body);
+}
+
 /* The devices that are there have no socket any more, or have one again. */
 static void tell_parties(struct router *r, struct slice node, uint64_t epoch,
                          enum call_event_kind kind)
@@ -54,7 +82,7 @@ static void tell_parties(struct router *r, struct slice node, uint64_t epoch,
         struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
         const struct call_event ev = {
             .kind = kind, .user = far_leg_user(l), .device = far_leg_device(l)};
-        if (l->host || l->epoch != epoch || !slice_eq(far_leg_node(l), node))
+        if (!is_there(l, node, epoch))
             continue;
         if (kind == CALL_EV_LOST)
             router_push_far(r, ev.user, ev.device, &l->call, kind);
@@ -67,6 +95,14 @@ static void on_gone(void *arg, struct slice node, uint64_t epoch)
     struct router *r = arg;
 
     log_warn("call", "node %.*s is gone", SLICE_FMT(node));
+    struct gone g = {r, node, epoch};
+    node_bus_take_back(r->far->nodes.bus, node, epoch, take_back, &g);
+    LIST_EACH(link, tmp, &r->far->legs)
+    {
+        struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
+        if (is_there(l, node, epoch))
+            l->away = true;
+    }
     tell_parties(r, node, epoch, CALL_EV_LOST);
     fail_waits(r, node, epoch);
     LIST_EACH(link, tmp, &r->far->legs)
@@ -86,6 +122,12 @@ static void on_back(void *arg, struct slice node, uint64_t epoch)
     struct router *r = arg;
 
     log_info("call", "node %.*s is back", SLICE_FMT(node));
+    LIST_EACH(link, tmp, &r->far->legs)
+    {
+        struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
+        if (is_there(l, node, epoch))
+            far_away_end(r, l);
+    }
     tell_parties(r, node, epoch, CALL_EV_BACK);
 }
 

@@ -211,6 +211,11 @@ void router_far_unplace(struct router *r, const struct sig_call_id *id, struct s
                         struct slice device);
 /* Says an effect to a device on another node; body: the message. */
 void router_far_say(struct router *r, const struct call_fx *fx, struct slice body);
+/* A message of so many bytes for the device finds no room: it is away, and much waits for it. */
+bool router_far_full(const struct router *r, const struct sig_call_id *id, struct slice user,
+                     struct slice device, size_t bytes);
+/* The device has come (back) here with its session: what waited for it is said to it. */
+void router_far_arrive(struct router *r, struct session *s);
 /* Answers a far request. */
 void router_far_reply(const struct request *q, struct slice body);
 /* A call of ours has changed. */

@@ -25,6 +25,7 @@ RETRY_FIRST_S, RETRY_MAX_S = 0.25, 15
 HELLO_S = 10
 TALK_EVERY_S = 0.25
 REQUEST_S = 15
+TRY_AGAIN = {"store.unavailable", "rate_limited"}
 OFFER = {"type": "offer", "sdp": "v=0\r\ns=offer\r\n"}
 ANSWER = {"type": "answer", "sdp": "v=0\r\ns=answer\r\n"}
 
@@ -170,13 +171,30 @@ class Person:
         here = {v["callId"] for v in d["activeCalls"] if v["state"] != "ended"}
         for call in self.crowd.calls_of(self):
             if call.id not in here and self.name in call.connected:
-                self._ended(call, now, "not in welcome")
+                self.crowd.looks.append(asyncio.ensure_future(self._look_for(call)))
         while self.unacked and self.unacked[0][0] <= d["lastSeq"]:
             self.unacked.popleft()
         for _, text in self.unacked:
             self.wire.send(text)
         self.online.set()
         self.crowd.news()
+
+    async def _look_for(self, call):
+        """Is a call that the welcome does not name over, or run elsewhere (SIGNALING.md)?"""
+        until = time.monotonic() + REQUEST_S
+        while self.name not in call.ended:
+            try:
+                if (await self.ask("call.sync", call.id))["state"] != "ended":
+                    return
+                why = "ended, says call.sync"
+            except Refused as no:
+                if no.code in TRY_AGAIN and time.monotonic() < until:
+                    await asyncio.sleep(0.2)
+                    continue
+                why = f"call.sync: {no.code}"
+            except Lost:
+                return  # the socket went again: the next welcome tells
+            self._ended(call, time.monotonic(), why)
 
     def _lost(self, code):
         self.online.clear()
@@ -364,6 +382,7 @@ class Crowd:
                        for i in range(people)]
         self.standing_n = calls
         self.standing, self.tasks = [], []
+        self.looks = []             # questions for calls that a welcome did not name
         self.by_person = {}
 
     def calls_of(self, person):
@@ -399,13 +418,13 @@ class Crowd:
         return self
 
     async def __aexit__(self, *_):
-        for t in self.tasks:
+        for t in self.tasks + self.looks:
             t.cancel()
         for p in self.people:
             p.task.cancel()
             if p.wire:
                 p.wire.abort()
-        await asyncio.gather(*self.tasks, *(p.task for p in self.people), return_exceptions=True)
+        await asyncio.gather(*self.tasks, *self.looks, *(p.task for p in self.people), return_exceptions=True)
 
     async def _talk(self):
         while True:
@@ -454,6 +473,7 @@ class Crowd:
 
     async def quiet(self, timeout_s=20):
         """Stops the talk and waits until all is heard that can be; everybody must be online."""
+        await asyncio.gather(*self.looks)
         self.tasks[0].cancel()
         deadline = time.monotonic() + timeout_s
         while self._missing() and time.monotonic() < deadline:
