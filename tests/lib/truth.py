@@ -418,13 +418,14 @@ class Crowd:
         return self
 
     async def __aexit__(self, *_):
-        for t in self.tasks + self.looks:
-            t.cancel()
-        for p in self.people:
-            p.task.cancel()
-            if p.wire:
-                p.wire.abort()
-        await asyncio.gather(*self.tasks, *self.looks, *(p.task for p in self.people), return_exceptions=True)
+        left = {*self.tasks, *self.looks, *(p.task for p in self.people)}
+        while left:  # wait_for() of Python 3.11 loses a cancellation that comes with the result
+            for t in left:
+                t.cancel()
+            for p in self.people:
+                if p.wire:
+                    p.wire.abort()
+            _, left = await asyncio.wait(left, timeout=0.2)
 
     async def _talk(self):
         while True:
