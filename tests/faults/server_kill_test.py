@@ -30,7 +30,7 @@ def test_killed_and_back_everybody_is_there_and_knows_the_truth():
         await elsewhere(server.d.start)
         say(f"{len(crowd.people)} clients back {await crowd.back(BACK_S):.2f} s after the server was")
         await all_told(crowd)
-        assert {reason for c in crowd.standing for _, reason in c.ended.values()} == {"not in welcome"}
+        assert {reason for c in crowd.standing for _, reason in c.ended.values()} == {"call.sync: call.not_found"}
         await new_calls(crowd)
         await asyncio.sleep(1)
     v = run(test, people=PEOPLE, calls=CALLS)
