@@ -6,7 +6,7 @@
 #include "proto/resp.h"
 
 #include <errno.h>
-#include <hiredis/hiredis.h>
+#include <hiredis/read.h>
 
 #include "base/mem.h"
 
