@@ -173,17 +173,10 @@ static void on_said(void *arg, struct slice channel, struct slice payload, uint6
 static const struct redis_client_ops commands_ops = {.up = on_up, .down = on_down};
 static const struct redis_client_ops ears_ops = {.up = on_hears, .message = on_said};
 
-static const char *or_null(const char *text)
-{
-    return *text ? text : NULL;
-}
-
 static bool make_links(struct presence_link *l, const struct server_conf *c)
 {
-    struct redis_link_conf conf = {.name = "commands",
-                                   .resolver = l->resolver,
-                                   .tls = l->tls,
-                                   .tls_name = or_null(c->redis.tls_name)};
+    struct redis_link_conf conf = {
+        .name = "commands", .resolver = l->resolver, .tls = l->tls, .tls_name = c->redis.tls_name};
 
     redis_conf_client(c, l->at, &conf.client);
     memcpy(l->scripts, presence_wire_scripts, sizeof(presence_wire_scripts));
@@ -296,8 +289,8 @@ struct presence_link *presence_link_new(struct worker *w, const struct server_co
     if (!l->resolver)
         goto fail;
     if (c->redis.tls) {
-        l->tls = tls_client_ctx_new(or_null(c->redis.ca_file), or_null(c->redis.cert_file),
-                                    or_null(c->redis.key_file), NULL, err);
+        l->tls =
+            tls_client_ctx_new(c->redis.ca_file, c->redis.cert_file, c->redis.key_file, NULL, err);
         if (!l->tls)
             goto fail;
     }

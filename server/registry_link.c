@@ -246,11 +246,6 @@ static void on_up(void *arg, uint64_t now_us)
 
 /* ---- life ---- */
 
-static const char *or_null(const char *text)
-{
-    return *text ? text : NULL;
-}
-
 static struct slice turn_secret(const struct server_conf *c)
 {
     return slice_of(c->turn.secret.p, c->turn.secret.len);
@@ -261,7 +256,7 @@ static bool make(struct registry_link *k, char err[TLS_ERR_MAX])
     static const struct redis_client_ops ops = {.up = on_up};
     const struct server_conf *c = k->conf;
     struct node_list_conf list = {.secret = turn_secret(c), .region = slice_str(c->turn.region)};
-    struct redis_link_conf conf = {.name = "registry", .tls_name = or_null(c->redis.tls_name)};
+    struct redis_link_conf conf = {.name = "registry", .tls_name = c->redis.tls_name};
 
     rand_bytes(&list.seed, sizeof(list.seed));
     k->list = node_list_new(&list);
@@ -269,8 +264,8 @@ static bool make(struct registry_link *k, char err[TLS_ERR_MAX])
     if (!k->list || !k->resolver)
         return false;
     if (c->redis.tls) {
-        k->tls = tls_client_ctx_new(or_null(c->redis.ca_file), or_null(c->redis.cert_file),
-                                    or_null(c->redis.key_file), NULL, err);
+        k->tls =
+            tls_client_ctx_new(c->redis.ca_file, c->redis.cert_file, c->redis.key_file, NULL, err);
         if (!k->tls)
             return false;
     }

@@ -221,7 +221,8 @@ static void take_socket(struct redis_link *l, int fd)
     l->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_ready, l);
     l->writable = event_new(base, fd, EV_WRITE | EV_PERSIST, on_ready, l);
     if (l->tls_ctx && !local)
-        l->tls = tls_connect_new(l->tls_ctx, fd, l->tls_name ? l->tls_name : l->to.host);
+        l->tls =
+            tls_connect_new(l->tls_ctx, fd, l->tls_name && *l->tls_name ? l->tls_name : l->to.host);
     if (!l->readable || !l->writable || event_add(l->readable, NULL) != 0 ||
         (l->tls_ctx && !local && !l->tls)) {
         gone(l, "memory is out, or the host is no name", l->to.host);

@@ -20,8 +20,8 @@ struct redis_link_conf {
     struct resolver *resolver; /* NULL: addresses and Unix sockets only, names cannot be reached */
     struct tls_ctx *tls;  /* of tls_client_ctx_new(), this worker's; NULL: clear text. Not for Unix
                              sockets */
-    const char *tls_name; /* whom the servers' certificates are for; NULL: for the host that is
-                             connected to (Sentinels name addresses) */
+    const char *tls_name; /* whom the servers' certificates are for; NULL or empty: for the host
+                             that is connected to (Sentinels name addresses) */
 };
 
 /* Begins to connect as soon as the worker runs. ops: wake is the link's own, the others may be

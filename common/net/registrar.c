@@ -146,24 +146,18 @@ static void on_stop(void *arg, uint64_t now_us)
 
 /* ---- life ---- */
 
-static const char *or_null(const char *text)
-{
-    return *text ? text : NULL;
-}
-
 static bool make(struct registrar *r, char err[REGISTRAR_ERR_MAX])
 {
     static const struct redis_client_ops ops = {.up = on_up};
     const struct redis_options *o = r->conf.redis;
-    struct redis_link_conf link = {.name = "cluster", .tls_name = or_null(o->tls_name)};
+    struct redis_link_conf link = {.name = "cluster", .tls_name = o->tls_name};
 
     r->loop = worker_new(0);
     r->resolver = r->loop ? resolver_new(r->loop) : NULL;
     if (!r->resolver)
         return false;
     if (o->tls) {
-        r->tls = tls_client_ctx_new(or_null(o->ca_file), or_null(o->cert_file),
-                                    or_null(o->key_file), NULL, err);
+        r->tls = tls_client_ctx_new(o->ca_file, o->cert_file, o->key_file, NULL, err);
         if (!r->tls)
             return false;
     }

@@ -452,6 +452,11 @@ static SSL_CTX *load_client(struct tls_ctx *c, const char *ca_file, const char *
     return NULL;
 }
 
+static const char *or_null(const char *text)
+{
+    return text && *text ? text : NULL;
+}
+
 struct tls_ctx *tls_client_ctx_new(const char *ca_file, const char *cert_file, const char *key_file,
                                    const char *alpn, char err[TLS_ERR_MAX])
 {
@@ -466,7 +471,7 @@ struct tls_ctx *tls_client_ctx_new(const char *ca_file, const char *cert_file, c
     if (alpn && (strchr(alpn, ',') || alpn_encode(c, alpn) != 0))
         snprintf(err, TLS_ERR_MAX, "bad ALPN protocol \"%s\"", alpn);
     else
-        c->first.tls = load_client(c, ca_file, cert_file, key_file, err);
+        c->first.tls = load_client(c, or_null(ca_file), or_null(cert_file), or_null(key_file), err);
     if (c->first.tls)
         return c;
     tls_ctx_free(c);

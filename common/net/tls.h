@@ -43,10 +43,10 @@ void tls_free(struct tls *t); /* NULL is allowed */
 
 /* --- The client side. The peer's certificate is always verified: chain, dates, name.
  *
- * ca_file: PEM file of the authorities to trust, or NULL: the system's. cert_file and key_file:
- * what we show when asked, or both NULL. alpn: the one protocol to speak ("h2"): a server that does
- * not choose it is refused; NULL: none is named. NULL on failure with err saying which file and
- * why. */
+ * ca_file: PEM file of the authorities to trust; NULL or empty: the system's. cert_file and
+ * key_file: what we show when asked, or both NULL or empty. alpn: the one protocol to speak ("h2"):
+ * a server that does not choose it is refused; NULL: none is named. NULL on failure with err saying
+ * which file and why. */
 struct tls_ctx *tls_client_ctx_new(const char *ca_file, const char *cert_file, const char *key_file,
                                    const char *alpn, char err[TLS_ERR_MAX]);
 /* A client side on fd (not taken over) to host, a DNS name (sent as SNI) or an address in text; the
