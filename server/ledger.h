@@ -130,7 +130,8 @@ struct ledger_party {
     bool missed;                 /* belongs on its list of missed calls */
 };
 
-/* A call, ended or (end_ms 0) answered and going on, so that a crash leaves a record. */
+/* A call, ended or (end_ms 0) answered and going on, so that a crash leaves a record. again: its
+ * end was put before, with the path path_was; only its path may be another one now. */
 struct ledger_call {
     struct sig_call_id id;
     bool group, video;
@@ -138,7 +139,8 @@ struct ledger_call {
     enum ledger_outcome outcome;
     enum sig_reason reason;
     enum ledger_by ended_by;
-    enum ledger_path path;
+    enum ledger_path path, path_was;
+    bool again;
     struct slice node, region;
     uint64_t relayed_bytes;
     const struct ledger_party *parties;

@@ -100,7 +100,7 @@ static bool call_ok(const struct ledger_call *c)
     if (c->parties_n > LEDGER_PARTIES_MAX || c->node.len > LEDGER_NAME_MAX ||
         c->region.len > LEDGER_NAME_MAX || c->outcome >= LEDGER_OUTCOME_COUNT ||
         c->reason >= SIG_REASON_COUNT || c->ended_by >= LEDGER_BY_COUNT ||
-        c->path >= LEDGER_PATH_COUNT)
+        c->path >= LEDGER_PATH_COUNT || c->path_was >= LEDGER_PATH_COUNT)
         return false;
     for (size_t i = 0; i < c->parties_n; i++)
         if (!key_ok(c->parties[i].user, SIG_USER_MAX) ||

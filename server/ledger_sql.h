@@ -37,6 +37,7 @@ enum sq_id {
     /* calls */
     SQ_CALL_END,
     SQ_CALL_PUT,
+    SQ_CALL_PATH_OF,
     SQ_CALL_PATH,
     SQ_CALL_DEL,
     SQ_CALL_OLD,
@@ -46,6 +47,7 @@ enum sq_id {
     SQ_PARTY_SHOWN,
     SQ_PARTY_OF_USER,
     SQ_USAGE_ADD,
+    SQ_USAGE_TAKE,
     SQ_HISTORY,
     SQ_HISTORY_MISSED,
     SQ_COUNT_CALLS,

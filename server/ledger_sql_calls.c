@@ -57,26 +57,59 @@ static int put_party(struct ledger_sql *s, const struct ledger_call *c,
     return sq_run(s, q, NULL);
 }
 
-/* The day's sums, which name nobody. */
-static int add_usage(struct ledger_sql *s, const struct ledger_call *c)
-{
-    struct sql_query *q = sq_get(s, SQ_USAGE_ADD);
-    bool talked = c->answer_ms != 0 && c->end_ms > c->answer_ms;
+/* What a call is in its day's sums. */
+struct usage {
+    uint64_t created_ms, answer_ms, end_ms, relayed_bytes;
+    struct slice region;
+    const char *media, *outcome;
+    bool media_failed;
+};
 
-    sq_u64(q, 1, c->created_ms / 1000);
-    sq_text(q, 2, c->region);
-    bind_word(q, 3, ledger_path_name(c->path));
-    bind_word(q, 4, c->video ? "video" : "audio");
-    bind_word(q, 5, ledger_outcome_name(c->outcome));
-    sq_u64(q, 6, talked ? (c->end_ms - c->answer_ms) / 1000 : 0);
-    sq_u64(q, 7, c->relayed_bytes);
-    sq_u64(q, 8, c->reason == SIG_REASON_MEDIA_FAILED);
-    sq_text(q, 9, slice_str(s->node));
-    return sq_run(s, q, NULL);
+static struct usage usage_of(const struct ledger_call *c)
+{
+    return (struct usage){.created_ms = c->created_ms,
+                          .answer_ms = c->answer_ms,
+                          .end_ms = c->end_ms,
+                          .relayed_bytes = c->relayed_bytes,
+                          .region = c->region,
+                          .media = c->video ? "video" : "audio",
+                          .outcome = ledger_outcome_name(c->outcome),
+                          .media_failed = c->reason == SIG_REASON_MEDIA_FAILED};
 }
 
-/* What is known of the call: 1, 0 not, or negative; its end. */
-static int call_end(struct ledger_sql *s, const struct sig_call_id *id, uint64_t *end_ms)
+/* Adds to the day's sums, which name nobody, or takes from them. */
+static int change_usage(struct ledger_sql *s, enum sq_id which, const struct usage *u,
+                        enum ledger_path path, uint64_t *changed)
+{
+    struct sql_query *q = sq_get(s, which);
+    bool talked = u->answer_ms != 0 && u->end_ms > u->answer_ms;
+
+    sq_u64(q, 1, u->created_ms / 1000);
+    sq_text(q, 2, u->region);
+    bind_word(q, 3, ledger_path_name(path));
+    bind_word(q, 4, u->media);
+    bind_word(q, 5, u->outcome);
+    sq_u64(q, 6, talked ? (u->end_ms - u->answer_ms) / 1000 : 0);
+    sq_u64(q, 7, u->relayed_bytes);
+    sq_u64(q, 8, u->media_failed);
+    sq_text(q, 9, slice_str(s->node));
+    return sq_run(s, q, changed);
+}
+
+/* The call's path is another one. What the sums do not have (another node counted it) stays where
+ * it is. */
+static int move_usage(struct ledger_sql *s, const struct usage *u, enum ledger_path from,
+                      enum ledger_path to)
+{
+    uint64_t changed = 0;
+    int rc = change_usage(s, SQ_USAGE_TAKE, u, from, &changed);
+
+    return rc == 0 && changed > 0 ? change_usage(s, SQ_USAGE_ADD, u, to, NULL) : rc;
+}
+
+/* What is known of the call: 1, 0 not, or negative; its end, and when it was made. */
+static int call_end(struct ledger_sql *s, const struct sig_call_id *id, uint64_t *end_ms,
+                    uint64_t *created_ms)
 {
     struct sql_query *q = sq_get(s, SQ_CALL_END);
 
@@ -84,6 +117,7 @@ static int call_end(struct ledger_sql *s, const struct sig_call_id *id, uint64_t
     int rc = sq_step(s, q);
     if (rc == 1) {
         *end_ms = sq_col_u64(q, 0);
+        *created_ms = sq_col_u64(q, 1);
         sq_end(q);
     }
     return rc;
@@ -107,37 +141,103 @@ static int put_parties(struct ledger_sql *s, const struct ledger_call *c)
     return rc;
 }
 
-/* A call that has ended: its path may come to light afterwards. Its end, reckoned anew, tells it
- * from another one under its id: an id stays taken for longer ([call] ended_keep). */
-static int learn_path(struct ledger_sql *s, const struct ledger_call *c)
+/* One end over the relay makes a relayed call; otherwise the first word counts. */
+static bool path_is_news(enum ledger_path was, enum ledger_path now)
 {
-    struct sql_query *q = sq_get(s, SQ_CALL_PATH);
+    return now != was && now != LEDGER_PATH_UNKNOWN &&
+           (was == LEDGER_PATH_UNKNOWN || now == LEDGER_TURN);
+}
+
+/* The record of a call that has ended, as the day's sums have it. Its end, reckoned anew, tells it
+ * from another one under its id: an id stays taken for longer ([call] ended_keep). 1, 0 or
+ * negative. region: LEDGER_NAME_MAX bytes for u->region. */
+static int ended_call(struct ledger_sql *s, const struct ledger_call *c, struct usage *u,
+                      enum ledger_path *path, uint8_t region[LEDGER_NAME_MAX])
+{
+    enum ledger_outcome outcome = LEDGER_FAILED;
+    struct sql_query *q = sq_get(s, SQ_CALL_PATH_OF);
 
     bind_id(q, 1, &c->id);
+    sq_u64(q, 2, c->end_ms);
+    sq_u64(q, 3, SAME_CALL_MS);
+    int rc = sq_step(s, q);
+    if (rc != 1)
+        return rc;
+    struct wr w = wr_init(region, LEDGER_NAME_MAX);
+    wr_bytes(&w, sq_col(q, 1));
+    ledger_outcome_parse(sq_col(q, 3), &outcome);
+    ledger_path_parse(sq_col(q, 4), path);
+    *u = (struct usage){.created_ms = sq_col_u64(q, 0),
+                        .region = slice_of(region, w.len),
+                        .media = slice_is(sq_col(q, 2), "video") ? "video" : "audio",
+                        .outcome = ledger_outcome_name(outcome),
+                        .relayed_bytes = sq_col_u64(q, 5),
+                        .answer_ms = sq_col_u64(q, 6),
+                        .end_ms = sq_col_u64(q, 7),
+                        .media_failed =
+                            slice_is(sq_col(q, 8), sig_reason_name(SIG_REASON_MEDIA_FAILED))};
+    sq_end(q);
+    return 1;
+}
+
+/* A call that has ended: its path may come to light afterwards, once in the record and in the day's
+ * sums, however often it is told. */
+static int learn_path(struct ledger_sql *s, const struct ledger_call *c)
+{
+    uint8_t region[LEDGER_NAME_MAX];
+    enum ledger_path was = LEDGER_PATH_UNKNOWN;
+    uint64_t changed = 0;
+    struct usage u;
+    int rc = ended_call(s, c, &u, &was, region);
+
+    if (rc != 1 || !path_is_news(was, c->path))
+        return rc < 0 ? rc : 0;
+    struct sql_query *q = sq_get(s, SQ_CALL_PATH);
+    bind_id(q, 1, &c->id);
     bind_word(q, 2, ledger_path_name(c->path));
-    sq_u64(q, 3, c->end_ms);
-    sq_u64(q, 4, SAME_CALL_MS);
-    return sq_run(s, q, NULL);
+    bind_word(q, 3, ledger_path_name(was));
+    rc = sq_run(s, q, &changed);
+    return rc == 0 && changed > 0 ? move_usage(s, &u, was, c->path) : rc;
+}
+
+/* A call of which no record is kept, or none any more. */
+static int count_call(struct ledger_sql *s, const struct ledger_call *c)
+{
+    const struct usage u = usage_of(c);
+
+    if (c->end_ms == 0)
+        return 0;
+    if (!c->again)
+        return change_usage(s, SQ_USAGE_ADD, &u, c->path, NULL);
+    return path_is_news(c->path_was, c->path) ? move_usage(s, &u, c->path_was, c->path) : 0;
+}
+
+static int put_new(struct ledger_sql *s, const struct ledger_call *c, uint64_t created_ms)
+{
+    struct usage u = usage_of(c);
+    int rc = put_parties(s, c);
+
+    u.created_ms = created_ms;
+    return rc == 0 && c->end_ms != 0 ? change_usage(s, SQ_USAGE_ADD, &u, c->path, NULL) : rc;
 }
 
 int sq_put_call(struct ledger_store *base, const struct ledger_call *c, bool history)
 {
     struct ledger_sql *s = sq_of(base);
-    uint64_t end_ms = 0;
+    uint64_t end_ms = 0, created_ms = c->created_ms;
+    int known = history ? call_end(s, &c->id, &end_ms, &created_ms) : 0;
 
-    if (!history)
-        return c->end_ms != 0 ? add_usage(s, c) : 0;
-    int known = call_end(s, &c->id, &end_ms);
     if (known < 0)
         return known;
-    if (known && end_ms != 0)
-        return learn_path(s, c); /* the first end counts: the rest may be another call's */
     int rc = sq_save(s);
     if (rc != 0)
         return rc;
-    rc = put_parties(s, c);
-    if (rc == 0 && c->end_ms != 0)
-        rc = add_usage(s, c);
+    if (known && end_ms != 0)
+        rc = learn_path(s, c); /* the first end counts: the rest may be another call's */
+    else if (!history || (!known && c->again))
+        rc = count_call(s, c);
+    else
+        rc = put_new(s, c, created_ms);
     return sq_settle(s, rc);
 }
 

@@ -24,7 +24,7 @@ const char *const sq_common_sql[SQ_COUNT] = {
     [SQ_META_GET] = "SELECT value FROM meta WHERE key=?1",
     [SQ_META_PUT] = "INSERT INTO meta(key, value) VALUES(?1,?2) ON CONFLICT(key) DO NOTHING",
 
-    [SQ_CALL_END] = "SELECT end_ms FROM cdr WHERE call_id=?1",
+    [SQ_CALL_END] = "SELECT end_ms, created_ms FROM cdr WHERE call_id=?1",
     [SQ_CALL_PUT] =
         "INSERT INTO cdr(call_id, kind, media, created_ms, ring_ms, answer_ms, end_ms, state,"
         " end_reason, ended_by, path, node, region, relayed_bytes)"
@@ -33,9 +33,9 @@ const char *const sq_common_sql[SQ_COUNT] = {
         " answer_ms=excluded.answer_ms, end_ms=excluded.end_ms, state=excluded.state,"
         " end_reason=excluded.end_reason, ended_by=excluded.ended_by, path=excluded.path,"
         " node=excluded.node, region=excluded.region, relayed_bytes=excluded.relayed_bytes",
-    [SQ_CALL_PATH] =
-        "UPDATE cdr SET path=CAST(?2 AS TEXT) WHERE call_id=?1 AND abs(end_ms-?3)<?4 AND"
-        " CAST(?2 AS TEXT)<>'unknown' AND (path='unknown' OR ?2='turn')",
+    [SQ_CALL_PATH_OF] = "SELECT created_ms, region, media, state, path, relayed_bytes, answer_ms,"
+                        " end_ms, end_reason FROM cdr WHERE call_id=?1 AND abs(end_ms-?2)<?3",
+    [SQ_CALL_PATH] = "UPDATE cdr SET path=?2 WHERE call_id=?1 AND path=?3",
     [SQ_CALL_DEL] = "DELETE FROM cdr WHERE call_id=?1",
     [SQ_CALL_OLD] = "SELECT call_id FROM cdr WHERE created_ms<?1 LIMIT ?2",
     [SQ_PARTY_PUT] =

@@ -118,6 +118,11 @@ const char *const pg_store_sql[SQ_COUNT] = {
         " seconds=u.seconds+excluded.seconds,"
         " relayed_bytes=u.relayed_bytes+excluded.relayed_bytes,"
         " ice_failed=u.ice_failed+excluded.ice_failed",
+    [SQ_USAGE_TAKE] =
+        "UPDATE usage_day SET calls=calls-1, seconds=GREATEST(0, seconds-?6),"
+        " relayed_bytes=GREATEST(0, relayed_bytes-?7), ice_failed=GREATEST(0, ice_failed-?8)"
+        " WHERE node=?9 AND day=" DAY_OF " AND region=?2 AND path=?3 AND media=?4 AND state=?5"
+        " AND calls>0",
     [SQ_PUSH_SUM] = "INSERT INTO usage_push AS u(day, kind, status, reason, pushes, node)"
                     " VALUES(" DAY_OF ",?2,?3,?4,1,?5)"
                     " ON CONFLICT(node, day, kind, status, reason) DO UPDATE SET"

@@ -98,6 +98,11 @@ const char *const sqlite_store_sql[SQ_COUNT] = {
         " ON CONFLICT(day, region, path, media, state) DO UPDATE SET calls=calls+1,"
         " seconds=seconds+excluded.seconds, relayed_bytes=relayed_bytes+excluded.relayed_bytes,"
         " ice_failed=ice_failed+excluded.ice_failed",
+    [SQ_USAGE_TAKE] =
+        "UPDATE usage_day SET calls=calls-1, seconds=max(0, seconds-?6),"
+        " relayed_bytes=max(0, relayed_bytes-?7), ice_failed=max(0, ice_failed-?8)"
+        " WHERE day=strftime('%Y-%m-%d', ?1, 'unixepoch') AND region=?2 AND path=?3 AND media=?4"
+        " AND state=?5 AND calls>0",
     [SQ_PUSH_SUM] = "INSERT INTO usage_push(day, kind, status, reason, pushes)"
                     " VALUES(strftime('%Y-%m-%d', ?1, 'unixepoch'),?2,?3,?4,1)"
                     " ON CONFLICT(day, kind, status, reason) DO UPDATE SET pushes=pushes+1",

@@ -71,7 +71,9 @@ static enum ledger_by by_of(const struct call *c)
                                     : LEDGER_BY_CALLEE;
 }
 
-static int put_call(struct router *r, const struct call *c, ledger_done_fn *done, void *ctx)
+/* was: the path that its end was put with, when that was done; else NULL. */
+static int put_call(struct router *r, const struct call *c, const enum ledger_path *was,
+                    ledger_done_fn *done, void *ctx)
 {
     const struct call_times *t = call_times(c);
     uint64_t answered = wall_ms(r, t->answered_us), ended = wall_ms(r, t->ended_us);
@@ -99,6 +101,8 @@ static int put_call(struct router *r, const struct call *c, ledger_done_fn *done
                                     .reason = call_ended_reason(c),
                                     .ended_by = by_of(c),
                                     .path = router_quality_path(r, call_id(c)),
+                                    .path_was = was ? *was : LEDGER_PATH_UNKNOWN,
+                                    .again = was != NULL,
                                     .node = slice_str(r->conf->server.node_id),
                                     .region = slice_str(r->conf->server.region),
                                     .parties = parties,
@@ -185,10 +189,11 @@ void router_history_changed(struct router *r, const struct call *c, enum sig_cal
                                        .callee = call_callee(c),
                                        .video = call_is_video(c)};
         struct missed *m = await_record(r, &call);
-        int rc = r->ledger ? put_call(r, c, m ? on_put : NULL, m) : 0;
+        int rc = r->ledger ? put_call(r, c, NULL, m ? on_put : NULL, m) : 0;
         put_missed(r, &call, m, rc);
     } else if (r->ledger && (answered || now == SIG_CALL_OVER)) {
-        (void)put_call(r, c, NULL, NULL); /* what the queue does not take, the ledger counts */
+        (void)put_call(r, c, NULL, NULL,
+                       NULL); /* what the queue does not take, the ledger counts */
     }
 }
 
@@ -223,10 +228,10 @@ void router_history_refused(struct router *r, const struct push_call *call, bool
         put_missed(r, call, m, rc);
 }
 
-void router_history_again(struct router *r, const struct call *c)
+void router_history_again(struct router *r, const struct call *c, enum ledger_path was)
 {
     if (r->ledger)
-        (void)put_call(r, c, NULL, NULL);
+        (void)put_call(r, c, &was, NULL, NULL);
 }
 
 /* ---- rooms ---- */

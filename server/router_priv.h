@@ -339,8 +339,8 @@ void router_history_changed(struct router *r, const struct call *c, enum sig_cal
 /* An invite was refused: the callee is busy, or can't be reached. */
 void router_history_refused(struct router *r, const struct push_call *call, bool into_room,
                             enum sig_err why);
-/* The record of a call that has ended is to be written again: more is known of it. */
-void router_history_again(struct router *r, const struct call *c);
+/* The path of a call that has ended, which was written as was, is another one. */
+void router_history_again(struct router *r, const struct call *c, enum ledger_path was);
 /* Somebody leaves a room: the stay becomes a record. */
 void router_history_stay(struct router *r, const struct seat *s, enum room_reason why);
 

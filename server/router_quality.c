@@ -293,7 +293,7 @@ static void take(const struct request *q, const struct call *c, size_t end, stru
     if (w->over || leg->samples % SUMMARY_EVERY == 0)
         put_summary(r, &w->id, request_user(q), LEG_HEARD, leg);
     if (w->over && call_path(w) != before)
-        router_history_again(r, c);
+        router_history_again(r, c, before);
     answer(q, leg, &s);
 }
 

@@ -30,15 +30,18 @@ static char scene_dir[64], scene_file[96];
 static struct ledger_store_conf scene_conf;
 static char scene_why[LEDGER_STORE_WHY_MAX];
 
-/* An engine to test: what it needs beside the directory, how it is opened, and whether it holds a
- * text elsewhere. */
+/* An engine to test: what it needs beside the directory, how it is opened, whether it holds a text
+ * elsewhere, and what it answers to SQL: columns by |, rows by a newline. */
 struct scene_engine {
     void (*make)(void); /* may be NULL, like holds */
     int (*open)(const struct ledger_store_conf *conf, uint64_t now_ms, struct ledger_store **out,
                 char why[LEDGER_STORE_WHY_MAX]);
     bool (*holds)(const char *text);
+    const char *(*ask)(const char *sql);
 };
-static const struct scene_engine scene_sqlite = {.open = ledger_sqlite_open};
+static inline const char *scene_sqlite_ask(const char *sql);
+static const struct scene_engine scene_sqlite = {.open = ledger_sqlite_open,
+                                                 .ask = scene_sqlite_ask};
 static const struct scene_engine *scene_engine = &scene_sqlite;
 
 /* A new directory, in memory where there is one: no test here is about a disk. */
@@ -87,6 +90,24 @@ static inline void scene_shell(const char *fmt, ...)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
 }
+
+static inline const char *scene_sqlite_ask(const char *sql)
+{
+    static char text[4096];
+    char name[128];
+
+    snprintf(name, sizeof(name), "%s/answer", scene_dir);
+    scene_shell("sqlite3 '%s' \"%s\" > '%s'", scene_file, sql, name);
+    FILE *in = fopen(name, "r");
+    assert_non_null(in);
+    size_t n = fread(text, 1, sizeof(text) - 1, in);
+    fclose(in);
+    text[n > 0 ? n - 1 : 0] = '\0'; /* without the last newline */
+    return text;
+}
+
+/* What the engine says to SQL that both understand. */
+#define scene_sql_is(sql, want) assert_string_equal(scene_engine->ask(sql), want)
 
 static inline void scene_remove(void)
 {

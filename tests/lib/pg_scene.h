@@ -126,7 +126,7 @@ static inline bool pg_scene_holds(const char *text)
     return strcmp(pg_ask(sql), "0") != 0;
 }
 
-static const struct scene_engine scene_pg = {pg_scene_make, ledger_pg_open, pg_scene_holds};
+static const struct scene_engine scene_pg = {pg_scene_make, ledger_pg_open, pg_scene_holds, pg_ask};
 
 /* Set-up and end of a group of tests. */
 static inline int pg_scene_start(void **state)

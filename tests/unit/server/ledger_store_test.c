@@ -166,6 +166,105 @@ static void test_the_path_of_a_call_may_come_to_light_after_its_end(void **state
     }
 }
 
+#define SUMS                                                                     \
+    "SELECT day, path, calls, seconds, relayed_bytes, ice_failed FROM usage_day" \
+    " WHERE calls<>0 ORDER BY path"
+
+static struct ledger_call ended_call(unsigned n)
+{
+    static const struct ledger_party parties[] = {{.user = A, .role = LEDGER_CALLER},
+                                                  {.user = B, .role = LEDGER_CALLEE}};
+
+    return (struct ledger_call){.id = scene_id(n),
+                                .created_ms = SCENE_NOW,
+                                .answer_ms = SCENE_NOW + 1000,
+                                .end_ms = SCENE_NOW + 9000,
+                                .outcome = LEDGER_ANSWERED,
+                                .reason = SIG_REASON_MEDIA_FAILED,
+                                .relayed_bytes = 40,
+                                .region = SLICE_LIT("kr"),
+                                .parties = parties,
+                                .parties_n = 2};
+}
+
+static void test_the_days_sums_follow_a_path_that_is_told_late(void **state)
+{
+    struct ledger_call c = ended_call(8), other = ended_call(9);
+
+    (void)state;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    assert_int_equal(DO(s, put_call(s, &other, true)), 0);
+    scene_sql_is(SUMS, "2024-10-04|unknown|2|16|80|2");
+    c.again = true;
+    for (unsigned i = 0; i < 3; i++) { /* however often it is told */
+        c.path = LEDGER_P2P;
+        assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+        scene_sql_is(SUMS, "2024-10-04|p2p|1|8|40|1\n2024-10-04|unknown|1|8|40|1");
+    }
+    c.path_was = LEDGER_P2P;
+    c.path = LEDGER_TURN;
+    c.region = SLICE_LIT("jp"); /* the record counts */
+    c.video = true;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    scene_sql_is(SUMS, "2024-10-04|turn|1|8|40|1\n2024-10-04|unknown|1|8|40|1");
+    c.path_was = LEDGER_TURN;
+    c.path = LEDGER_P2P; /* no news: one end went over the relay */
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    scene_sql_is(SUMS, "2024-10-04|turn|1|8|40|1\n2024-10-04|unknown|1|8|40|1");
+}
+
+static void test_the_days_sums_follow_without_a_record_too(void **state)
+{
+    struct ledger_privacy p;
+    struct ledger_call c = ended_call(8);
+
+    (void)state;
+    assert_int_equal(DO(s, put_call(s, &c, false)), 0); /* [privacy] history = no */
+    c.again = true;
+    c.path = LEDGER_P2P;
+    assert_int_equal(DO(s, put_call(s, &c, false)), 0);
+    scene_sql_is(SUMS, "2024-10-04|p2p|1|8|40|1");
+    c.path_was = LEDGER_P2P; /* nothing new */
+    assert_int_equal(DO(s, put_call(s, &c, false)), 0);
+    scene_sql_is(SUMS, "2024-10-04|p2p|1|8|40|1");
+
+    c = ended_call(9); /* both have deleted it meanwhile */
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    assert_int_equal(DO(s, hide(s, A, &c.id, 1, 0)), 0);
+    assert_int_equal(DO(s, hide(s, B, &c.id, 1, 0)), 0);
+    c.again = true;
+    c.path = LEDGER_TURN;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    scene_sql_is(SUMS, "2024-10-04|p2p|1|8|40|1\n2024-10-04|turn|1|8|40|1");
+    assert_int_equal(scene_history(s, A).n, 0);
+
+    DO(s, erase(s, A, SLICE_LIT("user"), SCENE_NOW - 30 * SCENE_DAY, &p));
+    DO(s, erase(s, B, SLICE_LIT("user"), SCENE_NOW - 30 * SCENE_DAY, &p));
+    scene_sweep(s, SCENE_NOW + SCENE_DAY);
+    c = ended_call(10); /* of two who are gone */
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    c.again = true;
+    c.path = LEDGER_TURN;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    scene_sql_is(SUMS, "2024-10-04|p2p|1|8|40|1\n2024-10-04|turn|2|16|80|2");
+}
+
+static void test_a_call_counts_for_the_day_of_its_record(void **state)
+{
+    struct ledger_call c = ended_call(8);
+
+    (void)state;
+    c.end_ms = 0;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    c.created_ms -= 1; /* the clock was set, over midnight */
+    c.end_ms = SCENE_NOW + 9000;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    c.again = true;
+    c.path = LEDGER_P2P;
+    assert_int_equal(DO(s, put_call(s, &c, true)), 0);
+    scene_sql_is(SUMS, "2024-10-04|p2p|1|8|40|1");
+}
+
 static void test_pages_hold_every_call_once_in_order(void **state)
 {
     struct scene_page all = {.n = 0};
@@ -618,6 +717,9 @@ int main(void)
         T(test_a_reused_id_changes_nothing_of_a_call_that_ended),
         T(test_an_invitation_into_a_room_names_who_invites),
         T(test_the_path_of_a_call_may_come_to_light_after_its_end),
+        T(test_the_days_sums_follow_a_path_that_is_told_late),
+        T(test_the_days_sums_follow_without_a_record_too),
+        T(test_a_call_counts_for_the_day_of_its_record),
         T(test_pages_hold_every_call_once_in_order),
         T(test_missed_calls_are_counted_until_seen),
         T(test_a_call_leaves_one_list_and_then_both),
