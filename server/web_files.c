@@ -19,6 +19,7 @@ EMBED(web_room_css, "room.css");
 EMBED(web_sori_js, "sori.js");
 EMBED(web_sori_base_js, "sori_base.js");
 EMBED(web_sori_quality_js, "sori_quality.js");
+EMBED(web_sori_relay_js, "sori_relay.js");
 EMBED(web_sori_report_js, "sori_report.js");
 EMBED(web_sori_room_js, "sori_room.js");
 EMBED(web_app_js, "app.js");
@@ -60,6 +61,7 @@ const struct web_file *web_file_find(struct slice path)
         {"/sori.js", JS, web_sori_js_begin, web_sori_js_end},
         {"/sori_base.js", JS, web_sori_base_js_begin, web_sori_base_js_end},
         {"/sori_quality.js", JS, web_sori_quality_js_begin, web_sori_quality_js_end},
+        {"/sori_relay.js", JS, web_sori_relay_js_begin, web_sori_relay_js_end},
         {"/sori_report.js", JS, web_sori_report_js_begin, web_sori_report_js_end},
         {"/sori_room.js", JS, web_sori_room_js_begin, web_sori_room_js_end},
         {"/app.js", JS, web_app_js_begin, web_app_js_end},

@@ -21,6 +21,7 @@ import {
   SoriError, SoriEvent, Timers, defaultStorage, hex, loadJson, saveJson, surroundings, tabDeviceId, uuid,
 } from './sori_base.js';
 import { estimateMos, readStats } from './sori_quality.js';
+import { RelayWatch } from './sori_relay.js';
 import { QualityReporter } from './sori_report.js';
 import { LocalTrack, Participant, RemoteTrack, Room } from './sori_room.js';
 
@@ -49,6 +50,7 @@ const NEGOTIATION_MS = 10_000; // an offer without an answer for so long is take
 const RETRY_OFFER_MS = 1_000;
 const HEAL_MS = { caller: 1_500, callee: 3_000 }; // 'disconnected' before an ICE restart
 const HEAL_AGAIN_MS = 6_000;
+const RELAY_GIVE_WAY_MS = 300; // the callee's restart waits for the caller's
 const LOST_MS = 35_000; // no media and no server: over (the server's own limit is 30 s)
 const CREDENTIALS_MS = 2_000;
 const RENEW_AT = 0.75; // of the relay credentials' life
@@ -523,6 +525,7 @@ export class Call extends EventTarget {
   #ownTracks = new Set();
   #raw = null;
   #quality;
+  #relay;
   #reported = '';
   #upgrading = null;
   #moved = null; // how the call ends, as soon as the room is heard
@@ -577,6 +580,9 @@ export class Call extends EventTarget {
     this.#s = s;
     this.#timers = new Timers(s.env);
     this.#quality = new QualityReporter((data) => this.#tellQuality(data));
+    this.#relay = new RelayWatch(s.env, {
+      servers: () => this.#iceServers ?? [], died: () => this.#relayDied(),
+    });
     this.#relayOnly = s.relayOnly();
     this.#role = fields.direction === 'outgoing' ? 'caller' : 'callee';
     this.id = fields.id;
@@ -1138,7 +1144,9 @@ export class Call extends EventTarget {
     this.#outCandidates = [];
     this.#raw = null;
     this.#quality.restart();
+    this.#relay.stop();
     this.#timers.clear('stats');
+    this.#timers.clear('relay');
     this.#timers.clear('offer');
     if (!pc) return;
     pc.onicecandidate = pc.ontrack = pc.onnegotiationneeded = pc.onconnectionstatechange = null;
@@ -1180,7 +1188,7 @@ export class Call extends EventTarget {
   async #refreshCredentials() {
     const asked = this.#s.link.request('turn.credentials', { callId: this.id }, { once: true })
       .then(({ data }) => {
-        this.#iceServers = data.iceServers;
+        this.#iceServers = this.#relay.order(data.iceServers);
         if (data.ttlMs > 0 && this.state !== 'ended') this.#renewAfter(data.ttlMs * RENEW_AT);
       })
       .catch((error) => { // go on with what we have
@@ -1208,6 +1216,15 @@ export class Call extends EventTarget {
       this.#pc.setConfiguration?.(this.#configuration());
       if (this.stats?.path?.local === 'relay') this.#restartNow();
     });
+  }
+
+  /** Our relay is dead, long before the browser says so. The other side, which hears as little of us, may be
+   * over the same one: then one of both restarts, with the relays of both in their new order. */
+  #relayDied() {
+    this.#iceServers = this.#relay.order(this.#iceServers);
+    this.#pc.setConfiguration?.(this.#configuration());
+    if (this.#role === 'caller') this.#restartNow();
+    else this.#timers.set('relay', RELAY_GIVE_WAY_MS, () => this.#restartNow());
   }
 
   #restartNow() {
@@ -1267,7 +1284,8 @@ export class Call extends EventTarget {
     });
   }
 
-  async #negotiate({ description, negotiationId, fresh }) {
+  async #negotiate({ description, negotiationId, fresh, iceRestart }) {
+    if (iceRestart) this.#timers.clear('relay');
     if (description?.type === 'offer') return this.#takeOffer(description, negotiationId, fresh === true);
     if (description?.type !== 'answer' || negotiationId !== this.#offerId) return undefined;
     if (this.#pc?.signalingState !== 'have-local-offer') return undefined;
@@ -1446,6 +1464,7 @@ export class Call extends EventTarget {
       this.#emit('stats', { stats: sample });
       const quiet = this.onHold || this.remote.onHold || this.remote.audioMuted;
       this.#quality.take(report, this.#s.env.now(), !quiet);
+      this.#relay.take(pc, report);
     }).catch(() => {});
   }
 

@@ -20,6 +20,7 @@
  */
 import { SoriError, SoriEvent, Timers } from './sori_base.js';
 import { readRoomStats } from './sori_quality.js';
+import { RelayWatch } from './sori_relay.js';
 
 const SLOTS = { audio: 6, video: 6 }; // in the first offer
 const SLOTS_STEP = 4;
@@ -302,6 +303,7 @@ export class Room extends EventTarget {
   #chain = Promise.resolve();
   #pc = null;
   #iceServers = [];
+  #relay;
   #generation = 0; // of the RTCPeerConnection
   #heals = 0;
   #agains = 0;
@@ -350,6 +352,7 @@ export class Room extends EventTarget {
     super();
     this.#s = s;
     this.#timers = new Timers(s.env);
+    this.#relay = new RelayWatch(s.env, { servers: () => this.#iceServers, died: () => this.restartIce() });
     this.id = id;
     this.#o = {
       data: true, videoCodec: 'vp8', slots: SLOTS,
@@ -855,6 +858,7 @@ export class Room extends EventTarget {
     this.#sections.clear();
     this.#shapes.clear();
     this.#raw = null;
+    this.#relay.stop();
     for (const local of this.#local) local.id = null;
     for (const channel of this.#channels.values()) channel.onmessage = channel.onopen = null;
     this.#channels.clear();
@@ -906,7 +910,7 @@ export class Room extends EventTarget {
     if (this.#iceServers.length === 0) return;
     const asked = this.#s.link.request('turn.credentials', {}, { once: true })
       .then(({ data }) => {
-        this.#iceServers = data.iceServers;
+        this.#iceServers = this.#relay.order(data.iceServers);
         if (data.ttlMs > 0 && this.state !== 'closed') this.#renewAfter(data.ttlMs * RENEW_AT);
       })
       .catch((error) => this.#note(error)); // go on with what we have
@@ -1412,6 +1416,7 @@ export class Room extends EventTarget {
       this.#raw = raw;
       this.stats = sample;
       this.#emit('stats', { stats: sample });
+      this.#relay.take(pc, report);
     }).catch(() => {});
   }
 }

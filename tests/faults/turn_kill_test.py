@@ -1,8 +1,7 @@
 """A relay is killed under calls that it carries: their media goes on over the other relay.
 
-Most of the silence is libwebrtc's own: it doubts a pair of candidates 2.5 s after the last answer, and waits 1 s
-more before it takes the next one. An ICE restart before that does not help: pairs of the dead relay, which the
-list of servers names first, have the higher priority, which counts more than the newer generation.
+libwebrtc by itself doubts a pair of candidates 2.5 s after the last answer, and waits 1 s more before it takes the
+next one. Our library asks the relays sooner (server/web/sori_relay.js), and restarts ICE with the dead one last.
 SPDX-License-Identifier: BSD-3-Clause
 """
 import contextlib

@@ -61,6 +61,7 @@ static void test_the_page_is_served_only_when_switched_on(void **state)
                                         "/sori.js",
                                         "/sori_base.js",
                                         "/sori_quality.js",
+                                        "/sori_relay.js",
                                         "/sori_report.js",
                                         "/sori_room.js",
                                         "/app.js",
