@@ -41,6 +41,7 @@
 #include <unistd.h>
 
 #define STOP_GRACE_US    (500 * US_PER_MS)
+#define LEAVE_US         (100 * US_PER_MS) /* for Redis to hear that this node has left */
 #define GOAWAY_SPREAD_MS 1000 /* clients come back within that time of a stop */
 #define BOARD_US         US_PER_S
 #define BOARD_BYTES      (64 << 10)
@@ -71,6 +72,7 @@ struct server {
     struct wtimer stop_timer, beat_timer, board_timer, read_timer;
     struct notify notify;
     bool closing;           /* clients are being told that the end is now */
+    bool left;              /* other nodes too */
     bool stopping, loading; /* atomic: ready() reads on another thread */
 };
 
@@ -140,6 +142,12 @@ static void on_stop_timer(void *arg, uint64_t now_us)
 {
     struct server *s = arg;
 
+    if (s->closing && s->presence && !s->left) {
+        s->left = true;
+        presence_link_leave(s->presence);
+        worker_timer(s->worker, &s->stop_timer, now_us + LEAVE_US);
+        return;
+    }
     if (s->closing) {
         worker_stop(s->worker);
         return;

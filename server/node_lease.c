@@ -18,6 +18,7 @@
 #define RENEWALS  3              /* of a lease in its life */
 #define GRACE_US  (3 * US_PER_S) /* after Redis came back: others may be on their way to it */
 #define RETRY_US  (500 * US_PER_MS)
+#define LEFT_MS   1
 
 struct peer {
     struct hnode by_name;
@@ -36,9 +37,9 @@ struct node_lease {
     const struct node_lease_ops *ops;
     void *arg;
     struct redis_client *client;
-    struct redis_call renewal;
+    struct redis_call renewal, leave;
     struct htable peers;
-    bool renewing, taken, lost;
+    bool renewing, taken, lost, left, leaving;
     bool fresh; /* Redis is there again, and has not confirmed the lease since */
     uint64_t renew_us, poll_us, up_us;
 };
@@ -56,7 +57,9 @@ static void on_renewed(struct redis_call *call, enum redis_end end, const struct
     struct node_lease *l = call->arg;
     struct slice said = end == REDIS_ANSWERED ? resp_text(reply) : (struct slice){0};
 
-    l->renewing = false;
+    *(call == &l->leave ? &l->leaving : &l->renewing) = false;
+    if (l->left)
+        return;
     if (said.len == 0 && now_us + RETRY_US < l->renew_us)
         l->renew_us = now_us + RETRY_US;
     if (slice_is(said, "lost") && !l->lost) {
@@ -73,24 +76,36 @@ static void on_renewed(struct redis_call *call, enum redis_end end, const struct
     l->fresh = false;
 }
 
-static void renew(struct node_lease *l, uint64_t now_us)
+/* Writes the lease for so long. 0: sent. */
+static int say(struct node_lease *l, struct redis_call *call, uint64_t life_ms, uint64_t now_us)
 {
     uint8_t key_buf[PRESENCE_WIRE_KEY_MAX], epoch_buf[32], ms_buf[24];
     struct wr key = wr_init(key_buf, sizeof(key_buf)),
               epoch = wr_init(epoch_buf, sizeof(epoch_buf)), ms = wr_init(ms_buf, sizeof(ms_buf));
 
-    l->renew_us = now_us + l->conf.lease_us / RENEWALS;
-    if (l->renewing || l->lost)
-        return;
     key_of(l, l->conf.node, &key);
     presence_wire_epoch(&epoch, l->conf.epoch);
-    wr_u64(&ms, l->conf.lease_us / US_PER_MS);
+    wr_u64(&ms, life_ms);
     const struct slice words[] = {wr_done(&key), wr_done(&epoch), wr_done(&ms),
                                   l->taken ? SLICE_LIT("0") : SLICE_LIT("1"), SLICE_LIT("serving")};
-    l->renewal = (struct redis_call){
+    *call = (struct redis_call){
         .fn = on_renewed, .arg = l, .deadline_us = now_us + l->conf.lease_us, .again = true};
-    l->renewing =
-        redis_client_eval(l->client, &l->renewal, PRESENCE_LEASE, 1, words, 5, now_us) == 0;
+    return redis_client_eval(l->client, call, PRESENCE_LEASE, 1, words, 5, now_us);
+}
+
+static void renew(struct node_lease *l, uint64_t now_us)
+{
+    l->renew_us = now_us + l->conf.lease_us / RENEWALS;
+    if (!l->renewing && !l->lost && !l->left)
+        l->renewing = say(l, &l->renewal, l->conf.lease_us / US_PER_MS, now_us) == 0;
+}
+
+void node_lease_leave(struct node_lease *l, uint64_t now_us)
+{
+    if (!l->client || !l->taken || l->lost || l->left)
+        return;
+    l->left = true;
+    l->leaving = say(l, &l->leave, LEFT_MS, now_us) == 0;
 }
 
 /* ---- others ---- */
@@ -230,6 +245,8 @@ void node_lease_free(struct node_lease *l)
         return;
     if (l->renewing)
         redis_client_cancel(l->client, &l->renewal);
+    if (l->leaving)
+        redis_client_cancel(l->client, &l->leave);
     while ((n = htable_walk(&l->peers, &pos, &saved)))
         drop_peer(l, CONTAINER_OF(n, struct peer, by_name));
     htable_fini(&l->peers);

@@ -322,6 +322,12 @@ void presence_link_free(struct presence_link *l)
     mem_free(l);
 }
 
+void presence_link_leave(struct presence_link *l)
+{
+    if (l)
+        presence_store_redis_leave(l->store);
+}
+
 struct presence_store *presence_link_store(struct presence_link *l)
 {
     return l->store;

@@ -269,6 +269,11 @@ void presence_store_redis_down(struct presence_store *s)
     m->up = m->stands = false;
 }
 
+void presence_store_redis_leave(struct presence_store *s)
+{
+    node_lease_leave(self(s)->lease, presence_place_now(self(s)));
+}
+
 void presence_store_redis_channel(const struct presence_store *s, struct wr *w)
 {
     const struct presence_redis *m = CONTAINER_OF(s, const struct presence_redis, store);

@@ -40,6 +40,9 @@ void presence_store_redis_channel(const struct presence_store *s, struct wr *w);
 void presence_store_redis_heard(struct presence_store *s, struct slice payload);
 void presence_store_redis_hears(struct presence_store *s);
 
+/* This process ends: node_lease_leave(). */
+void presence_store_redis_leave(struct presence_store *s);
+
 /* Whether that process of a node lives, as far as is known now; asks if it is not. */
 enum node_alive presence_store_redis_alive(struct presence_store *s, struct slice node,
                                            uint64_t epoch);

@@ -49,6 +49,32 @@ def test_of_two_nodes_the_last_has_the_session(cluster):
     asyncio.run(scene())
 
 
+def test_a_node_that_is_stopped_hands_its_calls_over():
+    """It gives its lease back, so nobody waits for its end."""
+    async def scene(cluster):
+        alice, bob = await cluster.join("a", "alice"), await cluster.join("b", "bob")
+        carl, dora = await cluster.join("a", "carl"), await cluster.join("b", "dora")
+        up, _ = await dial(alice, "bob")
+        await rings(bob)
+        await answer(bob, up)
+        await connect(alice, bob, up)
+        late, _ = await dial(carl, "dora")
+        await rings(dora, call=late)
+        await asyncio.to_thread(cluster.leave, "a")
+        left = time.monotonic()
+        for c in (alice, carl):
+            assert (await move(cluster, c, "b"))["resumed"]
+        m = await insist(alice, "call.sync", up)
+        assert m["data"]["state"] == "active" and m["data"]["peer"] == "bob", m
+        assert time.monotonic() - left < 5
+        await alice.send("call.info", up, {"custom": 1})
+        assert (await bob.until("call.info"))["data"]["custom"] == 1
+        await answer(dora, late)
+        await carl.until("call.accepted")
+    with Cluster("a", "b", lease_s=30) as c:
+        asyncio.run(scene(c))
+
+
 def test_what_a_node_has_run_goes_on_when_it_is_killed(cluster):
     async def scene():
         alice, bob = await cluster.join("a", "alice"), await cluster.join("b", "bob")

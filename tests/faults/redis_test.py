@@ -63,7 +63,7 @@ def test_a_node_dies_and_its_users_are_offline():
     lease = clusterworld.CONFIG
     try:
         if LONG:  # as it is by default
-            clusterworld.CONFIG = lease.replace("lease = 2\n", "").replace("presence_linger = 1\n", "")
+            clusterworld.CONFIG = lease.replace("lease = {lease}\n", "").replace("presence_linger = 1\n", "")
         with Cluster("a", "b", extra=EXTRA) as cluster:
             took = asyncio.run(go(cluster))
     finally:
@@ -116,7 +116,7 @@ def test_the_master_dies_and_calls_are_set_up():
     with sentinels() as (master, watchers):
         at = ", ".join(f"127.0.0.1:{s.port}" for s in watchers)
         try:
-            clusterworld.CONFIG = text.replace("servers = 127.0.0.1:{redis}", f"sentinels = {at}").replace("lease = 2\n", "")
+            clusterworld.CONFIG = text.replace("servers = 127.0.0.1:{redis}", f"sentinels = {at}").replace("lease = {lease}\n", "")
             with Cluster("a", "b", extra=EXTRA) as cluster:
                 v, added = asyncio.run(go(cluster, master))
         finally:

@@ -22,7 +22,7 @@ secret_file = @FOLDER@/secret
 [redis]
 servers = 127.0.0.1:{redis}
 timeout = 400
-lease = 2
+lease = {lease}
 [session]
 presence_linger = 1
 [admin]
@@ -40,8 +40,8 @@ invites_per_pair_per_min = 1000
 class Cluster:
     """with Cluster("a", "b") as c: c.redis, c["a"]"""
 
-    def __init__(self, *names, extra=""):
-        self.names, self.extra, self.redis, self.nodes = names, extra, Redis(), {}
+    def __init__(self, *names, extra="", lease_s=2):
+        self.names, self.extra, self.lease_s, self.redis, self.nodes = names, extra, lease_s, Redis(), {}
 
     def __enter__(self):
         self.stack = contextlib.ExitStack()
@@ -60,13 +60,17 @@ class Cluster:
         return self.stack.__exit__(*a)
 
     def start(self, name):
-        s = Server(CONFIG, node=name, redis=self.redis.port, extra=self.extra)
+        s = Server(CONFIG, node=name, redis=self.redis.port, lease=self.lease_s, extra=self.extra)
         self.nodes[name] = self.stack.enter_context(s)
         return s
 
     def kill(self, name):
         """Ends the node as a power cut would."""
         self.nodes.pop(name).d.kill()
+
+    def leave(self, name):
+        """Asks the node to end, and waits for it."""
+        self.nodes.pop(name).d.stop()
 
     def __getitem__(self, name):
         return self.nodes[name]

@@ -237,6 +237,22 @@ static void test_a_newer_session_elsewhere_ends_ours(void **state)
     end();
 }
 
+static void test_who_leaves_gives_its_lease_back(void **state)
+{
+    (void)state;
+    begin();
+    presence_store_redis_leave(store); /* there is none yet */
+    connect_it("$3\r\nnew\r\n");
+    world_take(4096);
+    presence_store_redis_leave(store);
+    assert_non_null(strstr(world_take(4096), "$1\r\n1\r\n")); /* millisecond that it has */
+    presence_store_redis_leave(store);
+    tick(60 * S);
+    assert_null(strstr(world_take(4096), "serving")); /* it is not renewed */
+    world_say("$2\r\nok\r\n");
+    end();
+}
+
 static void test_a_name_that_was_taken_over_writes_no_more(void **state)
 {
     struct presence_lookup l;
@@ -446,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_a_name_that_was_taken_over_writes_no_more),
         cmocka_unit_test(test_others_count_while_their_lease_stands),
         cmocka_unit_test(test_a_process_that_has_just_begun_is_not_taken_for_dead),
+        cmocka_unit_test(test_who_leaves_gives_its_lease_back),
         cmocka_unit_test(test_a_lease_that_redis_lost_ends_nobody_at_once),
         cmocka_unit_test(test_a_lookup_is_answered_in_time_whatever_redis_does),
         cmocka_unit_test(test_watchers_elsewhere_are_told_in_their_channels),
