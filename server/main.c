@@ -42,7 +42,7 @@
 
 #define STOP_GRACE_US    (500 * US_PER_MS)
 #define LEAVE_US         (100 * US_PER_MS) /* for Redis to hear that this node has left */
-#define GOAWAY_SPREAD_MS 1000 /* clients come back within that time of a stop */
+#define GOAWAY_SPREAD_MS 1000              /* clients come back within that time of a stop */
 #define BOARD_US         US_PER_S
 #define BOARD_BYTES      (64 << 10)
 

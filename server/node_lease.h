@@ -49,8 +49,8 @@ enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t 
 
 /* Redis is there (again): renews and asks at once. */
 void node_lease_up(struct node_lease *l, uint64_t now_us);
-/* This process ends: others may take over at once what it had, instead of when the lease is over. After
- * all else that is to be written; nothing is renewed any more. */
+/* This process ends: others may take over at once what it had, instead of when the lease is over.
+ * After all else that is to be written; nothing is renewed any more. */
 void node_lease_leave(struct node_lease *l, uint64_t now_us);
 /* Ours is another process's: see lost(). */
 bool node_lease_is_lost(const struct node_lease *l);

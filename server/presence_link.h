@@ -22,8 +22,8 @@ void presence_link_free(struct presence_link *l);
 /* From now on enter(arg) is called before anything is told: the shell sets its clock. */
 void presence_link_set_enter(struct presence_link *l, void (*enter)(void *arg), void *arg);
 
-/* This process ends, and all that it had to say is said: others may take over at once what it had. Takes a
- * round trip to Redis. NULL is allowed. */
+/* This process ends, and all that it had to say is said: others may take over at once what it had.
+ * Takes a round trip to Redis. NULL is allowed. */
 void presence_link_leave(struct presence_link *l);
 
 /* The store, for router_new(); the link frees it. Whether it is connected; why not. */
