@@ -168,13 +168,30 @@ static int check_keys(struct ledger_sql *s, char why[LEDGER_STORE_WHY_MAX])
     return -EKEYREJECTED;
 }
 
-/* Of calls that a crash ended nobody knows the end: they get the last time that is known. */
-static int end_open_calls(struct ledger_sql *s)
+static int run_for_node(struct ledger_sql *s, enum sq_id which)
 {
-    struct sql_query *q = sq_get(s, SQ_OPEN_END);
+    struct sql_query *q = sq_get(s, which);
 
     sq_text(q, 1, slice_str(s->node));
     return sq_run(s, q, NULL);
+}
+
+/* Of calls and stays that a crash ended nobody knows the end: they get the last time that is known,
+ * and count. */
+static int end_open_calls(struct ledger_sql *s)
+{
+    int rc = s->base.ops->begin(&s->base, true);
+
+    if (rc != 0)
+        return rc;
+    rc = run_for_node(s, SQ_OPEN_SUM);
+    if (rc == 0)
+        rc = run_for_node(s, SQ_OPEN_END);
+    if (rc == 0)
+        rc = s->base.ops->commit(&s->base);
+    if (rc != 0)
+        s->base.ops->rollback(&s->base);
+    return rc;
 }
 
 static int look_for_erased(struct ledger_sql *s)

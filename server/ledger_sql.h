@@ -32,6 +32,7 @@ enum sq_id {
     /* the database */
     SQ_META_GET,
     SQ_META_PUT,
+    SQ_OPEN_SUM,
     SQ_OPEN_END,
     SQ_ERASED_ANY,
     /* calls */

@@ -1,4 +1,4 @@
-/* Parts of a page of history, for engines that say it in another way (ledger_sql_text.c).
+/* Parts of statements, for engines that say the rest in another way (ledger_sql_text.c).
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SERVER_LEDGER_SQL_TEXT_H
 #define SORI_SERVER_LEDGER_SQL_TEXT_H
@@ -16,6 +16,8 @@
     "  q.leg=(SELECT leg FROM quality_leg WHERE call_id=p.call_id AND user_id=p.user_id" \
     "  ORDER BY samples DESC, leg LIMIT 1)"                                              \
     " WHERE p.user_id=?1 AND (p.created_ms, p.call_id)<(?2, ?3)"
+/* When somebody last told how a call sounds; 0: nobody did. */
+#define HEARD_OF      "COALESCE((SELECT MAX(q.at_ms) FROM quality_leg q WHERE q.call_id=cdr.call_id), 0)"
 #define HISTORY_ORDER " ORDER BY p.created_ms DESC, p.call_id DESC LIMIT ?4"
 
 #endif

@@ -15,6 +15,7 @@
  * stands in their way: who writes shares PG_LOCK_WRITE from the beginning, SQ_ALONE waits until
  * nobody else has it, and what begins afterwards sees what was done meanwhile.
  * SPDX-License-Identifier: BSD-3-Clause */
+#include "server/ledger_sql_text.h"
 #include "server/ledger_store_pg_priv.h"
 
 #define TEXT   " TEXT COLLATE \"C\""
@@ -106,11 +107,22 @@ const char *const pg_store_vacuum[] = {"cdr",         "cdr_party",       "push_l
                                        "quality_leg", "quality_sample",  "device",
                                        "push_token",  "privacy_request", NULL};
 
+#define OPEN_END "GREATEST(created_ms, answer_ms, " HEARD_OF ")"
+
 const char *const pg_store_sql[SQ_COUNT] = {
     [SQ_BEGIN] = "BEGIN READ ONLY",
     [SQ_ALONE] = "SELECT pg_advisory_xact_lock(" PG_LOCK_WRITE ")",
-    [SQ_OPEN_END] = "UPDATE cdr SET end_ms=GREATEST(created_ms, answer_ms),"
-                    " end_reason='server_error', ended_by='system' WHERE end_ms=0 AND node=?1",
+    [SQ_OPEN_SUM] =
+        "INSERT INTO usage_day AS u(day, region, path, media, state, calls, seconds,"
+        " relayed_bytes, ice_failed, node) SELECT to_char(to_timestamp(created_ms/1000) AT TIME"
+        " ZONE 'UTC', 'YYYY-MM-DD'), region, path, media, state, COUNT(*),"
+        " SUM(GREATEST(0, " OPEN_END "-answer_ms)/1000), SUM(relayed_bytes), 0, ?1 FROM cdr"
+        " WHERE end_ms=0 AND node=?1 GROUP BY 1,2,3,4,5"
+        " ON CONFLICT(node, day, region, path, media, state) DO UPDATE SET"
+        " calls=u.calls+excluded.calls, seconds=u.seconds+excluded.seconds,"
+        " relayed_bytes=u.relayed_bytes+excluded.relayed_bytes",
+    [SQ_OPEN_END] = "UPDATE cdr SET end_ms=" OPEN_END ", end_reason='server_error',"
+                    " ended_by='system' WHERE end_ms=0 AND node=?1",
     [SQ_USAGE_ADD] =
         "INSERT INTO usage_day AS u(day, region, path, media, state, calls, seconds,"
         " relayed_bytes, ice_failed, node) VALUES(" DAY_OF ",?2,?3,?4,?5,1,?6,?7,?8,?9)"

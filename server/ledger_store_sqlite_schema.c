@@ -82,10 +82,19 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
     " PRIMARY KEY(day, kind, status, reason)) WITHOUT ROWID;",
 };
 
+#define OPEN_END "max(created_ms, answer_ms, " HEARD_OF ")"
+
 const char *const sqlite_store_sql[SQ_COUNT] = {
     [SQ_BEGIN] = "BEGIN",
     [SQ_BEGIN_WRITE] = "BEGIN IMMEDIATE",
-    [SQ_OPEN_END] = "UPDATE cdr SET end_ms=max(created_ms, answer_ms), end_reason='server_error',"
+    [SQ_OPEN_SUM] =
+        "INSERT INTO usage_day(day, region, path, media, state, calls, seconds, relayed_bytes,"
+        " ice_failed) SELECT strftime('%Y-%m-%d', created_ms/1000, 'unixepoch'), region, path,"
+        " media, state, COUNT(*), SUM(max(0, " OPEN_END "-answer_ms)/1000), SUM(relayed_bytes), 0"
+        " FROM cdr WHERE end_ms=0 GROUP BY 1,2,3,4,5"
+        " ON CONFLICT(day, region, path, media, state) DO UPDATE SET calls=calls+excluded.calls,"
+        " seconds=seconds+excluded.seconds, relayed_bytes=relayed_bytes+excluded.relayed_bytes",
+    [SQ_OPEN_END] = "UPDATE cdr SET end_ms=" OPEN_END ", end_reason='server_error',"
                     " ended_by='system' WHERE end_ms=0",
     /* Its planner takes the user's whole history otherwise. */
     [SQ_HISTORY_MISSED] =

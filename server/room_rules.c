@@ -78,8 +78,11 @@ void room_review(const struct room_table *t, struct seat *s)
 {
     enum sig_room_state now = seat_state(s);
 
-    if (s->media == CTL_MEDIA_CONNECTED && !s->lost)
+    if (s->media == CTL_MEDIA_CONNECTED && !s->lost && !s->connected_once) {
         s->connected_once = true;
+        if (t->ops->connected)
+            t->ops->connected(t->arg, s);
+    }
     if (now == s->told)
         return;
     s->told = now;

@@ -76,6 +76,7 @@ struct seat {
     enum sig_room_state told; /* to the others */
     uint64_t in_us, gone_us, lost_us;
     struct seat_quality *quality; /* the router's; freed with the seat */
+    struct sig_call_id stay;      /* the router's: its record */
     struct list tracks;           /* struct seat_track */
     size_t tracks_n, slots_n, wishes_n;
     struct seat_slot *slots;
@@ -151,6 +152,8 @@ struct room_ops {
     /* A command for the room's SFU node whose answer nobody waits for (leave, close_room, mute,
      * permissions). Only for rooms that have a node. */
     void (*sfu)(void *arg, struct room *r, const struct ctl_msg *m);
+    /* The seat's media is connected, for the first time. NULL: nobody wants to know. */
+    void (*connected)(void *arg, struct seat *s);
     /* A seat that was in ends, and is freed after this. NULL: nobody wants to know. */
     void (*left)(void *arg, struct seat *s, enum room_reason reason);
 };

@@ -587,6 +587,7 @@ void router_close_all(struct router *r, enum sig_close code)
     struct hnode *saved = NULL;
     size_t pos = 0;
 
+    router_history_stop(r);
     for (struct session *s; (s = session_walk(r->sessions, &pos, &saved));)
         if (s->client)
             client_close(s->client, code);

@@ -254,37 +254,68 @@ static enum sig_reason stay_reason(enum room_reason why)
     }
 }
 
-/* Each stay is a record of its own, which names nobody else: a room may be large and go on for
- * days. */
-void router_history_stay(struct router *r, const struct seat *s, enum room_reason why)
+static void put_stay(struct router *r, const struct seat *s, uint64_t end_ms,
+                     enum sig_reason reason, enum ledger_by by)
 {
     bool video = false;
-    struct sig_call_id id;
 
-    if (!r->ledger || !s->connected_once)
-        return;
     LIST_EACH(l, tmp, &s->tracks)
     video = video || CONTAINER_OF(l, struct seat_track, of_seat)->t.kind == RTP_KIND_VIDEO;
-    router_new_call_id(&id);
     const struct ledger_party party = {.user = s->user,
                                        .device = s->device,
                                        .role = LEDGER_MEMBER,
                                        .joined_ms = wall_ms(r, s->in_us),
-                                       .left_ms = r->wall_us / US_PER_MS};
-    const struct ledger_call rec = {.id = id,
+                                       .left_ms = end_ms};
+    const struct ledger_call rec = {.id = s->stay,
                                     .group = true,
                                     .video = video,
                                     .created_ms = party.joined_ms,
                                     .answer_ms = party.joined_ms,
-                                    .end_ms = party.left_ms,
+                                    .end_ms = end_ms,
                                     .outcome = LEDGER_ANSWERED,
-                                    .reason = stay_reason(why),
-                                    .ended_by = why == ROOM_REASON_LEFT ? LEDGER_BY_MEMBER
-                                                                        : LEDGER_BY_SYSTEM,
+                                    .reason = reason,
+                                    .ended_by = by,
                                     .path = LEDGER_SFU,
                                     .node = slice_str(r->conf->server.node_id),
                                     .parties = &party,
                                     .parties_n = 1};
     (void)ledger_put_call(r->ledger, &rec, NULL, NULL);
-    router_quality_left(r, s, &id);
+}
+
+static void end_stay(struct router *r, struct seat *s, enum sig_reason reason, enum ledger_by by)
+{
+    if (!r->ledger || !router_has_stay(s))
+        return;
+    put_stay(r, s, r->wall_us / US_PER_MS, reason, by);
+    router_quality_left(r, s);
+    s->stay = (struct sig_call_id){{0}};
+}
+
+/* Each stay is a record of its own, which names nobody else: a room may be large and go on for
+ * days. It is put when its media is connected, so that a crash leaves one, and when it ends. */
+void router_history_stay(struct router *r, struct seat *s, enum room_reason why)
+{
+    if (!r->ledger)
+        return;
+    if (why == ROOM_REASON_NONE) {
+        router_new_call_id(&s->stay);
+        put_stay(r, s, 0, SIG_REASON_NONE, LEDGER_BY_SYSTEM);
+    } else {
+        end_stay(r, s, stay_reason(why),
+                 why == ROOM_REASON_LEFT ? LEDGER_BY_MEMBER : LEDGER_BY_SYSTEM);
+    }
+}
+
+void router_history_stop(struct router *r)
+{
+    struct hnode *saved = NULL;
+    struct room *room;
+    size_t pos = 0;
+
+    while ((room = room_walk(r->rooms, &pos, &saved)))
+        LIST_EACH(l, tmp, &room->seats)
+        {
+            struct seat *s = CONTAINER_OF(l, struct seat, of_room);
+            end_stay(r, s, SIG_REASON_SERVER_ERROR, LEDGER_BY_SYSTEM);
+        }
 }

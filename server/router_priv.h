@@ -341,8 +341,14 @@ void router_history_refused(struct router *r, const struct push_call *call, bool
                             enum sig_err why);
 /* The path of a call that has ended, which was written as was, is another one. */
 void router_history_again(struct router *r, const struct call *c, enum ledger_path was);
-/* Somebody leaves a room: the stay becomes a record. */
-void router_history_stay(struct router *r, const struct seat *s, enum room_reason why);
+/* Somebody is in a room with media (NONE), or leaves it: the stay becomes a record. */
+void router_history_stay(struct router *r, struct seat *s, enum room_reason why);
+/* The server stops: the stays of all who are in rooms end. */
+void router_history_stop(struct router *r);
+static inline bool router_has_stay(const struct seat *s)
+{
+    return !sig_call_id_eq(&s->stay, &(struct sig_call_id){{0}});
+}
 
 /* ---- router_quality.c ---- */
 
@@ -357,8 +363,8 @@ void router_quality_ended(struct router *r, const struct call *c);
 enum ledger_path router_quality_path(const struct router *r, const struct sig_call_id *id);
 /* The SFU has judged members of the room. */
 void router_quality_room(struct router *r, const struct room *room, const struct ctl_msg *m);
-/* s leaves: the summary of its stay, which has this id in the records. */
-void router_quality_left(struct router *r, const struct seat *s, const struct sig_call_id *stay);
+/* s leaves: the summary of its stay. */
+void router_quality_left(struct router *r, const struct seat *s);
 uint64_t router_quality_deadline(const struct router *r);
 void router_quality_tick(struct router *r);
 

@@ -13,6 +13,7 @@
 #define LAST_WORD_US   (10 * US_PER_S) /* after the end, for the last report */
 #define LOOK_US        (60 * US_PER_S) /* whether a call that nobody ended is still there */
 #define SUMMARY_EVERY  6               /* reports: so much of a summary can a crash take */
+#define KEEP_US        (60 * US_PER_S) /* between summaries of a member of a room */
 #define HOLD_MAX_US    (60 * US_PER_S) /* how long a word of the SFU's holds good */
 #define MODEL          SLICE_LIT("g107")
 #define LEG_HEARD      SLICE_LIT("heard") /* the client's word */
@@ -42,6 +43,7 @@ struct quality_watch {
 struct seat_quality {
     struct call_leg leg;
     uint64_t since_us; /* the word that holds now */
+    uint64_t kept_us;  /* the summary */
     unsigned mos_milli;
 };
 
@@ -396,6 +398,18 @@ static void hold(struct router *r, struct seat_quality *q)
     q->since_us = r->now_us;
 }
 
+/* So much of a summary can a crash take, and of the time that is known of a stay. */
+static void keep_seat(struct router *r, const struct seat *s)
+{
+    struct seat_quality *q = s->quality;
+
+    if (q->leg.samples == 0 || (q->kept_us != 0 && r->now_us - q->kept_us < KEEP_US))
+        return;
+    q->kept_us = r->now_us;
+    if (router_has_stay(s))
+        put_summary(r, &s->stay, s->user, LEG_SFU, &q->leg);
+}
+
 void router_quality_room(struct router *r, const struct room *room, const struct ctl_msg *m)
 {
     for (size_t i = 0; i < m->u.quality.n; i++) {
@@ -408,6 +422,7 @@ void router_quality_room(struct router *r, const struct room *room, const struct
         if (!s->quality)
             continue;
         hold(r, s->quality);
+        keep_seat(r, s);
         s->quality->mos_milli = v->mos * CENTI_TO_MILLI;
         s->quality->leg.route = SIG_ROUTE_SFU;
         s->quality->leg.voice = SIG_VOICE_OPUS;
@@ -416,10 +431,10 @@ void router_quality_room(struct router *r, const struct room *room, const struct
     }
 }
 
-void router_quality_left(struct router *r, const struct seat *s, const struct sig_call_id *stay)
+void router_quality_left(struct router *r, const struct seat *s)
 {
     if (!s->quality)
         return;
     hold(r, s->quality);
-    put_summary(r, stay, s->user, LEG_SFU, &s->quality->leg);
+    put_summary(r, &s->stay, s->user, LEG_SFU, &s->quality->leg);
 }

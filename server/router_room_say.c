@@ -229,12 +229,17 @@ static void on_sfu(void *arg, struct room *room, const struct ctl_msg *m)
     router_sfu_tell(r, room);
 }
 
+static void on_connected(void *arg, struct seat *s)
+{
+    router_history_stay(arg, s, ROOM_REASON_NONE);
+}
+
 static void on_left(void *arg, struct seat *s, enum room_reason reason)
 {
     router_history_stay(arg, s, reason);
 }
 
-const struct room_ops router_room_ops = {on_tell, on_sfu, on_left};
+const struct room_ops router_room_ops = {on_tell, on_sfu, on_connected, on_left};
 
 /* ---- what is passed on ---- */
 

@@ -46,7 +46,7 @@ def test_a_stay_is_kept_as_sori_sfu_saw_it():
             mos = await within(alice.word, "the SFU's word about alice")
             assert 3.5 < mos <= 4.5
             await alice.leave_room()
-            stay = await until_kept(alice, lambda c: "quality" in c)
+            stay = await until_kept(alice, lambda c: "ended" in c)
             assert stay["role"] == "member" and stay["path"] == "sfu" and stay["endedBy"] == "member"
             q = stay["quality"]
             assert (q["leg"], q["path"], q["samples"]) == ("sfu", "sfu", 1)

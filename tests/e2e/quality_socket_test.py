@@ -2,7 +2,9 @@
 the metrics. SPDX-License-Identifier: BSD-3-Clause
 """
 import asyncio
+import contextlib
 import re
+import sqlite3
 import urllib.request
 import uuid
 
@@ -133,13 +135,68 @@ def test_a_stay_in_a_room_is_kept_as_the_sfu_judged_it():
             assert (await alice.told("room.quality"))["participants"][0]["mos"] == mos / 100
             await asyncio.sleep(0.12)  # each holds for a while
         await alice.room("leave")
-        stay = await until_kept(alice, lambda c: True)
+        stay = await until_kept(alice, lambda c: "ended" in c)
         assert stay["role"] == "member" and stay["group"] and stay["path"] == "sfu" and "peer" not in stay
         assert stay["outcome"] == "answered" and stay["endedBy"] == "member" and stay["reason"] == "hangup"
         q = stay["quality"]
         assert q["leg"] == "sfu" and q["path"] == "sfu" and q["samples"] == 3
         assert q["mosMin"] == 3.1 and 3.1 < q["mosAvg"] < 4.3
-        assert not (await bob.request("history.list"))["data"]["calls"]  # he is still there
+        (his,) = (await bob.request("history.list"))["data"]["calls"]
+        assert his["callId"] != stay["callId"] and "ended" not in his  # he is still there
         await bob.request("session.close")
         assert value(metrics(admin), 'sori_quality_mos_count{path="sfu",codec="opus"}') == 3
     run(test, extra=LEDGER.format(admin=admin))
+
+
+STAYS = """SELECT p.user_id, c.end_reason, c.end_ms - c.answer_ms, q.samples FROM cdr c JOIN cdr_party p USING(call_id)
+    LEFT JOIN quality_leg q USING(call_id, user_id) WHERE c.end_ms>0 ORDER BY p.user_id"""
+SUMS = "SELECT path, state, sum(calls), sum(seconds) FROM usage_day GROUP BY path, state"
+
+
+def rows(file, sql):
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        return db.execute(sql).fetchall()
+
+
+async def judged(server, sfus):
+    """Two in a room, alice judged by the SFU."""
+    alice, _, a, _ = await two(server)
+    await asyncio.sleep(0.05)
+    for _ in range(2):
+        await sfus[0].event("quality", room="standup", participants=[
+            {"participant": a["participantId"], "score": 4, "mos": 400}])
+        await alice.told("room.quality")
+        await asyncio.sleep(0.05)
+
+
+def test_who_is_in_a_room_when_the_server_stops_has_a_record(tmp_path):
+    file = tmp_path / "ledger.db"
+    run(judged, extra=LEDGER.replace("@FOLDER@/ledger.db", str(file)).format(admin=free_port()))
+    alice, bob = rows(file, STAYS)
+    assert alice[:2] == ("alice", "server_error") and 100 <= alice[2] < 5000 and alice[3] == 2
+    assert bob[:2] == ("bob", "server_error") and bob[3] is None
+    ((path, state, calls, _),) = rows(file, SUMS)
+    assert (path, state, calls) == ("sfu", "answered", 2)
+
+
+def test_a_stay_that_a_crash_cut_ends_with_the_last_word(tmp_path):
+    file = tmp_path / "ledger.db"
+
+    async def test(server, sfus):
+        await judged(server, sfus)
+        for _ in range(500):
+            if rows(file, "SELECT 1 FROM quality_leg"):
+                break
+            await asyncio.sleep(0.01)
+        assert rows(file, "SELECT count(*), sum(end_ms) FROM cdr") == [(2, 0)]
+        server.d.process.kill()
+        server.d.process.wait()
+        server.d._reader.join()
+        server.d.lines.clear()
+        await asyncio.get_running_loop().run_in_executor(None, server.d.start)
+        alice, bob = rows(file, STAYS)
+        assert alice[:2] == ("alice", "server_error") and 0 < alice[2] < 5000, alice
+        assert bob[:3] == ("bob", "server_error", 0)
+        assert rows(file, SUMS) == [("sfu", "answered", 2, 0)]
+    run(test, extra=LEDGER.replace("@FOLDER@/ledger.db", str(file)).format(admin=free_port()))
+    assert rows(file, SUMS) == [("sfu", "answered", 2, 0)]  # once

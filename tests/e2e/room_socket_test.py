@@ -324,7 +324,7 @@ def test_invitations_are_in_the_history_of_both():
         b, c = b["calls"][0], c["calls"][0]
         assert (b["callId"], b["group"], b["peer"], b["role"], b["missed"]) == (calls["bob"], True, "alice", "callee", True)
         assert (c["callId"], c["group"], c["peer"], c["outcome"]) == (calls["carol"], True, "alice", "declined")
-        a = (await alice.request("history.list"))["data"]["calls"]
+        a = [c for c in (await alice.request("history.list"))["data"]["calls"] if "peer" in c]  # without her own stay
         assert sorted((e["peer"], e["role"], e["group"]) for e in a) == [("bob", "caller", True), ("carol", "caller", True)]
         r = await alice.room("invite", {"users": ["dora"]})
         assert r["data"]["failed"][0]["code"] == "callee.unreachable"

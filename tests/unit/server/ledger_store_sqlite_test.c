@@ -133,24 +133,6 @@ static void test_a_directory_that_is_not_there_is_named(void **state)
     assert_non_null(strstr(scene_why, "/nowhere/at/all"));
 }
 
-static void test_calls_that_a_crash_left_open_are_ended(void **state)
-{
-    const struct ledger_party party = {.user = A, .role = LEDGER_CALLER};
-    const struct ledger_call c = {.id = scene_id(1),
-                                  .created_ms = SCENE_NOW,
-                                  .answer_ms = SCENE_NOW + 9,
-                                  .parties = &party,
-                                  .parties_n = 1};
-
-    (void)state;
-    DO(s, put_call(s, &c, true));
-    reopen();
-    struct ledger_entry e = scene_history(s, A).first;
-    assert_int_equal(e.end_ms, SCENE_NOW + 9);
-    assert_int_equal(e.reason, SIG_REASON_SERVER_ERROR);
-    assert_int_equal(e.ended_by, LEDGER_BY_SYSTEM);
-}
-
 /* ---- damage ---- */
 
 static void overwrite(long at, size_t n)
@@ -292,9 +274,7 @@ static void test_sums_of_a_day_outlive_what_they_are_of(void **state)
     counts("usage_push", 2);
     counts("usage_push WHERE status=200 AND pushes=2", 1);
     counts("usage_push WHERE status=410 AND pushes=2", 1);
-    close_store();
     tamper("DROP TABLE usage_day"); /* nothing is half done when one half fails */
-    s = scene_open();
     c.id = scene_id(8);
     assert_int_not_equal(DO(s, put_call(s, &c, true)), 0);
     counts("cdr", 0);
@@ -778,7 +758,6 @@ int main(void)
         T(test_files_of_newer_versions_and_other_programs_are_refused),
         T(test_another_secret_is_refused),
         T(test_a_directory_that_is_not_there_is_named),
-        T(test_calls_that_a_crash_left_open_are_ended),
         T(test_a_damaged_file_is_a_state_and_a_restored_one_works),
         T(test_missing_tables_are_damage),
         T(test_a_truncated_file_does_not_crash),

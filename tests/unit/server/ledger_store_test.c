@@ -265,6 +265,43 @@ static void test_a_call_counts_for_the_day_of_its_record(void **state)
     scene_sql_is(SUMS, "2024-10-04|p2p|1|8|40|1");
 }
 
+static void test_what_a_crash_left_open_is_ended_and_counted(void **state)
+{
+    const struct ledger_party party = {.user = A, .role = LEDGER_MEMBER};
+    struct ledger_call c = ended_call(1), stay = {.id = scene_id(2),
+                                                  .group = true,
+                                                  .created_ms = SCENE_NOW + 1,
+                                                  .answer_ms = SCENE_NOW + 1,
+                                                  .path = LEDGER_SFU,
+                                                  .outcome = LEDGER_ANSWERED,
+                                                  .node = SLICE_LIT("node-1"),
+                                                  .parties = &party,
+                                                  .parties_n = 1};
+    const struct ledger_quality q = {.call_id = stay.id,
+                                     .user = A,
+                                     .leg = SLICE_LIT("sfu"),
+                                     .at_ms = SCENE_NOW + 60001,
+                                     .samples = 1};
+
+    (void)state;
+    c.end_ms = 0;
+    c.reason = SIG_REASON_NONE;
+    c.node = SLICE_LIT("node-1");
+    DO(s, put_call(s, &c, true));
+    DO(s, put_call(s, &stay, true));
+    DO(s, put_quality(s, &q)); /* the last word */
+    for (unsigned i = 0; i < 2; i++) {
+        scene_close(s);
+        s = scene_open();
+        struct ledger_entry e = scene_history(s, A).first;
+        assert_int_equal(e.end_ms, SCENE_NOW + 60001);
+        assert_int_equal(e.reason, SIG_REASON_SERVER_ERROR);
+        assert_int_equal(e.ended_by, LEDGER_BY_SYSTEM);
+        assert_int_equal(scene_history(s, B).first.end_ms, SCENE_NOW + 1000);
+        scene_sql_is(SUMS, "2024-10-04|sfu|1|60|0|0\n2024-10-04|unknown|1|0|40|0");
+    }
+}
+
 static void test_pages_hold_every_call_once_in_order(void **state)
 {
     struct scene_page all = {.n = 0};
@@ -720,6 +757,7 @@ int main(void)
         T(test_the_days_sums_follow_a_path_that_is_told_late),
         T(test_the_days_sums_follow_without_a_record_too),
         T(test_a_call_counts_for_the_day_of_its_record),
+        T(test_what_a_crash_left_open_is_ended_and_counted),
         T(test_pages_hold_every_call_once_in_order),
         T(test_missed_calls_are_counted_until_seen),
         T(test_a_call_leaves_one_list_and_then_both),
