@@ -493,6 +493,14 @@ static void session_message(const struct request *q, const struct sig_fault *fau
         perform(q);
 }
 
+/* What changes nothing when it is said once more: a client whose node has died repeats it. */
+static bool may_come_twice(const struct sig_msg *m)
+{
+    return m->type == SIG_ACK || m->type == SIG_PING || m->type == SIG_CALL_STATE ||
+           m->type == SIG_CALL_CANDIDATES || m->type == SIG_ROOM_CANDIDATES ||
+           m->type == SIG_CALL_QUALITY;
+}
+
 void router_message(struct router *r, struct client *c, struct slice text)
 {
     struct wr scratch = wr_init(r->scratch, sizeof(r->scratch));
@@ -505,8 +513,12 @@ void router_message(struct router *r, struct client *c, struct slice text)
         first_message(r, c, &m, &scratch, bad ? &fault : NULL, text);
         return;
     }
-    session_confirm(c->session);
-    router_saves(r, c->session);
+    if (session_confirm(c->session))
+        router_saves_whole(r, c->session);
+    if (may_come_twice(&m))
+        router_saves_soon(r, c->session);
+    else
+        router_saves(r, c->session);
     if (bad && fault.code == SIG_ERR_BAD_JSON) {
         unreadable(r, c, &fault);
         return;

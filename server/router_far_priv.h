@@ -54,7 +54,7 @@ struct far {
     struct list holds; /* struct far_hold: router_far_invite.c */
     const struct far_invite *making;
     /* router_resume.c */
-    struct list dirty_sessions, saves, logins;
+    struct list dirty_sessions, soon_sessions, saves, logins;
     uint8_t record[SESSION_SHARE_RECORD_MAX];
     /* router_keep.c */
     struct list steps, sweeps;

@@ -370,7 +370,11 @@ static void on_nodes(struct redis_call *call, enum redis_end end, const struct r
 
 uint64_t router_keep_deadline(const struct router *r)
 {
-    return r->far->dirty_n > 0 || router_saves_wait(r) ? r->now_us : r->far->look_us;
+    uint64_t at = router_saves_deadline(r);
+
+    if (r->far->dirty_n > 0 || router_saves_wait(r))
+        return r->now_us;
+    return r->far->look_us < at ? r->far->look_us : at;
 }
 
 void router_keep_tick(struct router *r)

@@ -157,6 +157,7 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->steps);
     list_init(&f->sweeps);
     list_init(&f->dirty_sessions);
+    list_init(&f->soon_sessions);
     list_init(&f->saves);
     list_init(&f->logins);
     r->far = f;
@@ -176,6 +177,8 @@ void router_far_free(struct router *r)
     router_resume_free(r);
     while (!list_empty(&f->dirty_sessions))
         list_del(list_first(&f->dirty_sessions));
+    while (!list_empty(&f->soon_sessions))
+        list_del(list_first(&f->soon_sessions));
     LIST_EACH(link, tmp, &f->legs)
     far_drop(f, CONTAINER_OF(link, struct far_leg, link));
     LIST_EACH(link, tmp, &f->over)

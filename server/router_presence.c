@@ -26,6 +26,7 @@ static void subscribe(const struct request *q)
         return;
     }
     int rc = presence_subscribe(r->presence, &q->s->watcher, users, q->m->id, &w, r->now_us);
+    router_saves_whole(r, q->s);
     if (rc == 0)
         request_reply(q, &w);
     else
@@ -44,6 +45,7 @@ static void unsubscribe(const struct request *q)
         return;
     }
     presence_unsubscribe(q->r->presence, &q->s->watcher, users);
+    router_saves_whole(q->r, q->s);
     sig_server_raw(&w, &(struct sig_head){.type = q->m->type, .re = q->m->id}, SLICE_LIT("{}"));
     request_reply(q, &w);
 }

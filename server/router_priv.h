@@ -263,12 +263,18 @@ void router_far_greet_back(struct router *r, const struct session *s);
 
 /* Something of s changed that a resume elsewhere has to know: saved at the end of the turn. */
 void router_saves(struct router *r, struct session *s);
+/* The same when it is more than numbers and messages: tokens, the socket, whom it watches. */
+void router_saves_whole(struct router *r, struct session *s);
+/* It may wait a second, or until something else is saved: the client has not been told of it. */
+void router_saves_soon(struct router *r, struct session *s);
 /* s ends. */
 void router_saves_end(struct router *r, struct session *s);
-/* With other nodes only: all are saved anew; what is due; whether something is. */
+/* With other nodes only: all are saved anew; what is due; whether something is; the next that may
+ * wait. */
 void router_saves_all(struct router *r);
 void router_saves_tick(struct router *r, bool ready);
 bool router_saves_wait(const struct router *r);
+uint64_t router_saves_deadline(const struct router *r);
 /* Looks for the session that hello wants to go on with at other nodes. text: the whole message.
  * False: it is not asked for; go on without. */
 bool router_resume_ask(struct router *r, struct client *c, const struct sig_hello *h,

@@ -23,11 +23,16 @@
 #define LIFE_US  (24 * 3600 * US_PER_S) /* of a session with a socket that says nothing */
 #define SPARE_US (10 * US_PER_S)        /* a dead node's is kept a little longer than its time */
 
+#define WHOLE_US (LIFE_US / 4) /* all of it is saved again, for its time to live */
+#define SOON_US  US_PER_S
+#define TRIM_AT  16 /* acknowledged messages are taken out so many at once, or when it is soon */
+
 /* A save under way. */
 struct far_save {
     struct list link;
     struct router *r;
     struct redis_call call;
+    size_t n; /* messages in it */
     uint8_t id[SESSION_ID_BYTES];
 };
 
@@ -67,9 +72,24 @@ void router_saves(struct router *r, struct session *s)
         list_append(&r->far->dirty_sessions, &s->dirty);
 }
 
+void router_saves_whole(struct router *r, struct session *s)
+{
+    s->save_whole = true;
+    router_saves(r, s);
+}
+
+void router_saves_soon(struct router *r, struct session *s)
+{
+    if (!r->far || list_linked(&s->soon))
+        return;
+    s->soon_us = r->now_us + SOON_US;
+    list_append(&r->far->soon_sessions, &s->soon);
+}
+
 void router_saves_end(struct router *r, struct session *s)
 {
     list_del(&s->dirty);
+    list_del(&s->soon);
     if (r->far && !s->taken_away)
         session_share_drop(claims(r), scripts(r), s->id, r->now_us);
 }
@@ -81,27 +101,67 @@ static void free_save(struct far_save *k)
     mem_free(k);
 }
 
+/* All that is not acknowledged is to be saved once more. */
+static void save_again(struct router *r, struct session *s)
+{
+    s->saved_seq = reliable_acked(&s->rel);
+    router_saves_whole(r, s);
+}
+
 static void on_saved(struct redis_call *call, enum redis_end end, const struct resp *reply,
                      uint64_t now_us)
 {
     struct far_save *k = call->arg;
     struct router *r = k->r;
     struct session *s = session_by_id(r->sessions, k->id);
+    bool failed = end != REDIS_ANSWERED || reply->kind == RESP_ERROR;
+    bool gone = !failed && reply->kind == RESP_INTEGER && (uint64_t)reply->integer > k->n;
     uint64_t epoch;
     struct slice node;
 
     (void)now_us;
     router_enter(r);
+    if (!s && gone) /* it has ended meanwhile, and this came later */
+        session_share_drop(claims(r), scripts(r), k->id, r->now_us);
     free_save(k);
     if (!s)
         return;
-    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR) {
-        s->saved_seq = reliable_acked(&s->rel); /* all of it once more */
-        router_saves(r, s);
+    if (failed || gone) {
+        save_again(r, s);
     } else if (call_share_owner(resp_text(reply), &epoch, &node) == 0) {
         s->taken_away = true; /* its client has come to another node */
         router_end(r, s, CALL_EV_COUNT);
     }
+}
+
+/* What a whole save has beyond numbers and messages. False: it is too long. */
+static bool add_record(struct router *r, const struct session *s, struct session_share_save *out)
+{
+    struct far *f = r->far;
+    struct wr w = wr_init(f->record, sizeof(f->record));
+    struct wr watched = wr_init(f->body, sizeof(f->body));
+
+    presence_watched(r->presence, &s->watcher, &watched);
+    session_record_write(&w, &(struct session_record){.user = user_id(s->user),
+                                                      .device = session_device(s),
+                                                      .name = session_name(s),
+                                                      .watched = wr_done(&watched)});
+    session_tokens(s, out->tokens, hash_token);
+    out->record = wr_done(&w);
+    out->life_us = s->client ? LIFE_US : r->conf->session.resume_ttl_s * US_PER_S + SPARE_US;
+    return !w.bad;
+}
+
+/* Takes messages out that the client has acknowledged. */
+static void trim(struct router *r, struct session *s)
+{
+    uint64_t acked = reliable_acked(&s->rel);
+
+    while (s->saved_acked < acked) {
+        session_share_trim(claims(r), s->id, s->saved_acked + 1, acked, r->now_us);
+        s->saved_acked += SESSION_SHARE_AT_ONCE;
+    }
+    s->saved_acked = acked;
 }
 
 static void save(struct router *r, struct session *s)
@@ -111,45 +171,47 @@ static void save(struct router *r, struct session *s)
     struct session_share_save out = {
         .id = s->id,
         .here_only = room_table_in_room(r->rooms, user_id(s->user), session_device(s)),
-        .drop_from = s->saved_acked + 1,
-        .drop_to = reliable_acked(&s->rel),
+        .numbers = {.in_seq = s->rel.in_seq,
+                    .out_seq = s->rel.out_seq,
+                    .acked = reliable_acked(&s->rel),
+                    .generation = s->generation,
+                    .state = s->state},
         .messages = messages};
-    struct wr w = wr_init(f->record, sizeof(f->record));
-    struct wr watched = wr_init(f->body, sizeof(f->body));
+    bool whole =
+        s->save_whole || out.here_only != s->saved_here_only || r->now_us >= s->saved_us + WHOLE_US;
     const struct list *pos = NULL;
     struct slice text;
 
-    presence_watched(r->presence, &s->watcher, &watched);
-    session_record_write(&w, &(struct session_record){.user = user_id(s->user),
-                                                      .device = session_device(s),
-                                                      .name = session_name(s),
-                                                      .in_seq = s->rel.in_seq,
-                                                      .out_seq = s->rel.out_seq,
-                                                      .acked = reliable_acked(&s->rel),
-                                                      .generation = s->generation,
-                                                      .state = s->state,
-                                                      .watched = wr_done(&watched)});
-    session_tokens(s, out.tokens, hash_token);
-    out.record = wr_done(&w);
-    out.life_us = s->client ? LIFE_US : r->conf->session.resume_ttl_s * US_PER_S + SPARE_US;
     while (out.n < SESSION_SHARE_AT_ONCE &&
            (text = reliable_replay(&s->rel, s->saved_seq, &pos)).len > 0) {
         struct session_share_message *m = &messages[out.n++];
         m->text = text;
         reliable_numbers(pos, &m->seq, &m->id_hash);
     }
-    struct far_save *k = w.bad ? NULL : mem_zalloc(sizeof(*k));
+    struct far_save *k = whole && !add_record(r, s, &out) ? NULL : mem_zalloc(sizeof(*k));
     if (!k)
         return;
     k->r = r;
+    k->n = out.n;
     memcpy(k->id, s->id, sizeof(k->id));
     k->call = (struct redis_call){.fn = on_saved, .arg = k, .again = true};
     list_append(&f->saves, &k->link);
-    if (session_share_save(claims(r), scripts(r), &k->call, &out, r->now_us) != 0) {
+    if ((whole ? session_share_save(claims(r), scripts(r), &k->call, &out, r->now_us)
+               : session_share_add(claims(r), &k->call, &out, r->now_us)) != 0) {
         free_save(k); /* the next change saves it */
         return;
     }
-    s->saved_acked = reliable_acked(&s->rel);
+    if (whole) {
+        s->save_whole = false;
+        s->saved_here_only = out.here_only;
+        s->saved_us = r->now_us;
+    }
+    if (s->saved_acked + TRIM_AT <= out.numbers.acked || s->soon_us == 0)
+        trim(r, s);
+    s->soon_us = CLOCK_NEVER;
+    list_del(&s->soon);
+    if (s->saved_acked < out.numbers.acked)
+        router_saves_soon(r, s);
     if (out.n > 0)
         s->saved_seq = messages[out.n - 1].seq;
     if (out.n == SESSION_SHARE_AT_ONCE)
@@ -163,8 +225,8 @@ void router_saves_all(struct router *r)
     size_t pos = 0;
 
     for (struct session *s; (s = session_walk(r->sessions, &pos, &saved));) {
-        s->saved_seq = s->saved_acked = reliable_acked(&s->rel);
-        router_saves(r, s);
+        s->saved_acked = reliable_acked(&s->rel);
+        save_again(r, s);
     }
 }
 
@@ -174,6 +236,13 @@ void router_saves_tick(struct router *r, bool ready)
     struct list now, *l;
 
     list_init(&now);
+    while ((l = list_first(&f->soon_sessions)) &&
+           CONTAINER_OF(l, struct session, soon)->soon_us <= r->now_us) {
+        struct session *s = CONTAINER_OF(l, struct session, soon);
+        list_del(l);
+        s->soon_us = 0;
+        router_saves(r, s);
+    }
     while ((l = list_first(&f->dirty_sessions))) {
         list_del(l);
         list_append(&now, l);
@@ -189,6 +258,13 @@ void router_saves_tick(struct router *r, bool ready)
 bool router_saves_wait(const struct router *r)
 {
     return !list_empty(&r->far->dirty_sessions);
+}
+
+uint64_t router_saves_deadline(const struct router *r)
+{
+    const struct list *l = list_first(&r->far->soon_sessions);
+
+    return l ? CONTAINER_OF(l, const struct session, soon)->soon_us : CLOCK_NEVER;
 }
 
 /* ---- taking ---- */
@@ -226,10 +302,11 @@ static int by_seq(const void *a, const void *b)
 static struct session *make_again(struct router *r, const struct sig_hello *h,
                                   const struct resp *reply)
 {
-    struct session_record rec = {.in_seq = 0};
+    struct session_record rec = {.name = {0}};
+    struct session_numbers num = {.in_seq = 0};
     size_t most = reply->n / 2, n = 0;
     struct session_share_message *m = mem_zalloc((most + 1) * sizeof(*m));
-    bool whole = false;
+    unsigned parts = 0;
     uint8_t token[SESSION_ID_BYTES], id[SESSION_ID_BYTES];
     size_t token_len = 0, id_len = 0;
     struct session *s = NULL;
@@ -238,10 +315,12 @@ static struct session *make_again(struct router *r, const struct sig_hello *h,
         struct slice value = resp_text(resp_at(reply, i + 1));
         char what = session_share_field(resp_text(resp_at(reply, i)), value, &m[n]);
         if (what == 'r')
-            whole = session_record_read(&rec, value) == 0;
+            parts += session_record_read(&rec, value) == 0;
+        else if (what == 'n')
+            parts += session_numbers_read(&num, value) == 0;
         n += what == 'm';
     }
-    if (!m || !whole || !slice_eq(rec.device, h->device) || h->last_seq < rec.acked ||
+    if (!m || parts != 2 || !slice_eq(rec.device, h->device) || h->last_seq < num.acked ||
         base64url_decode(h->resume_token, token, sizeof(token), &token_len) != 0 ||
         base64url_decode(h->session_id, id, sizeof(id), &id_len) != 0)
         goto out;
@@ -255,16 +334,16 @@ static struct session *make_again(struct router *r, const struct sig_hello *h,
         goto out;
     counter_inc(&r->count.sessions);
     session_restore(r->sessions, s, id, token);
-    s->state = rec.state;
-    s->generation = rec.generation;
+    s->state = num.state;
+    s->generation = num.generation;
     s->gone_us = r->now_us;
-    reliable_restore(&s->rel, rec.in_seq, rec.out_seq > h->last_seq ? rec.out_seq : h->last_seq,
-                     rec.acked);
+    reliable_restore(&s->rel, num.in_seq, num.out_seq > h->last_seq ? num.out_seq : h->last_seq,
+                     num.acked);
     for (size_t i = 0; i < n; i++)
-        if (m[i].seq > rec.acked && m[i].seq <= s->rel.out_seq &&
+        if (m[i].seq > num.acked && m[i].seq <= s->rel.out_seq &&
             !reliable_restore_message(&s->rel, m[i].seq, m[i].id_hash, m[i].text))
             s->ending = true; /* memory is out */
-    s->saved_seq = s->saved_acked = rec.acked;
+    s->saved_seq = s->saved_acked = num.acked;
     if (rec.watched.len > 2) {
         struct wr w = wr_init(r->far->body, sizeof(r->far->body));
         (void)presence_subscribe(r->presence, &s->watcher, rec.watched, SLICE_LIT("r"), &w,

@@ -63,7 +63,7 @@ void router_attached(struct router *r, struct session *s, struct client *c)
     c->session = s;
     ws_set_max(&c->ws, SIG_LARGE_BYTES);
     client_rearm(c);
-    router_saves(r, s);
+    router_saves_whole(r, s);
     router_show(r, s);
     router_arm(r, s);
 }
@@ -73,7 +73,7 @@ void router_detached(struct router *r, struct session *s)
     s->client = NULL;
     s->gone_us = r->now_us;
     s->lost_untold = true;
-    router_saves(r, s);
+    router_saves_whole(r, s);
     router_arm(r, s);
 }
 
@@ -150,8 +150,10 @@ void router_session_tick(struct router *r, struct session *s)
     if (!s->client && s->shown &&
         r->now_us - s->gone_us >= r->conf->session.presence_linger_s * US_PER_S)
         router_show(r, s);
-    if (s->client && reliable_deadline(&s->rel) <= r->now_us)
+    if (s->client && reliable_deadline(&s->rel) <= r->now_us) {
         send_ack(s);
+        router_saves(r, s); /* the client forgets what it was told is here */
+    }
     if (s->client && r->now_us >= s->expires_us)
         client_close(s->client, SIG_CLOSE_AUTH);
     else if (s->client && !s->expiry_told && session_deadline(r, s) <= r->now_us)

@@ -210,12 +210,13 @@ void session_rotate(struct session *s, struct slice used, char out[SESSION_ID_TE
     id_text(s->_token, out);
 }
 
-void session_confirm(struct session *s)
+bool session_confirm(struct session *s)
 {
     if (!s->_token_before_ok)
-        return;
+        return false;
     s->_token_before_ok = false;
     crypto_wipe(s->_token_before, sizeof(s->_token_before));
+    return true;
 }
 
 bool session_token_ok(const struct session *s, struct slice text)

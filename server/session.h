@@ -42,7 +42,9 @@ struct session {
     uint64_t generation;   /* grows with each socket: compare-and-delete in the stores */
     struct presence_watcher watcher;
     struct list dirty;               /* router_resume.c: to be saved at the end of the turn */
+    struct list soon;                /* the same: it may wait a second */
     uint64_t saved_seq, saved_acked; /* messages up to here are saved; acknowledged ones dropped */
+    uint64_t saved_us, soon_us;      /* when all of it was saved; when that second is over */
     struct bucket messages, candidates, subscribes, records, quality, strikes;
     uint8_t id[SESSION_ID_BYTES];
     uint8_t _token[SESSION_ID_BYTES], _token_before[SESSION_ID_BYTES];
@@ -54,6 +56,7 @@ struct session {
     bool only_call;   /* a ring token: good for `call` and nothing else */
     struct sig_call_id call;
     bool taken_away;                  /* another node has it */
+    bool save_whole, saved_here_only; /* router_resume.c: more than numbers has changed; its x */
     bool ending;                      /* its history is broken: it ends at the next tick */
     struct sig_room_perms room_perms; /* the token's */
     uint8_t device_len, name_len;
@@ -117,8 +120,9 @@ void session_tokens(const struct session *s, uint8_t out[2][32],
  * new session); it stays good until session_confirm(), because the welcome that carries the new one
  * may never arrive. */
 void session_rotate(struct session *s, struct slice used, char out[SESSION_ID_TEXT]);
-/* The first message came over the new socket: only the newest token is good now. */
-void session_confirm(struct session *s);
+/* The first message came over the new socket: only the newest token is good now. False: it was so
+ * before. */
+bool session_confirm(struct session *s);
 /* True when text is a good resume token of s. Constant time. */
 bool session_token_ok(const struct session *s, struct slice text);
 

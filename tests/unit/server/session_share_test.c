@@ -17,12 +17,13 @@ static struct session_record record(void)
     return (struct session_record){.user = SLICE_LIT("ann"),
                                    .device = SLICE_LIT("mac"),
                                    .name = SLICE_LIT("Ann A."),
-                                   .in_seq = 5,
-                                   .out_seq = 9,
-                                   .acked = 7,
-                                   .generation = 3,
-                                   .state = SIG_PRESENCE_AWAY,
                                    .watched = SLICE_LIT("[\"bob\"]")};
+}
+
+static struct session_numbers numbers(void)
+{
+    return (struct session_numbers){
+        .in_seq = 5, .out_seq = 9, .acked = 7, .generation = 3, .state = SIG_PRESENCE_AWAY};
 }
 
 static void test_a_record_is_read_as_it_was_written(void **state)
@@ -36,36 +37,56 @@ static void test_a_record_is_read_as_it_was_written(void **state)
     assert_int_equal(session_record_read(&out, wr_done(&w)), 0);
     assert_true(slice_eq(in.user, out.user) && slice_eq(in.device, out.device) &&
                 slice_eq(in.name, out.name) && slice_eq(in.watched, out.watched));
-    assert_true(out.in_seq == 5 && out.out_seq == 9 && out.acked == 7 && out.generation == 3 &&
-                out.state == SIG_PRESENCE_AWAY);
     for (size_t n = 0; n < w.len; n++)
         assert_int_equal(session_record_read(&out, slice_of(buf, n)), -EBADMSG);
 }
 
+static void test_numbers_are_read_as_they_were_written(void **state)
+{
+    struct session_numbers in = numbers(), out;
+    uint8_t buf[SESSION_SHARE_NUMBERS + 1] = {0};
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    (void)state;
+    session_numbers_write(&w, &in);
+    assert_int_equal(w.len, SESSION_SHARE_NUMBERS);
+    assert_int_equal(session_numbers_read(&out, wr_done(&w)), 0);
+    assert_true(out.in_seq == 5 && out.out_seq == 9 && out.acked == 7 && out.generation == 3 &&
+                out.state == SIG_PRESENCE_AWAY);
+    for (size_t n = 0; n <= sizeof(buf); n++)
+        assert_int_equal(session_numbers_read(&out, slice_of(buf, n)),
+                         n == SESSION_SHARE_NUMBERS ? 0 : -EBADMSG);
+}
+
 static void test_what_is_no_record_of_ours_is_refused(void **state)
 {
-    struct session_record bad[] = {record(), record(), record(), record()}, out;
+    struct session_record bad = record(), out;
+    struct session_numbers wrong[] = {numbers(), numbers(), numbers()}, read;
     uint8_t buf[256];
 
     (void)state;
-    bad[0].user = SLICE_LIT("a nn");
-    bad[1].acked = 10; /* more than was sent */
-    bad[2].state = SIG_PRESENCE_OFFLINE;
-    bad[3].generation = UINT64_MAX;
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct wr w = wr_init(buf, sizeof(buf));
-        session_record_write(&w, &bad[i]);
-        assert_int_equal(session_record_read(&out, wr_done(&w)), -EBADMSG);
+    bad.user = SLICE_LIT("a nn");
+    struct wr w = wr_init(buf, sizeof(buf));
+    session_record_write(&w, &bad);
+    assert_int_equal(session_record_read(&out, wr_done(&w)), -EBADMSG);
+    wrong[0].acked = 10; /* more than was sent */
+    wrong[1].state = SIG_PRESENCE_OFFLINE;
+    wrong[2].generation = UINT64_MAX;
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        w = wr_init(buf, sizeof(buf));
+        session_numbers_write(&w, &wrong[i]);
+        assert_int_equal(session_numbers_read(&read, wr_done(&w)), -EBADMSG);
     }
 }
 
 static void test_fields_are_told_apart(void **state)
 {
-    static const char *const none[] = {"o", "t0", "x", "m", "m0", "mx", "m-1", ""};
+    static const char *const none[] = {"o", "t0", "x", "m", "m0", "mx", "m-1", "nn", ""};
     struct session_share_message m;
 
     (void)state;
     assert_int_equal(session_share_field(SLICE_LIT("r"), SLICE_LIT("x"), &m), 'r');
+    assert_int_equal(session_share_field(SLICE_LIT("n"), SLICE_LIT("x"), &m), 'n');
     assert_int_equal(session_share_field(SLICE_LIT("m12"), SLICE_LIT("\0\0\0\0\0\0\0\7{}"), &m),
                      'm');
     assert_true(m.seq == 12 && m.id_hash == 7 && slice_is(m.text, "{}"));
@@ -103,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_record_is_read_as_it_was_written),
+        cmocka_unit_test(test_numbers_are_read_as_they_were_written),
         cmocka_unit_test(test_what_is_no_record_of_ours_is_refused),
         cmocka_unit_test(test_fields_are_told_apart),
         cmocka_unit_test(test_a_session_that_moves_goes_on_with_its_numbers),
