@@ -173,6 +173,8 @@ void call_leg_add(struct call_leg *leg, const struct sig_quality *q, unsigned de
     leg->voice = q->voice;
     if (q->route != SIG_ROUTE_UNKNOWN)
         leg->route = q->route;
+    if (q->network != SIG_NETWORK_UNKNOWN)
+        leg->network = q->network;
     if (q->has & SIG_QUALITY_RTT) {
         leg->_last_rtt_ms = q->rtt_ms;
         leg->_rtt_sum += (uint64_t)ms * q->rtt_ms;

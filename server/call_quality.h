@@ -49,6 +49,7 @@ struct call_leg {
     enum call_blame _blame;
     enum sig_voice voice; /* as told last */
     enum sig_route route;
+    enum sig_network network;
 };
 
 /* The leg's time begins. */

@@ -191,6 +191,7 @@ static void put_quality(struct wr *w, const struct ledger_entry *c)
     put_number(w, "jitter_ms", c->jitter_ms);
     put_number(w, "silence_ms", c->silence_ms);
     put_text(w, "worst", c->worst);
+    put_text(w, "network", c->network);
     wr_u8(w, '}');
 }
 

@@ -167,8 +167,9 @@ struct ledger_quality {
     unsigned samples;
     unsigned mos_avg_milli, mos_p10_milli, mos_min_milli; /* MOS × 1000 */
     unsigned loss_permille, rtt_ms, jitter_ms;
-    unsigned silence_ms; /* nothing came though the other side was not muted */
-    struct slice worst;  /* what was to blame for the lowest: "loss", "delay", "codec" */
+    unsigned silence_ms;  /* nothing came though the other side was not muted */
+    struct slice worst;   /* what was to blame for the lowest: "loss", "delay", "codec" */
+    struct slice network; /* the device's: "wifi", "cellular" …; empty: not told */
 };
 
 /* One moment of a leg, as it was reported and judged; the key is (call, user, leg, at). */
@@ -201,7 +202,7 @@ struct ledger_entry {
     unsigned samples, mos_avg_milli, mos_p10_milli, mos_min_milli;
     unsigned loss_permille, rtt_ms, jitter_ms, silence_ms;
     enum ledger_path quality_path;
-    struct slice leg, model, codec, worst;
+    struct slice leg, model, codec, worst, network;
 };
 
 /* Where a page goes on (history.h makes text of it): entries older than this one. */

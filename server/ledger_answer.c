@@ -88,6 +88,7 @@ static void on_entry(void *ctx, const struct ledger_entry *e)
     c->model = answer_text(a, e->model);
     c->codec = answer_text(a, e->codec);
     c->worst = answer_text(a, e->worst);
+    c->network = answer_text(a, e->network);
 }
 
 static void on_device(void *ctx, const struct ledger_device *d)

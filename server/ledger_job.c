@@ -161,13 +161,15 @@ int ledger_put_push(struct ledger *l, const struct ledger_push *p, ledger_done_f
 int ledger_put_quality(struct ledger *l, const struct ledger_quality *q, ledger_done_fn *done,
                        void *ctx)
 {
-    size_t bytes = q->user.len + q->leg.len + q->model.len + q->codec.len + q->worst.len;
+    size_t bytes =
+        q->user.len + q->leg.len + q->model.len + q->codec.len + q->worst.len + q->network.len;
     void *array;
     struct wr w;
 
     if (!key_ok(q->user, SIG_USER_MAX) || q->leg.len > LEDGER_NAME_MAX ||
         q->model.len > LEDGER_NAME_MAX || q->codec.len > LEDGER_NAME_MAX ||
-        q->worst.len > LEDGER_NAME_MAX || q->path >= LEDGER_PATH_COUNT)
+        q->worst.len > LEDGER_NAME_MAX || q->network.len > LEDGER_NAME_MAX ||
+        q->path >= LEDGER_PATH_COUNT)
         return -EINVAL;
     struct ledger_job *j = job_new(JOB_PUT_QUALITY, 0, 0, bytes, &array, &w);
     if (!j)
@@ -178,6 +180,7 @@ int ledger_put_quality(struct ledger *l, const struct ledger_quality *q, ledger_
     j->quality.model = keep(&w, q->model);
     j->quality.codec = keep(&w, q->codec);
     j->quality.worst = keep(&w, q->worst);
+    j->quality.network = keep(&w, q->network);
     return enqueue(l, j, done, ctx);
 }
 

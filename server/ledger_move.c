@@ -22,8 +22,8 @@ const struct ledger_move_table ledger_move_tables[LEDGER_MOVE_TABLES] = {
      "tbtttntnn", "apns_id", NULL, ""},
     {"quality_leg",
      "call_id, user_id, leg, at_ms, model, codec, path, samples, mos_avg, mos_p10, mos_min, loss,"
-     " rtt_ms, jitter_ms, silence_ms, worst",
-     "bttntttnnnnnnnnt", "call_id, user_id, leg", NULL, ""},
+     " rtt_ms, jitter_ms, silence_ms, worst, network",
+     "bttntttnnnnnnnntt", "call_id, user_id, leg", NULL, ""},
     {"quality_sample",
      "call_id, user_id, leg, at_ms, interval_ms, rtt_ms, jitter_ms, buffer_ms, silence_ms, loss,"
      " burst, bps, codec, path, r, mos",

@@ -329,7 +329,8 @@ static void read_entry(struct sql_query *q, struct ledger_entry *e)
                                .silence_ms = (unsigned)sq_col_u64(q, 26),
                                .leg = sq_col(q, 28),
                                .codec = sq_col(q, 29),
-                               .worst = sq_col(q, 30)};
+                               .worst = sq_col(q, 30),
+                               .network = sq_col(q, 31)};
     sq_col_bytes(q, 0, e->id.b, sizeof(e->id.b));
     ledger_role_parse(sq_col(q, 1), &e->role);
     ledger_outcome_parse(sq_col(q, 12), &e->outcome);

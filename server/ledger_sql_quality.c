@@ -38,6 +38,7 @@ int sq_put_quality(struct ledger_store *base, const struct ledger_quality *v)
     sq_text(q, 7, slice_str(ledger_path_name(v->path)));
     bind_numbers(q, 8, figures, ARRAY_LEN(figures));
     sq_text(q, 16, v->worst);
+    sq_text(q, 17, v->network);
     return sq_run(s, q, NULL);
 }
 

@@ -82,14 +82,14 @@ const char *const sq_common_sql[SQ_COUNT] = {
                     " WHERE sent_ms<?1 LIMIT ?2)",
     [SQ_QUALITY_PUT] =
         "INSERT INTO quality_leg(call_id, user_id, leg, at_ms, model, codec, path,"
-        " samples, mos_avg, mos_p10, mos_min, loss, rtt_ms, jitter_ms, silence_ms, worst)"
-        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)"
+        " samples, mos_avg, mos_p10, mos_min, loss, rtt_ms, jitter_ms, silence_ms, worst,"
+        " network) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)"
         " ON CONFLICT(call_id, user_id, leg) DO UPDATE SET at_ms=excluded.at_ms,"
         " model=excluded.model, codec=excluded.codec, path=excluded.path,"
         " samples=excluded.samples, mos_avg=excluded.mos_avg, mos_p10=excluded.mos_p10,"
         " mos_min=excluded.mos_min, loss=excluded.loss, rtt_ms=excluded.rtt_ms,"
         " jitter_ms=excluded.jitter_ms, silence_ms=excluded.silence_ms,"
-        " worst=excluded.worst",
+        " worst=excluded.worst, network=excluded.network",
     [SQ_QUALITY_OF_CALL_DEL] = "DELETE FROM quality_leg WHERE call_id=?1",
     [SQ_QUALITY_DEL_USER] =
         "DELETE FROM quality_leg WHERE (call_id, user_id, leg) IN (SELECT call_id, user_id, leg"

@@ -9,7 +9,7 @@
     " c.relayed_bytes, CASE WHEN p.role<>'member' THEN (SELECT o.user_id FROM cdr_party o"        \
     "  WHERE o.call_id=p.call_id AND o.user_id<>p.user_id LIMIT 1) END,"                          \
     " q.samples, q.mos_avg, q.mos_min, q.loss, q.rtt_ms, q.model, q.mos_p10, q.jitter_ms,"        \
-    " q.silence_ms, q.path, q.leg, q.codec, q.worst"
+    " q.silence_ms, q.path, q.leg, q.codec, q.worst, q.network"
 #define HISTORY_JOINS                                                                    \
     " JOIN cdr c ON c.call_id=p.call_id"                                                 \
     " LEFT JOIN quality_leg q ON q.call_id=p.call_id AND q.user_id=p.user_id AND"        \

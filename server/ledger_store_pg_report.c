@@ -16,11 +16,13 @@
 #include <string.h>
 
 enum { CONNECT_MS = 10000, FETCH_ROWS = 2000 };
+enum { NETWORK_SINCE = 2 }; /* version of the tables */
 
 struct source {
     struct pg_conn conn;
     struct usage_report *report;
     uint32_t from, to;
+    long version; /* of the tables */
     char *why;
 };
 
@@ -118,8 +120,11 @@ static int read_all(struct source *s)
 
     if (rc == 0)
         rc = each(s,
-                  "SELECT call_id, codec, path, samples, mos_avg, at_ms FROM quality_leg WHERE"
-                  " at_ms",
+                  s->version < NETWORK_SINCE
+                      ? "SELECT call_id, codec, path, samples, mos_avg, at_ms, ''::text FROM"
+                        " quality_leg WHERE at_ms"
+                      : "SELECT call_id, codec, path, samples, mos_avg, at_ms, network FROM"
+                        " quality_leg WHERE at_ms",
                   ms, ledger_row_leg);
     if (rc == 0)
         rc = each(s,
@@ -147,6 +152,7 @@ static int check_version(struct source *s)
         version = strtol(PQgetvalue(r, 0, 0), NULL, 10);
     int rc = r ? 0 : fault(s, r);
     PQclear(r);
+    s->version = version;
     if (rc == 0 && version < 1) {
         snprintf(s->why, LEDGER_STORE_WHY_MAX, "it is no ledger of sori-server");
         rc = -EPROTONOSUPPORT;

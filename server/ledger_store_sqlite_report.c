@@ -16,6 +16,7 @@
 #define APPLICATION_ID   0x536f7269 /* "Sori" */
 #define BUSY_MS          5000
 #define ICE_FAILED_SINCE 3 /* version of the tables */
+#define NETWORK_SINCE    4
 
 struct source {
     sqlite3 *db;
@@ -104,8 +105,11 @@ static int read_all(struct source *s)
 
     if (rc == 0)
         rc = each(s, "quality_leg",
-                  "SELECT call_id, codec, path, samples, mos_avg, at_ms FROM quality_leg"
-                  " WHERE at_ms BETWEEN ?1 AND ?2",
+                  s->version < NETWORK_SINCE
+                      ? "SELECT call_id, codec, path, samples, mos_avg, at_ms, '' FROM quality_leg"
+                        " WHERE at_ms BETWEEN ?1 AND ?2"
+                      : "SELECT call_id, codec, path, samples, mos_avg, at_ms, network FROM"
+                        " quality_leg WHERE at_ms BETWEEN ?1 AND ?2",
                   ledger_row_leg);
     if (rc == 0)
         rc = each(s, "push_log",

@@ -80,6 +80,7 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
     "CREATE TABLE usage_push(day TEXT NOT NULL, kind TEXT NOT NULL, status INTEGER NOT NULL,"
     " reason TEXT NOT NULL, pushes INTEGER NOT NULL,"
     " PRIMARY KEY(day, kind, status, reason)) WITHOUT ROWID;",
+    "ALTER TABLE quality_leg ADD COLUMN network TEXT NOT NULL DEFAULT '';",
 };
 
 #define OPEN_END "max(created_ms, answer_ms, " HEARD_OF ")"

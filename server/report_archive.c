@@ -47,7 +47,7 @@ static const struct number numbers[] = {
     NUMBER("mos_legs", mos_n),
     NUMBER("mos_milli", mos_milli),
 };
-enum { PATH = ARRAY_LEN(numbers), REGION, CODEC, MOS, ROW_FIELDS };
+enum { PATH = ARRAY_LEN(numbers), REGION, CODEC, MOS, NETWORKS, ROW_FIELDS };
 _Static_assert(ROW_FIELDS <= JSON_FIELDS_MAX, "a row's fields are read in one call");
 
 enum { HIST_PDD, HIST_WAKE, HIST_ANSWER, HIST_COUNT };
@@ -95,6 +95,22 @@ static uint64_t tenth(unsigned i)
     return i;
 }
 
+/* [[network,legs,ice_failed,judged,mos_milli], …] of those that have legs. */
+static void put_networks(FILE *f, const struct usage_row *row)
+{
+    const char *sep = "";
+
+    for (unsigned i = 0; i < USAGE_NETWORK_COUNT; i++) {
+        const struct usage_net *n = &row->net[i];
+        if (n->legs == 0)
+            continue;
+        fprintf(f, "%s[\"%s\",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]", sep,
+                usage_network_name((enum usage_network)i), n->legs, n->ice_failed, n->mos_n,
+                n->mos_milli);
+        sep = ",";
+    }
+}
+
 static void put_row(FILE *f, const struct usage_row *row)
 {
     struct usage_row copy = *row;
@@ -106,7 +122,9 @@ static void put_row(FILE *f, const struct usage_row *row)
         fprintf(f, ",\"%s\":%" PRIu64, numbers[i].key, *number_of(&copy, i));
     fputs(",\"mos\":", f);
     put_pairs(f, row->mos, USAGE_MOS_BUCKETS, tenth);
-    fputs("}\n", f);
+    fputs(",\"networks\":[", f);
+    put_networks(f, row);
+    fputs("]}\n", f);
 }
 
 static void put_push(FILE *f, const struct usage_push_row *p)
@@ -196,12 +214,48 @@ static bool read_mos(struct slice value, struct usage_row *row)
     return true;
 }
 
+static bool read_network(struct slice value, struct usage_row *row)
+{
+    struct json_items it = json_items(value);
+    char name[USAGE_NAME_MAX + 1];
+    struct slice v;
+    uint64_t n[4];
+
+    if (json_items_count(value) != 1 + ARRAY_LEN(n) || !json_items_next(&it, &v) ||
+        !read_name(v, name))
+        return false;
+    enum usage_network at = usage_network_parse(slice_str(name));
+    for (size_t i = 0; i < ARRAY_LEN(n); i++)
+        if (!json_items_next(&it, &v) || !json_u64(v, NUMBER_MAX, &n[i]))
+            return false;
+    if (at != USAGE_NETWORK_UNKNOWN)
+        row->net[at] = (struct usage_net){n[0], n[1], n[2], n[3]};
+    return true;
+}
+
+/* Days that were written by earlier versions have none. */
+static bool read_networks(struct slice value, struct usage_row *row)
+{
+    struct json_items it = json_items(value);
+    struct slice one;
+
+    if (value.len == 0)
+        return true;
+    if (json_kind_of(value) != JSON_KIND_ARRAY)
+        return false;
+    while (json_items_next(&it, &one))
+        if (!read_network(one, row))
+            return false;
+    return true;
+}
+
 static int read_row(struct reading *r, struct slice line, bool use)
 {
     struct json_field f[ROW_FIELDS] = {[PATH] = {.key = "path"},
                                        [REGION] = {.key = "region"},
                                        [CODEC] = {.key = "codec"},
-                                       [MOS] = {.key = "mos"}};
+                                       [MOS] = {.key = "mos"},
+                                       [NETWORKS] = {.key = "networks"}};
     char region[USAGE_NAME_MAX + 1], codec[USAGE_NAME_MAX + 1], path[USAGE_NAME_MAX + 1];
     struct usage_row row = {.day = r->day.day, .region = region, .codec = codec};
     bool good;
@@ -211,7 +265,7 @@ static int read_row(struct reading *r, struct slice line, bool use)
     good = json_fields(line, f, ROW_FIELDS) == 0 && read_name(f[PATH].value, path) &&
            usage_path_parse(slice_str(path), &row.path) == 0 &&
            read_name(f[REGION].value, region) && read_name(f[CODEC].value, codec) &&
-           read_mos(f[MOS].value, &row);
+           read_mos(f[MOS].value, &row) && read_networks(f[NETWORKS].value, &row);
     for (size_t i = 0; i < ARRAY_LEN(numbers) && good; i++)
         good = json_u64(f[i].value, NUMBER_MAX, number_of(&row, i));
     if (!good)

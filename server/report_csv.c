@@ -24,6 +24,15 @@ void report_csv_text(FILE *f, const char *text)
     fputc('"', f);
 }
 
+static void put_network(FILE *f, const struct usage_net *n)
+{
+    unsigned mos = usage_net_mos(n);
+
+    fprintf(f, ",%" PRIu64 ",%" PRIu64 ",", n->legs, n->ice_failed);
+    if (mos > 0)
+        fprintf(f, "%u.%03u", mos / 1000, mos % 1000);
+}
+
 static void put_row(FILE *f, const struct usage_row *row, uint64_t nanos)
 {
     const struct usage_traffic *t = &row->traffic;
@@ -48,7 +57,10 @@ static void put_row(FILE *f, const struct usage_row *row, uint64_t nanos)
         fprintf(f, ",%u.%03u", usage_row_mos(row) / 1000, usage_row_mos(row) % 1000);
     else
         fputc(',', f);
-    fprintf(f, ",%.*s\r\n", SLICE_FMT(wr_done(&m)));
+    fprintf(f, ",%.*s", SLICE_FMT(wr_done(&m)));
+    for (unsigned i = 0; i < USAGE_NETWORK_COUNT; i++)
+        put_network(f, &row->net[i]);
+    fputs("\r\n", f);
 }
 
 void report_csv(FILE *f, const struct report_view *v)
@@ -59,7 +71,12 @@ void report_csv(FILE *f, const struct report_view *v)
     fputs(",seconds,ice_failed,allocations,allocation_seconds,up_packets,up_bytes,down_packets,"
           "down_bytes,wire_in_bytes,wire_out_bytes,voice_packet_ms,mos_mean,",
           f);
-    fprintf(f, "cost_%s\r\n", v->conf->currency);
+    fprintf(f, "cost_%s", v->conf->currency);
+    for (unsigned i = 0; i < USAGE_NETWORK_COUNT; i++) {
+        const char *name = usage_network_name((enum usage_network)i);
+        fprintf(f, ",%s_legs,%s_ice_failed,%s_mos_mean", name, name, name);
+    }
+    fputs("\r\n", f);
     for (size_t i = 0; i < v->rows_n; i++)
         put_row(f, &v->rows[i], v->row_nanos[i]);
 }

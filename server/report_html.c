@@ -396,6 +396,35 @@ static void put_by_name(FILE *f, const struct report_view *v, bool codec)
     close_card(f);
 }
 
+/* What devices were connected by, as far as they told. */
+static void put_networks(FILE *f, const struct report_view *v)
+{
+    uint64_t legs = 0;
+
+    for (unsigned i = 0; i < USAGE_NETWORK_COUNT; i++)
+        legs += v->total.net[i].legs;
+    if (legs == 0)
+        return;
+    open_card(f, "", "By network");
+    fputs("<div class=scroll><table><thead><tr><th>Network<th>Ends of calls<th>No media<th>MOS</tr>"
+          "</thead><tbody>",
+          f);
+    for (unsigned i = 0; i < USAGE_NETWORK_COUNT; i++) {
+        const struct usage_net *n = &v->total.net[i];
+        if (n->legs == 0)
+            continue;
+        fprintf(f, "<tr><td>%s<td>", usage_network_name((enum usage_network)i));
+        put_count(f, n->legs);
+        fputs("<td>", f);
+        put_count(f, n->ice_failed);
+        fputs("<td>", f);
+        put_mos(f, usage_net_mos(n));
+        fputs("</tr>", f);
+    }
+    fputs("</tbody></table></div>", f);
+    close_card(f);
+}
+
 static void put_latency_row(FILE *f, const char *name, const struct usage_hist *h)
 {
     fprintf(f, "<tr><td>%s<td>", name);
@@ -588,6 +617,7 @@ void report_html(FILE *f, const struct report_view *view)
     put_paths(f, &v);
     put_by_name(f, &v, false);
     put_by_name(f, &v, true);
+    put_networks(f, &v);
     put_latency(f, &v);
     put_pushes(f, &v);
     put_mos_chart(f, &v);

@@ -93,6 +93,30 @@ static void put_mos(FILE *f, const struct usage_row *row)
     fputc('}', f);
 }
 
+static void put_networks(FILE *f, const struct usage_row *row)
+{
+    const char *sep = "";
+
+    fputs("\"networks\":{", f);
+    for (unsigned i = 0; i < USAGE_NETWORK_COUNT; i++) {
+        const struct usage_net *n = &row->net[i];
+        if (n->legs == 0)
+            continue;
+        fprintf(f, "%s\"%s\":{", sep, usage_network_name((enum usage_network)i));
+        put_number(f, "legs", n->legs);
+        fputc(',', f);
+        put_number(f, "ice_failed", n->ice_failed);
+        fputc(',', f);
+        if (n->mos_n > 0)
+            put_milli(f, "mos_mean", usage_net_mos(n));
+        else
+            fputs("\"mos_mean\":null", f);
+        fputc('}', f);
+        sep = ",";
+    }
+    fputc('}', f);
+}
+
 /* The sums of a row, without its key. */
 static void put_sums(FILE *f, const struct usage_row *row)
 {
@@ -116,6 +140,8 @@ static void put_sums(FILE *f, const struct usage_row *row)
     put_number(f, "voice_packet_ms", usage_voice_ptime_ms(row->voice));
     fputc(',', f);
     put_mos(f, row);
+    fputc(',', f);
+    put_networks(f, row);
 }
 
 static void put_latency(FILE *f, const char *key, const struct usage_hist *h)

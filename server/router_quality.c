@@ -135,7 +135,8 @@ static void put_summary(struct router *r, const struct sig_call_id *id, struct s
     struct call_leg_sum sum;
 
     call_leg_sum(leg, &sum);
-    if (!keeps(r) || (sum.samples == 0 && sum.silence_ms == 0))
+    bool known = leg->network != SIG_NETWORK_UNKNOWN;
+    if (!keeps(r) || (sum.samples == 0 && sum.silence_ms == 0 && !known))
         return;
     const struct ledger_quality q = {.call_id = *id,
                                      .user = user,
@@ -152,7 +153,9 @@ static void put_summary(struct router *r, const struct sig_call_id *id, struct s
                                      .rtt_ms = sum.rtt_ms,
                                      .jitter_ms = sum.jitter_ms,
                                      .silence_ms = sum.silence_ms,
-                                     .worst = slice_str(call_blame_name(sum.worst))};
+                                     .worst = slice_str(call_blame_name(sum.worst)),
+                                     .network = known ? slice_str(sig_network_name(leg->network))
+                                                      : (struct slice){0}};
     (void)ledger_put_quality(r->ledger, &q, NULL, NULL); /* what is refused, the ledger counts */
 }
 

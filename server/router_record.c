@@ -217,7 +217,8 @@ static void write_page(struct wr *w, const struct record_wait *wait,
                                         .quality_path = ledger_path_name(e->quality_path),
                                         .leg = e->leg,
                                         .codec = e->codec,
-                                        .worst = e->worst});
+                                        .worst = e->worst,
+                                        .network = e->network});
     }
     if (res->more && res->entries_n > 0)
         history_cursor_write(&cursor, &res->entries[res->entries_n - 1]);

@@ -257,6 +257,18 @@ static enum usage_path path_of(struct usage_report *r, struct usage_call_entry *
     return *inferred ? USAGE_P2P : USAGE_PATH_UNKNOWN;
 }
 
+static void fold_network(struct usage_row *row, const struct usage_call_entry *c,
+                         const struct usage_leg_entry *l, bool judged)
+{
+    if (l->network == USAGE_NETWORK_UNKNOWN)
+        return;
+    struct usage_net *n = &row->net[l->network];
+    n->legs++;
+    n->ice_failed += c->media_failed;
+    n->mos_n += judged;
+    n->mos_milli += judged ? l->mos_milli : 0;
+}
+
 static int fold_legs(struct usage_report *r, const struct usage_call_entry *c, const char *region)
 {
     for (const struct usage_leg_entry *l = c->legs; l; l = l->next) {
@@ -266,7 +278,9 @@ static int fold_legs(struct usage_report *r, const struct usage_call_entry *c, c
         if (!row || !day)
             return -ENOMEM;
         day->fresh.detail++;
-        if (l->mos_milli < 1000 || l->mos_milli > 5000)
+        bool judged = l->mos_milli >= 1000 && l->mos_milli <= 5000;
+        fold_network(row, c, l, judged);
+        if (!judged)
             continue;
         unsigned tenth = (l->mos_milli - 1000) / 100;
         row->mos_n++;

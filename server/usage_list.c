@@ -194,6 +194,12 @@ void usage_row_add(struct usage_row *row, const struct usage_row *o)
     row->mos_milli += o->mos_milli;
     for (unsigned i = 0; i < USAGE_MOS_BUCKETS; i++)
         row->mos[i] += o->mos[i];
+    for (size_t i = 0; i < USAGE_NETWORK_COUNT; i++) {
+        row->net[i].legs += o->net[i].legs;
+        row->net[i].ice_failed += o->net[i].ice_failed;
+        row->net[i].mos_n += o->net[i].mos_n;
+        row->net[i].mos_milli += o->net[i].mos_milli;
+    }
 }
 
 uint64_t usage_row_calls(const struct usage_row *row)
@@ -208,6 +214,11 @@ uint64_t usage_row_calls(const struct usage_row *row)
 unsigned usage_row_mos(const struct usage_row *row)
 {
     return row->mos_n == 0 ? 0 : (unsigned)(row->mos_milli / row->mos_n);
+}
+
+unsigned usage_net_mos(const struct usage_net *n)
+{
+    return n->mos_n == 0 ? 0 : (unsigned)(n->mos_milli / n->mos_n);
 }
 
 unsigned usage_row_mos_quantile(const struct usage_row *row, unsigned permille)

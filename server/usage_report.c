@@ -27,6 +27,22 @@ const char *usage_path_name(enum usage_path p)
     return (unsigned)p < USAGE_PATH_COUNT ? paths[p] : "";
 }
 
+static const char *const networks[USAGE_NETWORK_COUNT] = {"wifi", "cellular", "ethernet", "vpn",
+                                                          "other"};
+
+const char *usage_network_name(enum usage_network n)
+{
+    return (unsigned)n < USAGE_NETWORK_COUNT ? networks[n] : "";
+}
+
+enum usage_network usage_network_parse(struct slice name)
+{
+    for (unsigned i = 0; i < USAGE_NETWORK_COUNT; i++)
+        if (slice_is(name, networks[i]))
+            return (enum usage_network)i;
+    return USAGE_NETWORK_UNKNOWN;
+}
+
 int usage_path_parse(struct slice name, enum usage_path *out)
 {
     for (unsigned i = 0; i < USAGE_PATH_COUNT; i++)
@@ -386,6 +402,7 @@ int usage_report_leg(struct usage_report *r, const struct usage_leg *in)
                                   .day = day,
                                   .samples = in->samples,
                                   .mos_milli = in->mos_milli,
+                                  .network = usage_network_parse(in->network),
                                   .path = in->path,
                                   .codec = codec};
     c->legs = l;

@@ -46,6 +46,25 @@ static inline bool usage_path_is_turn(enum usage_path p)
     return p >= USAGE_TURN_UDP && p <= USAGE_TURN_DTLS;
 }
 
+/* What a leg's device was connected by, as it told. */
+enum usage_network {
+    USAGE_WIFI,
+    USAGE_CELLULAR,
+    USAGE_ETHERNET,
+    USAGE_VPN,
+    USAGE_OTHER_NETWORK,
+    USAGE_NETWORK_UNKNOWN, /* not told: no leg of it is counted */
+    USAGE_NETWORK_COUNT = USAGE_NETWORK_UNKNOWN
+};
+const char *usage_network_name(enum usage_network n);      /* "wifi" … "other" */
+enum usage_network usage_network_parse(struct slice name); /* UNKNOWN for any other word */
+
+/* Legs of one network. */
+struct usage_net {
+    uint64_t legs, ice_failed; /* of calls that ended because media could not flow */
+    uint64_t mos_n, mos_milli; /* those that were judged, and their sum */
+};
+
 /* What relays moved: payload as they count it, and what that is on the network (estimated). */
 struct usage_traffic {
     uint64_t up_pkts, up_bytes, down_pkts, down_bytes;
@@ -66,6 +85,7 @@ struct usage_row {
     struct usage_voice voice;  /* of calls without video */
     uint64_t mos_n, mos_milli; /* legs, and their sum */
     uint64_t mos[USAGE_MOS_BUCKETS];
+    struct usage_net net[USAGE_NETWORK_COUNT];
 };
 
 struct usage_push_row {
@@ -124,7 +144,7 @@ struct usage_call {
 /* One leg's quality. */
 struct usage_leg {
     struct sig_call_id id;
-    struct slice codec;
+    struct slice codec, network;
     uint64_t at_ms;
     enum ledger_path path;
     unsigned samples, mos_milli;
@@ -186,6 +206,7 @@ uint64_t usage_row_calls(const struct usage_row *row);
 /* Its MOS × 1000: mean, and what permille of the legs are below (in the middle of a tenth); 0
  * without legs. */
 unsigned usage_row_mos(const struct usage_row *row);
+unsigned usage_net_mos(const struct usage_net *n); /* the mean, x 1000; 0: none was judged */
 unsigned usage_row_mos_quantile(const struct usage_row *row, unsigned permille);
 
 /* "2026-11-28" and back. Returns 0 or -EBADMSG. */

@@ -45,6 +45,7 @@ struct usage_leg_entry {
     struct usage_leg_entry *next;
     uint32_t day;
     unsigned samples, mos_milli;
+    enum usage_network network;
     enum ledger_path path;
     const char *codec;
 };

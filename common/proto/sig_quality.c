@@ -8,11 +8,18 @@
 #include "proto/sig_write.h"
 
 static const char *const voices[SIG_VOICE_COUNT] = {"other", "opus", "red", "pcmu", "pcma", "g722"};
+static const char *const networks[SIG_NETWORK_COUNT] = {"unknown",  "wifi", "cellular",
+                                                        "ethernet", "vpn",  "other"};
 static const char *const routes[SIG_ROUTE_COUNT] = {"unknown", "p2p", "turn", "sfu"};
 
 const char *sig_voice_name(enum sig_voice v)
 {
     return voices[(unsigned)v < SIG_VOICE_COUNT ? v : SIG_VOICE_OTHER];
+}
+
+const char *sig_network_name(enum sig_network v)
+{
+    return (unsigned)v < SIG_NETWORK_COUNT ? networks[v] : "";
 }
 
 const char *sig_route_name(enum sig_route r)
@@ -164,8 +171,6 @@ static const char *read_route(const struct json_field *f, struct sig_quality *ou
 
 int sig_quality_decode(struct sig_quality *out, const struct sig_msg *m, struct sig_fault *fault)
 {
-    static const char *const networks[SIG_NETWORK_COUNT] = {"unknown",  "wifi", "cellular",
-                                                            "ethernet", "vpn",  "other"};
     struct json_field f[FIELDS] = {
         [FINAL] = {.key = "final"},   [FEC] = {.key = "fec"},     [DTX] = {.key = "dtx"},
         [CODEC] = {.key = "codec"},   [PATH] = {.key = "path"},   [LOCAL] = {.key = "local"},

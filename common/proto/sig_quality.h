@@ -43,6 +43,7 @@ enum sig_network {
     SIG_NETWORK_OTHER,
     SIG_NETWORK_COUNT
 };
+const char *sig_network_name(enum sig_network v); /* "unknown", "wifi" … */
 
 /* Bits of sig_quality.has: the field was there. */
 enum {

@@ -88,7 +88,7 @@ struct sig_history_entry {
     unsigned samples, mos_avg_milli, mos_p10_milli, mos_min_milli;
     unsigned loss_permille, rtt_ms, jitter_ms, silence_ms;
     const char *quality_path;
-    struct slice leg, codec, worst; /* worst may be empty */
+    struct slice leg, codec, worst, network; /* the last two may be empty */
 };
 void sig_record_history_begin(struct wr *w, struct slice re);
 void sig_record_history_entry(struct wr *w, bool first, const struct sig_history_entry *e);

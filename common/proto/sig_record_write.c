@@ -119,6 +119,7 @@ static void quality(struct wr *w, const struct sig_history_entry *e)
         text_if(w, "worst", e->worst);
     }
     number(w, "silenceMs", e->silence_ms);
+    text_if(w, "network", e->network);
     wr_u8(w, '}');
 }
 

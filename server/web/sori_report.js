@@ -9,7 +9,10 @@ const FIRST_MS = 2000; // the way of the media is known by then
 const REPORT_MS = 10_000;
 const LONGEST_MS = 60_000;
 const SILENT_MS = 2000;
-const OF_NETWORK = { wifi: 'wifi', cellular: 'cellular', ethernet: 'ethernet', vpn: 'vpn' };
+// Of RTCIceCandidateStats.networkType and of navigator.connection.type; "none" and "unknown" tell nothing.
+const OF_NETWORK = {
+  wifi: 'wifi', cellular: 'cellular', ethernet: 'ethernet', vpn: 'vpn', bluetooth: 'other', wimax: 'other', other: 'other',
+};
 
 const whole = (x) => (Number.isFinite(x) && x >= 0 ? Math.round(x) : null);
 
@@ -78,7 +81,7 @@ export function reportOf(from, to, { silenceMs = 0, final = false } = {}) {
     local: to.path?.local ?? null,
     remote: to.path?.remote ?? null,
     relay: local?.relayProtocol || null,
-    network: OF_NETWORK[local?.networkType] ?? null,
+    network: OF_NETWORK[local?.networkType] ?? OF_NETWORK[globalThis.navigator?.connection?.type] ?? null,
   };
 }
 

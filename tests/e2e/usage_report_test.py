@@ -31,7 +31,7 @@ from turnclient import TurnClient
 BUILD, ROOT = os.environ["SORI_BUILD"], os.environ["SORI_ROOT"]
 OFFER = {"offer": {"type": "offer", "sdp": "v=0"}, "metadata": {"isVideo": False}}
 HEARD = {"intervalMs": 1000, "rttMs": 40, "jitterMs": 3, "bufferMs": 50, "received": 50, "lost": 0, "inBps": 24000,
-         "codec": "opus", "frameMs": 20, "path": "turn", "final": True}
+         "codec": "opus", "frameMs": 20, "path": "turn", "final": True, "network": "cellular"}
 ANSWER = {"answer": {"type": "answer", "sdp": "v=0"}}
 SERVER = """
 [server]
@@ -309,6 +309,8 @@ def test_sums_are_what_the_relays_counted(place, validator):
     heard = [r for d in doc["days"] for r in d["rows"] if r["codec"] == "opus"]
     assert [(r["path"], r["traffic"]["up_bytes"], r["calls"]["answered"]) for r in heard] == [("turn-tcp", 72 * 120, 1)]
     assert heard[0]["mos"]["legs"] == 1 and 4 < heard[0]["mos"]["mean"] < 4.5
+    assert heard[0]["networks"] == total["networks"]
+    assert total["networks"] == {"cellular": {"legs": 1, "ice_failed": 0, "mos_mean": heard[0]["mos"]["mean"]}}
     assert len(doc["users"]) == 4 and {r["region"] for d in doc["days"] for r in d["rows"]} == {"kr"}
 
     with open(f"{place}/r.csv", newline="", encoding="utf-8") as f:
@@ -316,9 +318,11 @@ def test_sums_are_what_the_relays_counted(place, validator):
     assert sum(int(r["up_bytes"]) for r in rows) == traffic["up_bytes"]
     assert sum(int(r["answered"]) for r in rows) == 6
     near(sum(float(r["cost_USD"]) for r in rows), total["cost"]["traffic"])
+    assert sum(int(r["cellular_legs"]) for r in rows) == 1 and all(r["wifi_legs"] == "0" for r in rows)
     with open(f"{place}/r.html", encoding="utf-8") as f:
         page = f.read()
     assert page.count("<svg") >= 3 and "default-src 'none'" in page
+    assert "<td>cellular<td>1<td>0<td>" in page
     assert "http:" not in page and "https:" not in page and "<script" not in page and "src=" not in page
     for stranger in ("alice", "bob"):
         assert stranger not in text + page
@@ -354,6 +358,7 @@ def what_is_purged_still_counts(place, args, doc, validator):
     later = json.loads(out)
     validator.validate(later)
     assert all(d["archived"] for d in later["days"])
+    assert later["totals"]["networks"] == doc["totals"]["networks"]
     assert later["totals"]["traffic"] == doc["totals"]["traffic"] and later["totals"]["calls"] == doc["totals"]["calls"]
     # Without the archive the ledger's daily sums know the calls, and no path.
     bare, _ = report("--ledger", f"{place}/ledger.db", *args[args.index("--from"):], "--json", "-")

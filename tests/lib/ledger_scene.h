@@ -74,7 +74,7 @@ static inline void scene_shell(const char *fmt, ...) __attribute__((format(print
 /* Runs a command of the test's own directory. */
 static inline void scene_shell(const char *fmt, ...)
 {
-    char command[512];
+    char command[1024];
     char *argv[] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c", command, NULL};
     va_list ap;
 

@@ -386,7 +386,8 @@ static void test_quality_comes_with_the_call(void **state)
                                .silence_ms = 2500,
                                .codec = SLICE_LIT("opus"),
                                .path = LEDGER_P2P,
-                               .worst = SLICE_LIT("delay")};
+                               .worst = SLICE_LIT("delay"),
+                               .network = SLICE_LIT("cellular")};
 
     (void)state;
     scene_call(s, 1, A, B, SCENE_NOW, false);
@@ -394,7 +395,9 @@ static void test_quality_comes_with_the_call(void **state)
     q.leg = SLICE_LIT("up");
     q.samples = 2;
     q.mos_avg_milli = 1000;
+    q.network = SLICE_LIT("wifi");
     assert_int_equal(DO(s, put_quality(s, &q)), 0);
+    scene_sql_is("SELECT leg, network FROM quality_leg ORDER BY leg", "down|cellular\nup|wifi");
     struct ledger_entry e = scene_history(s, A).first;
     assert_int_equal(e.samples, 6); /* the leg that says most */
     assert_int_equal(e.mos_avg_milli, 4100);

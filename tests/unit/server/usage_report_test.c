@@ -317,17 +317,23 @@ static void test_quality_and_codec(void **state)
                           .at_ms = MS(DAY_S + 150),
                           .path = LEDGER_TURN,
                           .samples = 10,
-                          .mos_milli = 4100};
+                          .mos_milli = 4100,
+                          .network = SLICE_LIT("wifi")};
 
     (void)state;
     assert_int_equal(usage_report_leg(r, &l), 0);
     l.mos_milli = 3700;
     assert_int_equal(usage_report_leg(r, &l), 0);
+    l.network = SLICE_LIT("pigeon");
+    assert_int_equal(usage_report_leg(r, &l), 0);
     l.codec = SLICE_LIT("pcmu"); /* few samples: not the call's codec */
     l.samples = 1;
     l.mos_milli = 99999; /* absurd: counted nowhere */
+    l.network = SLICE_LIT("cellular");
     assert_int_equal(usage_report_leg(r, &l), 0);
-    call(r, call_of(1, 60));
+    struct usage_call c = call_of(1, 60);
+    c.reason = SIG_REASON_MEDIA_FAILED;
+    call(r, c);
     relay(r, rec(1, 1, DAY_S + 200, 60));
     close_it(r);
     size_t n;
@@ -336,9 +342,15 @@ static void test_quality_and_codec(void **state)
     assert_string_equal(v[0].codec, "opus-wb");
     assert_int_equal(v[0].calls[LEDGER_ANSWERED], 1);
     assert_int_equal(v[0].traffic.up_bytes, 60 * 3600);
-    assert_int_equal(usage_row_mos(&v[0]), 3900);
+    assert_int_equal(usage_row_mos(&v[0]), (4100 + 3700 + 3700) / 3);
     assert_int_equal(usage_row_mos_quantile(&v[0], 100), 3750);
     assert_int_equal(v[1].mos_n, 0);
+    assert_int_equal(v[0].net[USAGE_WIFI].legs, 2);
+    assert_int_equal(v[0].net[USAGE_WIFI].ice_failed, 2);
+    assert_int_equal(usage_net_mos(&v[0].net[USAGE_WIFI]), 3900);
+    assert_int_equal(v[0].net[USAGE_OTHER_NETWORK].legs, 0);
+    assert_int_equal(v[1].net[USAGE_CELLULAR].legs, 1);
+    assert_int_equal(usage_net_mos(&v[1].net[USAGE_CELLULAR]), 0);
     usage_report_free(r);
 }
 

@@ -55,6 +55,26 @@ describe('QualityReporter', () => {
     assert.ok(JSON.stringify(sent[1]).length <= 1024);
   });
 
+  test('the network is the candidate\'s, else the browser\'s', (t) => {
+    const network = (networkType, type) => {
+      const { it, sent } = reporter();
+      Object.defineProperty(globalThis, 'navigator', { value: { connection: type && { type } }, configurable: true });
+      for (let s = 0; s <= 2; s++) {
+        const stats = statsAt(s);
+        stats.get('l').networkType = networkType;
+        it.take(stats, s * 1000, true);
+      }
+      return sent[0].network;
+    };
+    const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
+    t.after(() => (before ? Object.defineProperty(globalThis, 'navigator', before) : delete globalThis.navigator));
+    assert.equal(network('ethernet', 'wifi'), 'ethernet');
+    assert.equal(network('unknown', 'cellular'), 'cellular');
+    assert.equal(network(undefined, 'wimax'), 'other');
+    assert.equal(network('hyperloop', 'none'), null);
+    assert.equal(network(undefined, undefined), null);
+  });
+
   test('what is not known is null, never NaN, never negative', () => {
     const { it, sent } = reporter();
     for (let s = 0; s <= 2; s++) it.take(new Map([['i', { type: 'inbound-rtp', kind: 'audio', packetsLost: -s }]]), s * 1000, true);
