@@ -18,6 +18,7 @@
 #include "server/presence_store_redis.h"
 #include "server/presence_wire.h"
 #include "server/redis_conf.h"
+#include "server/room_share.h"
 
 #define TICK_US   (100 * US_PER_MS)
 #define ANSWER_US (5 * US_PER_S)    /* a failover is over by then */
@@ -48,7 +49,7 @@ struct presence_link {
     bool was_up;
     uint64_t away_us; /* since when Redis is not ready */
     struct slice scripts[PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS +
-                         SESSION_SHARE_SCRIPTS];
+                         SESSION_SHARE_SCRIPTS + ROOM_SHARE_SCRIPTS];
     struct slice channel;
     uint8_t channel_buf[PRESENCE_WIRE_KEY_MAX];
     struct redis_endpoint at[REDIS_ENDPOINTS_MAX];
@@ -185,6 +186,8 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
            sizeof(call_share_scripts));
     memcpy(l->scripts + PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS,
            session_share_scripts, sizeof(session_share_scripts));
+    memcpy(l->scripts + ARRAY_LEN(l->scripts) - ROOM_SHARE_SCRIPTS, room_share_scripts,
+           sizeof(room_share_scripts));
     conf.client.scripts = l->scripts;
     conf.client.scripts_n = ARRAY_LEN(l->scripts);
     l->commands = redis_link_new(l->worker, &conf, &commands_ops, l);

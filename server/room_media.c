@@ -36,6 +36,7 @@ static void take_tracks(struct room_table *t, struct seat *s, const struct ctl_t
         room_say_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
         seat_track_del(s, track);
     }
+    room_touch(t, s->room, s);
 }
 
 void seat_joined(struct room_table *t, struct seat *s, const struct ctl_msg *reply, uint64_t now_us)
@@ -89,6 +90,7 @@ static void lose_media(struct room_table *t, struct seat *s, uint64_t now_us)
     if (!s->lost)
         s->lost_us = now_us;
     s->lost = true;
+    room_touch(t, s->room, s);
     room_arm_seat(t, s);
 }
 
@@ -112,6 +114,7 @@ void seat_unpublished(struct room_table *t, struct seat *s, struct slice track_i
         return; /* the SFU's event came first */
     room_say_track(t, s, track, ROOM_UNPUBLISHED, (struct slice){0});
     seat_track_del(s, track);
+    room_touch(t, s->room, s);
 }
 
 /* ---- what the SFU says ---- */
@@ -130,6 +133,7 @@ void room_media_lost(struct room_table *t, struct room *r, enum room_reason reas
     const struct room_note note = {.kind = ROOM_NOTE_RESTART, .reason = reason};
 
     r->node = ROOM_NODE_NONE;
+    room_touch(t, r, NULL);
     LIST_EACH(l, tmp, &r->seats)
     {
         struct seat *s = CONTAINER_OF(l, struct seat, of_room);
@@ -150,6 +154,7 @@ static void state_event(struct room_table *t, struct seat *s, const struct ctl_m
         return;
     }
     s->media = m->u.state.media;
+    room_touch(t, s->room, s);
     room_review(t, s);
 }
 
@@ -158,6 +163,7 @@ static void track_event(struct room_table *t, struct seat *s, const struct ctl_m
     const struct ctl_track *from = &m->u.track.track;
     bool fresh = false, changed = false;
 
+    room_touch(t, s->room, s);
     if (m->u.track.event == CTL_TRACK_ENDED) {
         struct seat_track *gone = seat_track_find(s, from->track);
         if (!gone)

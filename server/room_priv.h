@@ -38,6 +38,11 @@ void room_review(const struct room_table *t, struct seat *s);
 void room_command(const struct room_table *t, const struct seat *s, struct ctl_msg *m);
 /* Another seat of the same device in the same room, or NULL. */
 struct seat *room_twin(const struct room_table *t, const struct seat *s);
+/* The router hears that what is saved of a seat (NULL: of the room) is no longer true. */
+void room_touch(const struct room_table *t, struct room *r, struct seat *s);
+/* Makes an empty room; puts a new seat into one. NULL: memory is out. */
+struct room *room_new(struct room_table *t, struct slice id, uint64_t now_us);
+void room_add_seat(struct room_table *t, struct room *r, struct seat *s);
 /* Sets the timer of a seat to what is due next. */
 void room_arm_seat(struct room_table *t, struct seat *s);
 /* Looks a user up on a list of guests; adds it (NULL: no memory, or the list is full). */

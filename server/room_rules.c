@@ -124,6 +124,7 @@ enum sig_err room_mute(struct room_table *t, struct seat *by, struct slice track
     if (track->t.muted == muted)
         return SIG_OK;
     track->t.muted = muted;
+    room_touch(t, owner->room, owner);
     enum room_event event = muted ? ROOM_MUTED : ROOM_UNMUTED;
     struct slice by_id = own ? slice_str(NULL) : by->id;
     room_say_track(t, owner, track, event, by_id);
@@ -202,6 +203,7 @@ enum sig_err room_update(struct room_table *t, struct seat *by, const struct sig
     struct sig_room_perms p = updated_perms(s, u);
     if (rights && !perms_equal(&p, &s->perms))
         change_perms(t, s, &p);
+    room_touch(t, s->room, s);
     room_say_person(t, s, ROOM_UPDATED, ROOM_REASON_NONE);
     if (s != by)
         room_say(t, s->room, s,
@@ -227,6 +229,7 @@ enum sig_err room_kick(struct room_table *t, struct seat *by, struct slice parti
     struct room_guest *g = room_guest_add(&r->banned, &r->banned_n, s->user);
     if (!g)
         return r->banned_n >= ROOM_GUESTS_MAX ? SIG_ERR_OVERLOADED : SIG_ERR_INTERNAL;
+    room_touch(t, r, NULL);
     LIST_EACH(l, tmp, &r->seats)
     {
         struct seat *other = CONTAINER_OF(l, struct seat, of_room);

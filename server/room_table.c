@@ -41,8 +41,8 @@ struct seat *seat_find(const struct room_table *t, struct slice participant)
     return NULL;
 }
 
-static struct seat *first_of_device(const struct room_table *t, struct slice user,
-                                    struct slice device, struct hnode **n)
+struct seat *seat_next_of(const struct room_table *t, struct slice user, struct slice device,
+                          struct hnode **n)
 {
     *n = *n ? htable_next(*n) : htable_first(&t->seats_by_device, device_hash(user, device));
     for (; *n; *n = htable_next(*n)) {
@@ -59,7 +59,7 @@ struct seat *seat_of(const struct room_table *t, struct slice room, struct slice
     struct seat *s, *found = NULL;
     struct hnode *n = NULL;
 
-    while ((s = first_of_device(t, user, device, &n)))
+    while ((s = seat_next_of(t, user, device, &n)))
         if (slice_eq(s->room->id, room) && (!found || s->in))
             found = s; /* the one that is in goes before the one that is on its way */
     return found;
@@ -70,7 +70,7 @@ struct seat *room_twin(const struct room_table *t, const struct seat *s)
     struct hnode *n = NULL;
     struct seat *other;
 
-    while ((other = first_of_device(t, s->user, s->device, &n)))
+    while ((other = seat_next_of(t, s->user, s->device, &n)))
         if (other != s && other->room == s->room)
             return other;
     return NULL;
@@ -80,7 +80,7 @@ bool room_table_in_room(const struct room_table *t, struct slice user, struct sl
 {
     struct hnode *n = NULL;
 
-    return first_of_device(t, user, device, &n) != NULL;
+    return seat_next_of(t, user, device, &n) != NULL;
 }
 
 struct seat *room_seat_of_user(const struct room *r, struct slice user)
@@ -89,6 +89,18 @@ struct seat *room_seat_of_user(const struct room *r, struct slice user)
     {
         struct seat *s = CONTAINER_OF(l, struct seat, of_room);
         if (slice_eq(s->user, user))
+            return s;
+    }
+    return NULL;
+}
+
+struct seat *room_seat_of_session(const struct room *r, const uint8_t session[SEAT_SESSION_BYTES],
+                                  bool in)
+{
+    LIST_EACH(l, tmp, &r->seats)
+    {
+        struct seat *s = CONTAINER_OF(l, struct seat, of_room);
+        if (s->in == in && memcmp(s->at.session, session, SEAT_SESSION_BYTES) == 0)
             return s;
     }
     return NULL;
@@ -169,14 +181,23 @@ static void guests_clear(struct list *head)
     }
 }
 
-bool room_invite(struct room *r, struct slice user)
+bool room_invite(struct room_table *t, struct room *r, struct slice user)
 {
+    room_touch(t, r, NULL);
     return room_guest_add(&r->guests, &r->guests_n, user) != NULL;
 }
 
 bool room_is_banned(const struct room *r, struct slice user)
 {
     return room_guest_find(&r->banned, user) != NULL;
+}
+
+/* ---- what is saved ---- */
+
+void room_touch(const struct room_table *t, struct room *r, struct seat *s)
+{
+    if (t->ops->changed)
+        t->ops->changed(t->arg, r, s, false);
 }
 
 /* ---- timers ---- */
@@ -237,9 +258,22 @@ static void drop_room(struct room_table *t, struct room *r)
 {
     timer_cancel(t->rooms_wheel, &r->timer);
     htable_del(&t->by_id, &r->by_id);
+    list_del(&r->dirty);
     guests_clear(&r->guests);
     guests_clear(&r->banned);
+    LIST_EACH(l, tmp, &r->seats_gone)
+    {
+        list_del(l);
+        mem_free(CONTAINER_OF(l, struct room_gone, link));
+    }
     mem_free(r);
+}
+
+static void end_room(struct room_table *t, struct room *r)
+{
+    if (t->ops->ended)
+        t->ops->ended(t->arg, r);
+    drop_room(t, r);
 }
 
 void room_table_free(struct room_table *t)
@@ -264,7 +298,7 @@ void room_table_free(struct room_table *t)
     mem_free(t);
 }
 
-static struct room *new_room(struct room_table *t, struct slice id, uint64_t now_us)
+struct room *room_new(struct room_table *t, struct slice id, uint64_t now_us)
 {
     struct room *r = mem_zalloc(sizeof(*r) + id.len);
 
@@ -276,6 +310,7 @@ static struct room *new_room(struct room_table *t, struct slice id, uint64_t now
     list_init(&r->seats);
     list_init(&r->guests);
     list_init(&r->banned);
+    list_init(&r->seats_gone);
     htable_add(&t->by_id, &r->by_id, hash_bytes(r->id));
     arm_room(t, r, now_us);
     return r;
@@ -297,7 +332,7 @@ struct room *room_make(struct room_table *t, struct slice id, const struct sig_c
 {
     if (t->by_id.count >= t->conf.rooms)
         return NULL;
-    struct room *r = new_room(t, id, now_us);
+    struct room *r = room_new(t, id, now_us);
     if (!r)
         return NULL;
     struct room_guest *a = room_guest_add(&r->guests, &r->guests_n, user_a);
@@ -309,6 +344,7 @@ struct room *room_make(struct room_table *t, struct slice id, const struct sig_c
     a->admin = b->admin = true;
     r->has_call = true;
     r->call = *call;
+    room_touch(t, r, NULL);
     return r;
 }
 
@@ -345,7 +381,7 @@ static enum sig_err has_place(const struct room_table *t, const struct room *r,
     return SIG_OK;
 }
 
-static void add_seat(struct room_table *t, struct room *r, struct seat *s)
+void room_add_seat(struct room_table *t, struct room *r, struct seat *s)
 {
     s->room = r;
     list_append(&r->seats, &s->of_room);
@@ -375,12 +411,12 @@ enum sig_err room_join(struct room_table *t, const struct room_entry *in, struct
         return err;
     struct seat *s = seat_new(&use, new_id(id));
     if (s && !r)
-        r = new_room(t, in->room, now_us);
+        r = room_new(t, in->room, now_us);
     if (!s || !r) {
         seat_free(s);
         return SIG_ERR_INTERNAL;
     }
-    add_seat(t, r, s);
+    room_add_seat(t, r, s);
     /* A seat that is in stays until the new one is; one that is on its way makes way now. */
     old = room_twin(t, s);
     if (old && !old->in)
@@ -404,6 +440,8 @@ static void part(struct room_table *t, struct seat *s, enum room_reason reason, 
                  &(struct room_note){.kind = ROOM_NOTE_CLOSED, .about = s, .reason = reason});
     if (s->in && t->ops->left)
         t->ops->left(t->arg, s, reason);
+    if (t->ops->changed)
+        t->ops->changed(t->arg, s->room, s, true);
     drop_seat(t, s, now_us);
 }
 
@@ -419,14 +457,25 @@ void room_close(struct room_table *t, struct room *r, enum room_reason reason, u
     r->node = ROOM_NODE_NONE; /* no leave for each */
     LIST_EACH(l, tmp, &r->seats)
     part(t, CONTAINER_OF(l, struct seat, of_room), reason, false, now_us);
+    end_room(t, r);
+}
+
+void room_forget(struct room_table *t, struct room *r)
+{
+    LIST_EACH(l, tmp, &r->seats)
+    drop_seat(t, CONTAINER_OF(l, struct seat, of_room), 0);
     drop_room(t, r);
 }
 
 /* ---- sessions and time ---- */
 
-static void session_of(struct room_table *t, struct seat *s, enum room_session what,
-                       uint64_t now_us)
+void seat_session(struct room_table *t, struct seat *s, enum room_session what,
+                  enum room_reason reason, uint64_t now_us)
 {
+    if (what == ROOM_SESSION_ENDED) {
+        seat_leave(t, s, reason, now_us);
+        return;
+    }
     if (what == ROOM_SESSION_REPLACED)
         s->orphan = true;
     if (what != ROOM_SESSION_BACK && s->online) {
@@ -449,13 +498,13 @@ void room_table_session(struct room_table *t, struct slice user, struct slice de
     struct hnode *n = NULL;
     struct seat *s;
 
-    if (what == ROOM_SESSION_ENDED) {
-        while ((n = NULL, s = first_of_device(t, user, device, &n)))
-            seat_leave(t, s, reason, now_us);
-        return;
+    while ((s = seat_next_of(t, user, device, &n))) {
+        if (s->at.where != SEAT_HERE)
+            continue;
+        if (what == ROOM_SESSION_ENDED)
+            n = NULL; /* it is freed: from the first again */
+        seat_session(t, s, what, reason, now_us);
     }
-    while ((s = first_of_device(t, user, device, &n)))
-        session_of(t, s, what, now_us);
 }
 
 uint64_t room_table_deadline(const struct room_table *t)

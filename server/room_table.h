@@ -52,6 +52,19 @@ struct seat_wish {
     uint8_t mid_len, name_len;
 };
 
+/* Where the session of a seat is, of several nodes (docs/CLUSTER.md). The router's; the table only
+ * takes events of local sessions (room_table_session()) for seats that are here. */
+enum seat_where { SEAT_HERE, SEAT_THERE, SEAT_NOWHERE };
+#define SEAT_NODE_MAX      64
+#define SEAT_SESSION_BYTES 16
+struct seat_at {
+    enum seat_where where;
+    uint64_t epoch; /* THERE: of the node's process */
+    uint8_t session[SEAT_SESSION_BYTES];
+    uint8_t node_len;
+    uint8_t node[SEAT_NODE_MAX]; /* THERE */
+};
+
 struct seat {
     struct list of_room;
     struct hnode by_id, by_device, by_user;
@@ -74,6 +87,8 @@ struct seat {
     bool in_sync; /* the sync under way names it */
     enum ctl_media media;
     enum sig_room_state told; /* to the others */
+    struct seat_at at;
+    bool dirty; /* the router's: it is to be saved */
     uint64_t in_us, gone_us, lost_us;
     struct seat_quality *quality; /* the router's; freed with the seat */
     struct sig_call_id stay;      /* the router's: its record */
@@ -95,6 +110,16 @@ struct room {
     bool has_call; /* it continues this call */
     struct sig_call_id call;
     bool closing;
+    struct list dirty;      /* the router's: rooms that are to be saved */
+    bool whole;             /* the same: not only seats of it */
+    struct list seats_gone; /* struct room_gone: seats that ended since it was saved last */
+};
+
+/* The id of a seat that has ended. */
+struct room_gone {
+    struct list link;
+    uint8_t id_len;
+    uint8_t id[CTL_PARTICIPANT_MAX];
 };
 
 /* What somebody is told. */
@@ -156,6 +181,11 @@ struct room_ops {
     void (*connected)(void *arg, struct seat *s);
     /* A seat that was in ends, and is freed after this. NULL: nobody wants to know. */
     void (*left)(void *arg, struct seat *s, enum room_reason reason);
+    /* What another node would have to know to go on with the room has changed: of a seat, or (s
+     * NULL) of the room; gone: the seat ends. NULL: nobody wants to know. */
+    void (*changed)(void *arg, struct room *r, struct seat *s, bool gone);
+    /* The room ends, and is freed after this. NULL: the same. */
+    void (*ended)(void *arg, struct room *r);
 };
 
 struct room_table;
@@ -213,7 +243,7 @@ enum sig_err room_kick(struct room_table *t, struct seat *by, struct slice parti
 /* Ends the room for everybody. Frees it. */
 void room_close(struct room_table *t, struct room *r, enum room_reason reason, uint64_t now_us);
 /* user may join the room while it lives. False: no memory, or ROOM_GUESTS_MAX others. */
-bool room_invite(struct room *r, struct slice user);
+bool room_invite(struct room_table *t, struct room *r, struct slice user);
 bool room_is_banned(const struct room *r, struct slice user);
 
 /* Makes an empty room that waits for its users (call.upgrade), both of them admins there. NULL:
@@ -247,10 +277,14 @@ enum room_session {
 /* Something happened to the session of user/device. ENDED leaves every room (reason: LEFT or
  * EXPIRED). BACK: the client resumed; room.state is due for each of its seats. REPLACED: a new
  * session of the device began, which knows of no room: its seats wait for a join, and nobody hears
- * for them.
- */
+ * for them. Seats that are not here hear nothing. */
 void room_table_session(struct room_table *t, struct slice user, struct slice device,
                         enum room_session what, enum room_reason reason, uint64_t now_us);
+/* The same for one seat, wherever it is. May free s. */
+void seat_session(struct room_table *t, struct seat *s, enum room_session what,
+                  enum room_reason reason, uint64_t now_us);
+/* Forgets a room that another node runs now: nobody is told. Frees it. */
+void room_forget(struct room_table *t, struct room *r);
 
 /* When to call room_table_tick(); CLOCK_NEVER: nothing waits. */
 uint64_t room_table_deadline(const struct room_table *t);
@@ -264,7 +298,13 @@ struct room *room_by_id(const struct room_table *t, struct slice id);
 struct seat *seat_find(const struct room_table *t, struct slice participant);
 struct seat *seat_of(const struct room_table *t, struct slice room, struct slice user,
                      struct slice device); /* the one that is in, if there are two */
+/* The seats of a device, one after another: *n NULL gives the first. */
+struct seat *seat_next_of(const struct room_table *t, struct slice user, struct slice device,
+                          struct hnode **n);
 struct seat *room_seat_of_user(const struct room *r, struct slice user); /* any device's */
+/* The one of that session that is in, or (in false) on its way. */
+struct seat *room_seat_of_session(const struct room *r, const uint8_t session[SEAT_SESSION_BYTES],
+                                  bool in);
 struct seat_track *seat_track_find(const struct seat *s, struct slice track);
 struct seat_track *room_track_find(const struct room_table *t, const struct room *r,
                                    struct slice track, struct seat **owner);

@@ -289,6 +289,8 @@ void request_reply(const struct request *q, const struct wr *body)
 {
     if (body->bad) /* only a bug could: buffers are sized for every message */
         request_fail(q, SIG_ERR_INTERNAL, NULL);
+    else if (q->far && q->m->room.len > 0)
+        router_far_room_reply(q, wr_done(body));
     else if (q->far)
         router_far_reply(q, wr_done(body));
     else
@@ -425,6 +427,7 @@ static void repeat(const struct request *q)
         client_send(q->c, stored);
     else if (!router_sfu_waits(q->r, q->s, q->id_hash) && /* else its answer is still to come */
              !router_far_waits(q->r, q->s, q->id_hash) &&
+             !router_far_room_waits(q->r, q->s, q->id_hash) &&
              !router_record_waits(q->r, q->s, q->id_hash))
         request_fail(q, SIG_ERR_DUPLICATE_REQUEST, NULL);
 }

@@ -21,7 +21,7 @@ bool router_in_call(const struct router *r, const struct session *s)
 {
     return call_table_in_call(r->calls, user_id(s->user), session_device(s)) ||
            room_table_in_room(r->rooms, user_id(s->user), session_device(s)) ||
-           router_far_in_call(r, user_id(s->user), session_device(s));
+           router_far_in_call(r, user_id(s->user), session_device(s)) || router_far_room_has(r, s);
 }
 
 /* Pings come faster while a device is in a call. */

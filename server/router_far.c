@@ -550,8 +550,13 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
 
 void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice body)
 {
+    struct room_message room;
     struct far_message m;
 
+    if (room_wire_is(body) && room_wire_decode(&room, body) == 0) {
+        far_room_take(r, node, epoch, &room);
+        return;
+    }
     if (far_wire_decode(&m, body) != 0) {
         log_warn("call", "node %.*s says what is not understood: is it of another version?",
                  SLICE_FMT(node));

@@ -9,6 +9,7 @@
 #include "server/call_snapshot.h"
 #include "server/far_wire.h"
 #include "server/node_bus.h"
+#include "server/room_wire.h"
 #include "server/router_priv.h"
 #include "server/session_share.h"
 
@@ -37,15 +38,39 @@ struct far_wait {
     uint8_t session[SESSION_ID_BYTES];
     uint64_t id_hash, epoch;
     struct sig_call_id call;
-    uint8_t id_len, node_len;
-    uint8_t id[SIG_ID_MAX], node[NODE_BUS_NODE_MAX];
+    uint8_t id_len, node_len, room_len; /* room_len > 0: of a room, not of a call */
+    uint8_t id[SIG_ID_MAX], node[NODE_BUS_NODE_MAX], room[SIG_ROOM_MAX];
 };
+
+/* A session here and a room that another node runs. */
+struct far_seat {
+    struct hnode by_room, by_session;
+    struct list link; /* far.seats */
+    uint8_t session[SESSION_ID_BYTES];
+    uint64_t epoch; /* of the node's process */
+    bool in;        /* it has a seat there */
+    bool orphan;    /* its node is gone, or not known: the next one is looked for */
+    bool missed;    /* news were dropped, and the node knows: room.state will come */
+    unsigned joins; /* that are not answered yet */
+    uint8_t room_len, node_len, participant_len;
+    uint8_t room[SIG_ROOM_MAX], node[NODE_BUS_NODE_MAX], participant[CTL_PARTICIPANT_MAX];
+};
+
+static inline struct slice far_seat_room(const struct far_seat *s)
+{
+    return slice_of(s->room, s->room_len);
+}
+static inline struct slice far_seat_node(const struct far_seat *s)
+{
+    return slice_of(s->node, s->node_len);
+}
 
 struct far_invite;
 
-#define FAR_ANSWER_US (5 * US_PER_S) /* a question to Redis: a failover is over by then */
-#define FAR_FOUND_MAX 16             /* calls of one user elsewhere that are looked at */
-#define FAR_RETRY_MS  1000           /* what a client is told to wait when nobody can answer now */
+#define FAR_ANSWER_US     (5 * US_PER_S) /* a question to Redis: a failover is over by then */
+#define FAR_FOUND_MAX     16             /* calls of one user elsewhere that are looked at */
+#define FAR_ROOM_BODY_MAX 65536          /* of a room that is saved, at once */
+#define FAR_RETRY_MS      1000 /* what a client is told to wait when nobody can answer now */
 
 struct far {
     struct router_nodes nodes;
@@ -53,6 +78,11 @@ struct far {
     struct list legs, over, waits;
     struct list holds; /* struct far_hold: router_far_invite.c */
     const struct far_invite *making;
+    /* router_far_room.c, router_room_keep.c */
+    struct htable seats_by_room, seats_by_session; /* struct far_seat */
+    struct list seats, looks, dirty_rooms, room_saves;
+    uint64_t renew_us;
+    uint8_t room_body[FAR_ROOM_BODY_MAX];
     /* router_resume.c */
     struct list dirty_sessions, soon_sessions, saves, logins;
     uint8_t record[SESSION_SHARE_RECORD_MAX];
@@ -64,7 +94,7 @@ struct far {
     uint64_t look_us;
     struct redis_call nodes_call;
     uint8_t snapshot[CALL_SNAPSHOT_MAX];
-    uint8_t body[FAR_WIRE_HEAD_MAX + 2 * SIG_LARGE_BYTES + ICE_SERVERS_MAX];
+    uint8_t body[ROOM_WIRE_HEAD_MAX + 2 * SIG_LARGE_BYTES + ICE_SERVERS_MAX];
 };
 
 static inline struct slice far_leg_user(const struct far_leg *l)
@@ -213,6 +243,84 @@ void far_hold_take(struct far_hold *h, const struct resp *reply, struct call_cla
 bool far_hold_may_ask(const struct router *r, bool in_haste);
 bool far_claim_is_ours(const struct far *f, const struct call_claim *c);
 enum node_alive far_claim_alive(const struct far *f, const struct call_claim *c);
+
+/* ---- router_far_room.c: the host's side of rooms ---- */
+
+/* What other nodes say of rooms that they run; or what comes back to us. */
+void far_room_take(struct router *r, struct slice node, uint64_t epoch,
+                   const struct room_message *m);
+/* The node is gone: what it has not acknowledged (true: it is forgotten there), and the rooms that
+ * it ran. */
+bool far_room_take_back(struct router *r, struct slice body);
+void far_room_gone(struct router *r, struct slice node, uint64_t epoch);
+/* Sends m to a node. Returns as node_bus_send(). */
+int far_room_send(struct router *r, struct slice node, uint64_t epoch,
+                  const struct room_message *m);
+/* The session has a seat in a room that the node runs. NULL: memory is out. */
+struct far_seat *far_seat_need(struct far *f, struct slice room,
+                               const uint8_t session[SESSION_ID_BYTES], struct slice node,
+                               uint64_t epoch);
+struct far_seat *far_seat_find(const struct far *f, struct slice room,
+                               const uint8_t session[SESSION_ID_BYTES]);
+/* Tells the node how it stands with the session. */
+void far_seat_tell(struct router *r, const struct far_seat *k, const struct session *s,
+                   unsigned event);
+void far_seat_set_node(struct far_seat *k, struct slice node, uint64_t epoch); /* empty: orphan */
+void far_seat_drop(struct far *f, struct far_seat *k);
+/* Its session hears that the room is over for it. Drops k. */
+void far_seat_closed(struct router *r, struct far_seat *k, enum room_reason reason);
+/* The seats of a room, one after another: *n NULL gives the first. */
+struct far_seat *far_seat_next_of_room(const struct far *f, struct slice room, struct hnode **n);
+/* A seat in the room whose node is known, or NULL. */
+const struct far_seat *far_room_runner(const struct far *f, struct slice room);
+/* Sends the request to the node that runs the room; its answer is waited for. tries: how often it
+ * came back. */
+void far_room_ask(const struct request *q, struct slice node, uint64_t epoch, uint8_t tries);
+void far_room_unavailable(const struct request *q);
+void far_rooms_free(struct router *r);
+
+/* ---- router_room_look.c ---- */
+
+/* Whose the room is, is asked; whether it is. */
+void far_look_begin(struct router *r, struct slice room);
+bool far_look_is(const struct router *r, struct slice room);
+/* The same, and a request of a session here waits for it. False: too many do, or memory is out. */
+bool far_look_push(struct router *r, struct slice room, const uint8_t session[SESSION_ID_BYTES],
+                   uint64_t id_hash, uint8_t tries, struct slice text);
+void far_looks_free(struct router *r);
+/* A request or event (as it came) about a room whose node is just asked for: it waits. */
+bool far_room_hold(struct router *r, struct slice node, uint64_t epoch,
+                   const struct room_message *m);
+uint64_t far_rooms_deadline(const struct router *r);
+void far_rooms_tick(struct router *r);
+
+/* ---- router_far_seat.c: the runner's side ---- */
+
+/* A request of a session there, or what happened to one. */
+void far_seat_take_ask(struct router *r, struct slice node, uint64_t epoch,
+                       const struct room_message *m);
+void far_seat_take_event(struct router *r, struct slice node, uint64_t epoch,
+                         const struct room_message *m);
+/* The node is gone, or speaks again. */
+void far_seats_gone(struct router *r, struct slice node, uint64_t epoch);
+void far_seats_back(struct router *r, struct slice node, uint64_t epoch);
+
+/* ---- router_room_keep.c ---- */
+
+/* Makes a room again of what stands in Redis: field and value, from the second item on. *server:
+ * whose room it is at its media server; borrows from the reply. */
+struct room *far_room_restore(struct router *r, struct slice id, const struct resp *reply,
+                              struct slice *server);
+/* The room is run by another node: our sessions go on there. */
+void far_room_lose(struct router *r, struct room *room, struct slice node, uint64_t epoch);
+/* Of room_share.h. */
+unsigned far_room_scripts(const struct router *r);
+uint64_t far_room_life_us(void);
+/* At the end of the turn; Redis is there again; whether something waits. */
+void far_rooms_save(struct router *r, bool ready);
+void far_rooms_save_all(struct router *r);
+bool far_rooms_wait(const struct router *r);
+void far_rooms_keep_free(struct router *r);
 
 /* ---- router_far_invite.c ---- */
 

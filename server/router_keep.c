@@ -372,7 +372,7 @@ uint64_t router_keep_deadline(const struct router *r)
 {
     uint64_t at = router_saves_deadline(r);
 
-    if (r->far->dirty_n > 0 || router_saves_wait(r))
+    if (r->far->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r))
         return r->now_us;
     return r->far->look_us < at ? r->far->look_us : at;
 }
@@ -380,11 +380,13 @@ uint64_t router_keep_deadline(const struct router *r)
 void router_keep_tick(struct router *r)
 {
     struct far *f = r->far;
-    bool ready = is_ready(r), saves = f->dirty_n > 0 || router_saves_wait(r);
+    bool ready = is_ready(r);
+    bool saves = f->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r);
 
     if (ready && !f->was_ready) {
         save_all(r);
         router_saves_all(r);
+        far_rooms_save_all(r);
         begin_sweep(r, node_bus_node(f->nodes.bus), 0);
     }
     f->was_ready = ready;
@@ -392,6 +394,7 @@ void router_keep_tick(struct router *r)
         save_dirty(r);
     else
         f->dirty_n = 0; /* all are saved when it is back */
+    far_rooms_save(r, ready);
     router_saves_tick(r, ready);
     if (ready && saves) {
         node_bus_settle(f->nodes.bus); /* what was acknowledged is saved, and the other way round */

@@ -35,9 +35,10 @@ static void fail_waits(struct router *r, struct slice node, uint64_t epoch)
         if (wait->epoch != epoch || !slice_eq(slice_of(wait->node, wait->node_len), node))
             continue;
         sig_server_error(&w, &(struct sig_error){.re = slice_of(wait->id, wait->id_len),
-                                                 .call_id = &wait->call,
+                                                 .call_id = wait->room_len ? NULL : &wait->call,
+                                                 .room = slice_of(wait->room, wait->room_len),
                                                  .code = SIG_ERR_STORE_UNAVAILABLE,
-                                                 .text = "the node of this call is gone",
+                                                 .text = "the node that ran this is gone",
                                                  .retry_after_ms = FAR_RETRY_MS});
         if (s)
             router_send(r, s, wr_done(&w), wait->id_hash);
@@ -64,6 +65,8 @@ static bool take_back(void *arg, struct slice body)
     const struct gone *g = arg;
     struct far_message m;
 
+    if (room_wire_is(body))
+        return far_room_take_back(g->r, body);
     if (far_wire_decode(&m, body) != 0)
         return false;
     if (m.kind == FAR_ASK)
@@ -115,6 +118,8 @@ static void on_gone(void *arg, struct slice node, uint64_t epoch)
         if (s)
             router_far_greet_again(r, s);
     }
+    far_seats_gone(r, node, epoch);
+    far_room_gone(r, node, epoch);
 }
 
 static void on_back(void *arg, struct slice node, uint64_t epoch)
@@ -129,6 +134,7 @@ static void on_back(void *arg, struct slice node, uint64_t epoch)
             far_away_end(r, l);
     }
     tell_parties(r, node, epoch, CALL_EV_BACK);
+    far_seats_back(r, node, epoch);
 }
 
 static void on_message(void *arg, struct slice node, uint64_t epoch, struct slice body)
@@ -143,9 +149,13 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     static const struct node_bus_ears ears = {on_message, on_gone, on_back};
     struct far *f = mem_zalloc(sizeof(*f));
 
-    if (!f || htable_init(&f->by_call, 0) != 0 || htable_init(&f->by_device, 0) != 0) {
-        if (f)
+    if (!f || htable_init(&f->by_call, 0) != 0 || htable_init(&f->by_device, 0) != 0 ||
+        htable_init(&f->seats_by_room, 0) != 0 || htable_init(&f->seats_by_session, 0) != 0) {
+        if (f) {
             htable_fini(&f->by_call);
+            htable_fini(&f->by_device);
+            htable_fini(&f->seats_by_room);
+        }
         mem_free(f);
         return false;
     }
@@ -160,6 +170,10 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->soon_sessions);
     list_init(&f->saves);
     list_init(&f->logins);
+    list_init(&f->seats);
+    list_init(&f->looks);
+    list_init(&f->dirty_rooms);
+    list_init(&f->room_saves);
     r->far = f;
     node_bus_hear(nodes->bus, &ears, r);
     return true;
@@ -175,6 +189,8 @@ void router_far_free(struct router *r)
     router_far_holds_free(r);
     router_keep_free(r);
     router_resume_free(r);
+    far_rooms_free(r);
+    far_rooms_keep_free(r);
     while (!list_empty(&f->dirty_sessions))
         list_del(list_first(&f->dirty_sessions));
     while (!list_empty(&f->soon_sessions))
@@ -199,7 +215,10 @@ uint64_t router_far_deadline(const struct router *r)
 
     uint64_t keep = r->far ? router_keep_deadline(r) : CLOCK_NEVER;
 
+    uint64_t rooms = r->far ? far_rooms_deadline(r) : CLOCK_NEVER;
+
     at = keep < at ? keep : at;
+    at = rooms < at ? rooms : at;
     return holds < at ? holds : at;
 }
 
@@ -213,5 +232,6 @@ void router_far_tick(struct router *r)
            CONTAINER_OF(first, struct far_leg, link)->forget_us <= r->now_us)
         far_drop(r->far, CONTAINER_OF(first, struct far_leg, link));
     router_far_holds_tick(r);
+    far_rooms_tick(r);
     router_keep_tick(r);
 }

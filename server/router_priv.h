@@ -18,6 +18,8 @@
 #include "server/router.h"
 #include "server/session.h"
 
+struct sfu_wait;
+
 /* What a client is told to wait before it asks for an SFU again. */
 #define ROUTER_SFU_RETRY_MS 2000
 /* Room for one outgoing message: a description, metadata, iceServers and the envelope. */
@@ -75,6 +77,10 @@ struct far_who {
     struct slice node, user, device;
     uint64_t epoch;
     uint8_t session[SESSION_ID_BYTES];
+    /* Of room requests: what the node says of its token. */
+    struct slice name, bound;
+    struct sig_room_perms perms;
+    bool may_call;
 };
 
 /* One request under way: who asks, and what. */
@@ -97,6 +103,23 @@ static inline struct slice request_user(const struct request *q)
 static inline struct slice request_device(const struct request *q)
 {
     return q->far ? q->far->device : session_device(q->s);
+}
+
+/* The session that asks, wherever it is. */
+static inline const uint8_t *request_session(const struct request *q)
+{
+    return q->far ? q->far->session : q->s->id;
+}
+
+/* What its token says: the display name, whether it may call. */
+static inline struct slice request_name(const struct request *q)
+{
+    return q->far ? q->far->name : session_name(q->s);
+}
+
+static inline bool request_may_call(const struct request *q)
+{
+    return q->far ? q->far->may_call : q->s->may_call;
 }
 
 /* ---- router.c ---- */
@@ -259,6 +282,46 @@ void router_far_greet_again(struct router *r, const struct session *s);
 /* A session of another node goes on here: the same, but it has heard of its calls. */
 void router_far_greet_back(struct router *r, const struct session *s);
 
+/* ---- router_far_room.c: rooms that other nodes run ---- */
+
+/* Takes a room request to the node that runs the room, which may have to be asked for first. False:
+ * that is this one, or nobody else is there. */
+bool router_far_room(const struct request *q);
+/* Its answer is still under way. */
+bool router_far_room_waits(const struct router *r, const struct session *s, uint64_t id_hash);
+/* Tells the rooms that other nodes run what happened to s's session. */
+void router_far_room_session(struct router *r, struct session *s, enum room_session what,
+                             enum room_reason reason);
+/* The device has a seat in a room that another node runs. */
+bool router_far_room_has(const struct router *r, const struct session *s);
+/* Rooms in which the session has a seat, each followed by a space; and a session that comes from
+ * another node has them again. */
+void router_far_room_list(const struct router *r, const struct session *s, struct wr *w);
+void router_far_room_resume(struct router *r, struct session *s, struct slice rooms);
+
+/* ---- router_far_seat.c: seats of our rooms at other nodes ---- */
+
+/* Where the session of whoever asks is. */
+void router_seat_place(struct seat *s, const struct request *q);
+/* Says a body to a seat that is THERE; flags: ROOM_WIRE_STATE, ROOM_WIRE_OUT or 0. False: it could
+ * not be sent. */
+bool router_seat_say(struct router *r, const struct seat *s, struct slice body, unsigned flags);
+/* Says it to all seats of the room that are THERE, but the one it is about (may be NULL). */
+void router_seat_cast(struct router *r, struct room *room, const struct seat *about,
+                      struct slice body, bool plain);
+/* Answers a request of a session there. */
+void router_seat_reply(struct router *r, const struct sfu_wait *w, struct slice body);
+void router_far_room_reply(const struct request *q, struct slice body);
+
+/* The session of seats that are here goes on at another node. */
+void router_seat_adrift(struct router *r, const struct session *s);
+
+/* ---- router_room_keep.c: rooms in Redis ---- */
+
+/* What is saved of the room (s NULL) or of a seat has changed, or the seat ends. */
+void router_room_changed(void *arg, struct room *room, struct seat *s, bool gone);
+void router_room_ended(void *arg, struct room *room);
+
 /* ---- router_resume.c ---- */
 
 /* Something of s changed that a resume elsewhere has to know: saved at the end of the turn. */
@@ -376,8 +439,12 @@ void router_quality_tick(struct router *r);
 
 /* ---- router_room.c ---- */
 
-/* Performs a room request. */
+/* Performs a room request; or takes it to the node that runs the room. */
 void router_room_request(const struct request *q);
+/* Performs it here: the room is run by this node, or by none. */
+void router_room_perform(const struct request *q);
+/* Whether the request's user may join now: takes from the limit, and answers if not. */
+bool router_room_within_joins(const struct request *q);
 /* Tells the rooms of s's device what happened to its session. */
 void router_room_session(struct router *r, struct session *s, enum room_session what,
                          enum room_reason reason);
@@ -396,8 +463,13 @@ void router_room_write_tracks(struct wr *w, const struct seat *s);
 void router_room_write_slots(struct wr *w, const struct seat *s);
 void router_room_write_person(struct wr *w, const char *key, const struct seat *s, bool tracks);
 /* Sends what did not fit behind a reply: room.state parts. */
-void router_room_rest(struct router *r, struct session *s, const struct seat *seat,
-                      const struct list *from);
+void router_room_rest(struct router *r, struct seat *seat, const struct list *from);
+/* room.state, whole; later when it can't be now. */
+void router_room_send_state(struct router *r, struct seat *seat);
+/* The seat missed news: room.state is due. */
+void router_room_missed(struct router *r, struct seat *seat);
+/* Writes room.closed. */
+void router_room_write_closed(struct wr *w, struct slice room, enum room_reason reason);
 /* An event of the SFU that is passed on without being kept: layers, negotiate, speakers, quality.
  */
 void router_room_pass(struct router *r, struct room *room, const struct ctl_msg *m);
@@ -407,7 +479,6 @@ void router_room_pass(struct router *r, struct room *room, const struct ctl_msg 
 /* What nodes tell. */
 extern const struct node_ops router_sfu_ops;
 /* Ends a wait without an answer. */
-struct sfu_wait;
 void router_sfu_drop_wait(struct sfu_wait *w);
 
 /* ---- router_sfu_nodes.c ---- */
@@ -430,6 +501,10 @@ struct sfu_wait {
     bool joins; /* a join, or a fresh offer */
     uint8_t session[SESSION_ID_BYTES];
     uint64_t id_hash;
+    bool far; /* who asks is at another node */
+    uint64_t node_epoch;
+    uint8_t node_len;
+    uint8_t node[SEAT_NODE_MAX];
     uint8_t id_len, participant_len, room_len, track_len;
     char id[SIG_ID_MAX], participant[CTL_PARTICIPANT_MAX], room[SIG_ROOM_MAX], track[CTL_TRACK_MAX];
 };
@@ -438,6 +513,9 @@ struct sfu_wait {
 bool router_sfu_ask(const struct request *q, struct seat *seat, bool joins, struct slice track);
 /* Sends r->ctl, whose answer nobody waits for. */
 void router_sfu_tell(struct router *r, const struct room *room);
+/* Asks the room's node for the room that another server, which is gone, had on it; or its media
+ * starts over. */
+void router_sfu_adopt(struct router *r, struct room *room, struct slice from);
 /* The answer to this request is still under way. */
 bool router_sfu_waits(const struct router *r, const struct session *s, uint64_t id_hash);
 

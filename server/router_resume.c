@@ -140,12 +140,15 @@ static bool add_record(struct router *r, const struct session *s, struct session
     struct far *f = r->far;
     struct wr w = wr_init(f->record, sizeof(f->record));
     struct wr watched = wr_init(f->body, sizeof(f->body));
+    struct wr rooms = wr_init(f->room_body, sizeof(f->room_body));
 
     presence_watched(r->presence, &s->watcher, &watched);
+    router_far_room_list(r, s, &rooms);
     session_record_write(&w, &(struct session_record){.user = user_id(s->user),
                                                       .device = session_device(s),
                                                       .name = session_name(s),
-                                                      .watched = wr_done(&watched)});
+                                                      .watched = wr_done(&watched),
+                                                      .rooms = wr_done(&rooms)});
     session_tokens(s, out->tokens, hash_token);
     out->record = wr_done(&w);
     out->life_us = s->client ? LIFE_US : r->conf->session.resume_ttl_s * US_PER_S + SPARE_US;
@@ -168,17 +171,14 @@ static void save(struct router *r, struct session *s)
 {
     struct far *f = r->far;
     struct session_share_message messages[SESSION_SHARE_AT_ONCE];
-    struct session_share_save out = {
-        .id = s->id,
-        .here_only = room_table_in_room(r->rooms, user_id(s->user), session_device(s)),
-        .numbers = {.in_seq = s->rel.in_seq,
-                    .out_seq = s->rel.out_seq,
-                    .acked = reliable_acked(&s->rel),
-                    .generation = s->generation,
-                    .state = s->state},
-        .messages = messages};
-    bool whole =
-        s->save_whole || out.here_only != s->saved_here_only || r->now_us >= s->saved_us + WHOLE_US;
+    struct session_share_save out = {.id = s->id,
+                                     .numbers = {.in_seq = s->rel.in_seq,
+                                                 .out_seq = s->rel.out_seq,
+                                                 .acked = reliable_acked(&s->rel),
+                                                 .generation = s->generation,
+                                                 .state = s->state},
+                                     .messages = messages};
+    bool whole = s->save_whole || r->now_us >= s->saved_us + WHOLE_US;
     const struct list *pos = NULL;
     struct slice text;
 
@@ -203,7 +203,6 @@ static void save(struct router *r, struct session *s)
     }
     if (whole) {
         s->save_whole = false;
-        s->saved_here_only = out.here_only;
         s->saved_us = r->now_us;
     }
     if (s->saved_acked + TRIM_AT <= out.numbers.acked || s->soon_us == 0)
@@ -350,6 +349,7 @@ static struct session *make_again(struct router *r, const struct sig_hello *h,
                                  r->now_us);
     }
     tell_former(r, s, reply);
+    router_far_room_resume(r, s, rec.rooms);
 out:
     mem_free(m);
     return s;

@@ -29,10 +29,10 @@ static bool passed(const struct request *q, enum sig_err err)
 
 /* ---- descriptions ---- */
 
-static bool within_joins(const struct request *q)
+bool router_room_within_joins(const struct request *q)
 {
     struct router *r = q->r;
-    uint64_t key = hash_bytes(user_id(q->s->user));
+    uint64_t key = hash_bytes(request_user(q));
 
     if (limit_take(r->joins, key, 1, r->now_us))
         return true;
@@ -84,23 +84,22 @@ static void join(const struct request *q)
         request_fail(q, fault.code, fault.text);
         return;
     }
-    if (!within_joins(q))
-        return;
     if (!router_sfu_usable(r) && !room_by_id(r->rooms, q->m->room)) {
         request_error(q, &(struct sig_error){.code = SIG_ERR_SFU_UNAVAILABLE,
                                              .retry_after_ms = ROUTER_SFU_RETRY_MS});
         return;
     }
-    enum sig_err err = room_join(r->rooms,
-                                 &(struct room_entry){.room = q->m->room,
-                                                      .user = user_id(q->s->user),
-                                                      .device = session_device(q->s),
-                                                      .name = session_name(q->s),
-                                                      .bound = session_room(q->s),
-                                                      .perms = q->s->room_perms,
-                                                      .offer = &o},
-                                 &s, r->now_us);
-    if (passed(q, err) && !ask_join(q, s, &o))
+    const struct room_entry entry = {.room = q->m->room,
+                                     .user = request_user(q),
+                                     .device = request_device(q),
+                                     .name = request_name(q),
+                                     .bound = q->far ? q->far->bound : session_room(q->s),
+                                     .perms = q->far ? q->far->perms : q->s->room_perms,
+                                     .offer = &o};
+    if (!passed(q, room_join(r->rooms, &entry, &s, r->now_us)))
+        return;
+    router_seat_place(s, q);
+    if (!ask_join(q, s, &o))
         seat_leave(r->rooms, s, ROOM_REASON_LEFT, r->now_us);
 }
 
@@ -130,7 +129,7 @@ static void offer(const struct request *q, struct seat *s)
         request_fail(q, SIG_ERR_ROOM_FORBIDDEN, NULL);
     } else if (o.n > r->conf->room.tracks) {
         request_fail(q, SIG_ERR_BAD_REQUEST, LIMITS_TEXT);
-    } else if (o.fresh && !within_joins(q)) {
+    } else if (o.fresh && !router_room_within_joins(q)) {
         return;
     } else if (!seat_wishes(s, &o)) {
         request_fail(q, SIG_ERR_INTERNAL, NULL);
@@ -277,16 +276,18 @@ static void close_room(const struct request *q, struct seat *s)
     }
     reply_empty(q);
     room_close(q->r->rooms, s->room, ROOM_REASON_CLOSED, q->r->now_us);
-    router_update_in_call(q->r, q->s);
+    if (q->s)
+        router_update_in_call(q->r, q->s);
 }
 
 static void leave(const struct request *q, struct seat *s)
 {
-    reply_empty(q);
     do /* a join that is on its way, too */
         seat_leave(q->r->rooms, s, ROOM_REASON_LEFT, q->r->now_us);
-    while ((s = seat_of(q->r->rooms, q->m->room, user_id(q->s->user), session_device(q->s))));
-    router_update_in_call(q->r, q->s);
+    while ((s = seat_of(q->r->rooms, q->m->room, request_user(q), request_device(q))));
+    reply_empty(q);
+    if (q->s)
+        router_update_in_call(q->r, q->s);
 }
 
 static void sync(const struct request *q, struct seat *s)
@@ -305,7 +306,7 @@ static void sync(const struct request *q, struct seat *s)
     const struct list *rest = router_room_people(&w, s->room, s, NULL);
     sig_room_end(&w);
     request_reply(q, &w);
-    router_room_rest(q->r, q->s, s, rest);
+    router_room_rest(q->r, s, rest);
 }
 
 /* ---- invitations ---- */
@@ -345,7 +346,7 @@ static enum sig_err invite_one(const struct request *q, struct seat *s, struct s
     if (room_is_banned(s->room, user))
         return SIG_ERR_FORBIDDEN;
     enum sig_err err = router_ring_into(q, s->room, user, in, card, call);
-    if (err == SIG_OK && !room_invite(s->room, user))
+    if (err == SIG_OK && !room_invite(q->r->rooms, s->room, user))
         err = SIG_ERR_OVERLOADED; /* it rings, but may not come in: tell the inviter */
     return err;
 }
@@ -368,7 +369,7 @@ static void invite(const struct request *q, struct seat *s)
         request_fail(q, fault.code, fault.text);
         return;
     }
-    if (!q->s->may_call || !s->in) {
+    if (!request_may_call(q) || !s->in) {
         request_fail(q, SIG_ERR_ROOM_FORBIDDEN, NULL);
         return;
     }
@@ -403,14 +404,33 @@ static void invite(const struct request *q, struct seat *s)
 
 void router_room_request(const struct request *q)
 {
+    struct sig_room_offer o;
+    struct sig_fault fault;
+    size_t used = q->scratch->len;
+
+    if (q->m->type == SIG_ROOM_JOIN) {
+        if (sig_room_join(&o, q->m, q->scratch, &fault) != 0) {
+            request_fail(q, fault.code, fault.text);
+            return;
+        }
+        q->scratch->len = used; /* it is read once more where the room is run */
+        if (!router_room_within_joins(q))
+            return;
+    }
+    if (!router_far_room(q))
+        router_room_perform(q);
+}
+
+void router_room_perform(const struct request *q)
+{
     struct seat *s = NULL;
 
     if (q->m->type == SIG_ROOM_JOIN) {
         join(q);
         return;
     }
-    s = seat_of(q->r->rooms, q->m->room, user_id(q->s->user), session_device(q->s));
-    if (!s || s->orphan) {
+    s = seat_of(q->r->rooms, q->m->room, request_user(q), request_device(q));
+    if (!s || s->orphan || memcmp(s->at.session, request_session(q), SEAT_SESSION_BYTES) != 0) {
         request_fail(q, SIG_ERR_ROOM_NOT_FOUND, NULL);
         return;
     }
@@ -457,5 +477,6 @@ void router_room_request(const struct request *q)
 void router_room_session(struct router *r, struct session *s, enum room_session what,
                          enum room_reason reason)
 {
+    router_far_room_session(r, s, what, reason);
     room_table_session(r->rooms, user_id(s->user), session_device(s), what, reason, r->now_us);
 }

@@ -5,6 +5,7 @@
  * stale instead and hears room.state later. Pure. SPDX-License-Identifier: BSD-3-Clause */
 #include "base/log.h"
 #include "server/router_priv.h"
+#include "server/room_wire.h"
 
 #define STALE_RETRY_US (500 * US_PER_MS)
 #define PEOPLE_BYTES   49152 /* of participants in one message */
@@ -68,12 +69,14 @@ const struct list *router_room_people(struct wr *w, const struct room *room,
 
 /* ---- sending ---- */
 
+/* The session of a seat that is here; NULL: it has none (any more), or is elsewhere. */
 static struct session *session_of(const struct router *r, const struct seat *s)
 {
-    return router_find_session(r, s->user, s->device);
+    return s->at.where == SEAT_HERE && !s->orphan ? router_find_session(r, s->user, s->device)
+                                                  : NULL;
 }
 
-static void mark_stale(struct router *r, struct seat *s)
+void router_room_missed(struct router *r, struct seat *s)
 {
     s->stale = true;
     if (r->stale_us == CLOCK_NEVER)
@@ -83,12 +86,17 @@ static void mark_stale(struct router *r, struct seat *s)
 /* Sends a body to one seat, or marks it. */
 static void send_to(struct router *r, struct seat *to, struct slice body, bool even_offline)
 {
-    struct session *s = to->orphan ? NULL : session_of(r, to);
+    struct session *s = session_of(r, to);
+    bool sent = false;
 
-    if (s && (even_offline || (s->client && router_has_room(r, s, body.len))))
+    if (to->at.where == SEAT_THERE && !to->orphan && (even_offline || to->online))
+        sent = router_seat_say(r, to, body, even_offline ? ROOM_WIRE_OUT : ROOM_WIRE_FOREIGN);
+    else if (s && (even_offline || (s->client && router_has_room(r, s, body.len)))) {
         router_send(r, s, body, 0);
-    else if (to->in)
-        mark_stale(r, to);
+        sent = true;
+    }
+    if (!sent && to->in)
+        router_room_missed(r, to);
 }
 
 static void send_all(struct router *r, struct room *room, struct seat *to, const struct seat *about,
@@ -101,13 +109,24 @@ static void send_all(struct router *r, struct room *room, struct seat *to, const
     LIST_EACH(l, tmp, &room->seats)
     {
         struct seat *s = CONTAINER_OF(l, struct seat, of_room);
-        if (s->in && s != about)
+        if (s->in && s != about && s->at.where != SEAT_THERE)
             send_to(r, s, body, false);
     }
+    router_seat_cast(r, room, about, body, false);
 }
 
-void router_room_rest(struct router *r, struct session *s, const struct seat *seat,
-                      const struct list *from)
+/* Sends to a seat what it has asked for, or what has to be told; flags: as router_seat_say(). */
+static void send_own(struct router *r, struct seat *seat, struct slice body, unsigned flags)
+{
+    struct session *s = session_of(r, seat);
+
+    if (seat->at.where == SEAT_THERE && !router_seat_say(r, seat, body, flags))
+        router_room_missed(r, seat);
+    else if (s)
+        router_send(r, s, body, 0);
+}
+
+void router_room_rest(struct router *r, struct seat *seat, const struct list *from)
 {
     const struct sig_head head = {.type = SIG_ROOM_STATE, .room = seat->room->id};
 
@@ -119,12 +138,12 @@ void router_room_rest(struct router *r, struct session *s, const struct seat *se
         sig_room_end(&w);
         if (w.bad)
             return;
-        router_send(r, s, wr_done(&w), 0);
+        send_own(r, seat, wr_done(&w), 0);
     }
 }
 
 /* A seat that has to start over, and may have missed being told. */
-static void remind(struct router *r, struct session *s, const struct seat *seat)
+static void remind(struct router *r, struct seat *seat)
 {
     const struct sig_head head = {.type = SIG_ROOM_RESTART, .room = seat->room->id};
     struct wr w = router_body(r);
@@ -134,20 +153,29 @@ static void remind(struct router *r, struct session *s, const struct seat *seat)
     sig_room_open(&w, &head);
     sig_room_word(&w, "reason", room_reason_name(ROOM_REASON_MEDIA_LOST));
     sig_room_end(&w);
-    router_send(r, s, wr_done(&w), 0);
+    send_own(r, seat, wr_done(&w), 0);
 }
 
-/* room.state, whole. */
-static void send_state(struct router *r, struct seat *seat)
+/* Whether room.state could be sent to the seat's session now. */
+static bool has_ears(const struct router *r, const struct seat *seat)
+{
+    const struct session *s = session_of(r, seat);
+
+    if (seat->at.where == SEAT_THERE)
+        return seat->online && !seat->orphan;
+    return s && s->client;
+}
+
+void router_room_send_state(struct router *r, struct seat *seat)
 {
     const struct sig_head head = {.type = SIG_ROOM_STATE, .room = seat->room->id};
-    struct session *s = seat->orphan ? NULL : session_of(r, seat);
+    const struct session *s = session_of(r, seat);
     struct wr w = router_body(r);
 
-    if (!s || !s->client || !seat->in) /* once more when it is there */
+    if (!has_ears(r, seat) || !seat->in) /* once more when it is there */
         return;
-    if (!router_has_room(r, s, PEOPLE_BYTES)) {
-        mark_stale(r, seat);
+    if (s && !router_has_room(r, s, PEOPLE_BYTES)) {
+        router_room_missed(r, seat);
         return;
     }
     seat->stale = false;
@@ -159,9 +187,9 @@ static void send_state(struct router *r, struct seat *seat)
     sig_room_end(&w);
     if (w.bad)
         return;
-    router_send(r, s, wr_done(&w), 0);
-    router_room_rest(r, s, seat, rest);
-    remind(r, s, seat);
+    send_own(r, seat, wr_done(&w), ROOM_WIRE_STATE);
+    router_room_rest(r, seat, rest);
+    remind(r, seat);
 }
 
 /* ---- notes ---- */
@@ -207,7 +235,7 @@ static void on_tell(void *arg, struct room *room, struct seat *to, const struct 
     struct wr w = router_body(r);
 
     if (n->kind == ROOM_NOTE_STATE) {
-        send_state(r, to);
+        router_room_send_state(r, to);
         return;
     }
     write_note(&w, room, to, n);
@@ -239,7 +267,8 @@ static void on_left(void *arg, struct seat *s, enum room_reason reason)
     router_history_stay(arg, s, reason);
 }
 
-const struct room_ops router_room_ops = {on_tell, on_sfu, on_connected, on_left};
+const struct room_ops router_room_ops = {
+    on_tell, on_sfu, on_connected, on_left, router_room_changed, router_room_ended};
 
 /* ---- what is passed on ---- */
 
@@ -269,16 +298,26 @@ static void write_negotiate(struct wr *w, const struct ctl_msg *m)
         sig_room_need(w, m->u.negotiate.need_audio, m->u.negotiate.need_video);
 }
 
+void router_room_write_closed(struct wr *w, struct slice room, enum room_reason reason)
+{
+    const struct sig_head head = {.type = SIG_ROOM_CLOSED, .room = room};
+
+    sig_room_open(w, &head);
+    sig_room_word(w, "reason", room_reason_name(reason));
+    sig_room_end(w);
+}
+
 /* To everybody in the room who has a socket; lost for the others. */
 static void broadcast(struct router *r, struct room *room, const struct wr *w)
 {
     LIST_EACH(l, tmp, &room->seats)
     {
         struct seat *s = CONTAINER_OF(l, struct seat, of_room);
-        struct session *session = s->in && !s->orphan ? session_of(r, s) : NULL;
+        struct session *session = s->in ? session_of(r, s) : NULL;
         if (session && session->client)
             router_send_plain(r, session->client, w);
     }
+    router_seat_cast(r, room, NULL, wr_done(w), true);
 }
 
 static void pass_speakers(struct router *r, struct room *room, const struct ctl_msg *m)
@@ -363,7 +402,7 @@ static void retry_stale(struct router *r)
         {
             struct seat *s = CONTAINER_OF(l, struct seat, of_room);
             if (s->stale && s->online)
-                send_state(r, s);
+                router_room_send_state(r, s);
         }
 }
 

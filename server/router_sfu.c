@@ -70,7 +70,12 @@ bool router_sfu_ask(const struct request *q, struct seat *seat, bool joins, stru
     w->type = r->ctl.type;
     w->request = q->m->type;
     w->joins = joins;
-    memcpy(w->session, q->s->id, SESSION_ID_BYTES);
+    memcpy(w->session, request_session(q), SESSION_ID_BYTES);
+    if (q->far) {
+        w->far = true;
+        w->node_epoch = q->far->epoch;
+        w->node_len = copy_in((char *)w->node, sizeof(w->node), q->far->node);
+    }
     w->id_hash = q->id_hash;
     w->id_len = copy_in(w->id, sizeof(w->id), q->m->id);
     w->participant_len = copy_in(w->participant, sizeof(w->participant), seat->id);
@@ -118,14 +123,30 @@ static enum sig_err error_of(const struct ctl_msg *m)
     return e == SIG_OK ? SIG_ERR_INTERNAL : e;
 }
 
-/* Answers a client by an error. s NULL: it is gone. */
+/* Somebody waits for the answer. s: the session, if it is here. */
+static bool has_asker(const struct session *s, const struct sfu_wait *w)
+{
+    return s || w->far;
+}
+
+/* Sends the answer to whoever asked. */
+static void send_answer(struct router *r, struct session *s, const struct sfu_wait *w,
+                        struct slice body)
+{
+    if (w->far)
+        router_seat_reply(r, w, body);
+    else
+        router_send(r, s, body, w->id_hash);
+}
+
+/* Answers a client by an error. s NULL: it is gone, or elsewhere. */
 static void answer_error(struct router *r, struct session *s, const struct sfu_wait *w,
                          enum sig_err code, struct slice message)
 {
     struct wr body = router_body(r);
 
     counter_inc(&r->count.errors[code]);
-    if (!s || w->id_len == 0)
+    if (!has_asker(s, w) || w->id_len == 0)
         return;
     sig_server_error(&body, &(struct sig_error){.re = slice_of(w->id, w->id_len),
                                                 .room = slice_of(w->room, w->room_len),
@@ -134,7 +155,7 @@ static void answer_error(struct router *r, struct session *s, const struct sfu_w
                                                 .retry_after_ms = code == SIG_ERR_SFU_UNAVAILABLE
                                                                       ? ROUTER_SFU_RETRY_MS
                                                                       : 0});
-    router_send(r, s, wr_done(&body), w->id_hash);
+    send_answer(r, s, w, wr_done(&body));
 }
 
 /* The part of a reply that join and offer share. */
@@ -169,11 +190,11 @@ static void send_or_fail(struct router *r, struct session *s, const struct sfu_w
     if (body->bad)
         answer_error(r, s, w, SIG_ERR_INTERNAL, (struct slice){0});
     else
-        router_send(r, s, wr_done(body), w->id_hash);
+        send_answer(r, s, w, wr_done(body));
 }
 
 static void reply_join(struct router *r, struct session *s, const struct sfu_wait *w,
-                       const struct seat *seat, const struct ctl_msg *m)
+                       struct seat *seat, const struct ctl_msg *m)
 {
     const struct sig_head head = head_of(w);
     const struct server_conf *c = r->conf;
@@ -191,7 +212,7 @@ static void reply_join(struct router *r, struct session *s, const struct sfu_wai
     sig_room_truth(&body, "more", rest != NULL);
     sig_room_end(&body);
     send_or_fail(r, s, w, &body);
-    router_room_rest(r, s, seat, rest);
+    router_room_rest(r, seat, rest);
 }
 
 static void reply_offer(struct router *r, struct session *s, const struct sfu_wait *w,
@@ -224,7 +245,7 @@ static void reply_empty(struct router *r, struct session *s, const struct sfu_wa
     struct wr body = router_body(r);
 
     sig_server_raw(&body, &head, SLICE_LIT("{}"));
-    router_send(r, s, wr_done(&body), w->id_hash);
+    send_answer(r, s, w, wr_done(&body));
 }
 
 /* It worked: the room hears it, then the client. */
@@ -235,31 +256,34 @@ static void succeeded(struct router *r, struct session *s, const struct sfu_wait
     case CTL_JOIN:
         seat_joined(r->rooms, seat, m, r->now_us);
         counter_inc(&r->count.joins_ok);
-        if (!s)
+        if (!has_asker(s, w))
             break;
         if (w->request == SIG_ROOM_JOIN)
             reply_join(r, s, w, seat, m);
         else
             reply_offer(r, s, w, seat, m);
-        router_update_in_call(r, s);
+        if (s) {
+            router_update_in_call(r, s);
+            router_saves_whole(r, s);
+        }
         break;
     case CTL_OFFER:
         seat_offered(r->rooms, seat, m, r->now_us);
-        if (s)
+        if (has_asker(s, w))
             reply_offer(r, s, w, seat, m);
         break;
     case CTL_SUBSCRIBE:
         seat_set_slots(seat, m->u.slots.v, m->u.slots.n);
-        if (s)
+        if (has_asker(s, w))
             reply_slots(r, s, w, seat);
         break;
     case CTL_UNPUBLISH:
         seat_unpublished(r->rooms, seat, slice_of(w->track, w->track_len));
-        if (s)
+        if (has_asker(s, w))
             reply_empty(r, s, w);
         break;
     default:
-        if (s)
+        if (has_asker(s, w))
             reply_empty(r, s, w);
         break;
     }
@@ -314,6 +338,46 @@ static void sync_room(struct router *r, struct room *room)
         router_sfu_drop_wait(w);
 }
 
+static void restart_room(struct router *r, struct room *room)
+{
+    counter_inc(&r->count.room_restarts);
+    room_media_lost(r->rooms, room, ROOM_REASON_SFU_LOST, r->now_us);
+}
+
+void router_sfu_adopt(struct router *r, struct room *room, struct slice from)
+{
+    struct sfu_wait *w = mem_zalloc(sizeof(*w));
+
+    if (!w || room->node == ROOM_NODE_NONE) {
+        mem_free(w);
+        restart_room(r, room);
+        return;
+    }
+    w->type = CTL_ADOPT;
+    w->room_len = copy_in(w->room, sizeof(w->room), room->id);
+    list_append(&r->waits, &w->link);
+    r->ctl = (struct ctl_msg){.type = CTL_ADOPT, .room = room->id};
+    r->ctl.u.adopt.from = from;
+    if (node_request(r->nodes[room->node], &r->ctl, w, r->now_us) == 0)
+        return;
+    router_sfu_drop_wait(w);
+    restart_room(r, room);
+}
+
+/* The node has given us the room of a server that is gone, or has not. */
+static void adopted(struct router *r, const struct node *n, const struct sfu_wait *w,
+                    const struct ctl_msg *m)
+{
+    struct room *room = room_by_id(r->rooms, slice_of(w->room, w->room_len));
+
+    if (!room || room->node == ROOM_NODE_NONE || r->nodes[room->node] != n)
+        return;
+    if (m && m->kind == CTL_KIND_REPLY)
+        sync_room(r, room);
+    else
+        restart_room(r, room);
+}
+
 static void synced(struct router *r, const struct node *n, const struct sfu_wait *w,
                    const struct ctl_msg *m)
 {
@@ -346,7 +410,7 @@ static void on_answered(void *arg, struct node *n, void *ctx, const struct ctl_m
     struct router *r = arg;
     struct sfu_wait *w = ctx;
     struct seat *seat = seat_find(r->rooms, wait_participant(w));
-    struct session *s = session_by_id(r->sessions, w->session);
+    struct session *s = w->far ? NULL : session_by_id(r->sessions, w->session);
 
     list_del(&w->link);
     if (seat && (w->type == CTL_JOIN || w->type == CTL_OFFER))
@@ -355,6 +419,8 @@ static void on_answered(void *arg, struct node *n, void *ctx, const struct ctl_m
         s = NULL;
     if (w->type == CTL_SYNC)
         synced(r, n, w, m);
+    else if (w->type == CTL_ADOPT)
+        adopted(r, n, w, m);
     else if (!seat)
         seat_gone(r, s, w);
     else if (m && m->kind == CTL_KIND_REPLY)
@@ -386,6 +452,7 @@ static void check_migrated(struct router *r, struct room *room)
     if (!a || !b || seat_state(a) != SIG_ROOM_CONNECTED || seat_state(b) != SIG_ROOM_CONNECTED)
         return;
     room->has_call = false;
+    router_room_changed(r, room, NULL, false);
     (void)router_call_end(r, &room->call, SIG_REASON_ROOM_MIGRATED);
 }
 
@@ -424,12 +491,6 @@ static void each_room(struct router *r, size_t node, void (*fn)(struct router *,
     for (struct room *room; (room = room_walk(r->rooms, &pos, &saved));)
         if (room->node == node)
             fn(r, room);
-}
-
-static void restart_room(struct router *r, struct room *room)
-{
-    counter_inc(&r->count.room_restarts);
-    room_media_lost(r->rooms, room, ROOM_REASON_SFU_LOST, r->now_us);
 }
 
 static void on_changed(void *arg, struct node *n, enum node_change what)

@@ -56,6 +56,7 @@ bool router_sfu_place(struct router *r, struct room *room)
     }
     log_info("room", "%.*s is on %.*s", SLICE_FMT(room->id),
              SLICE_FMT(node_name(r->nodes[room->node])));
+    router_room_changed(r, room, NULL, false);
     return true;
 }
 

@@ -56,7 +56,7 @@ struct session {
     bool only_call;   /* a ring token: good for `call` and nothing else */
     struct sig_call_id call;
     bool taken_away;                  /* another node has it */
-    bool save_whole, saved_here_only; /* router_resume.c: more than numbers has changed; its x */
+    bool save_whole;                  /* router_resume.c: more than numbers has changed */
     bool ending;                      /* its history is broken: it ends at the next tick */
     struct sig_room_perms room_perms; /* the token's */
     uint8_t device_len, name_len;

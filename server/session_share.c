@@ -83,6 +83,7 @@ void session_record_write(struct wr *w, const struct session_record *r)
     put_text(w, r->device);
     put_text(w, r->name);
     put_text(w, r->watched);
+    put_text(w, r->rooms);
 }
 
 void session_numbers_write(struct wr *w, const struct session_numbers *n)
@@ -105,6 +106,7 @@ int session_record_read(struct session_record *out, struct slice bytes)
     v.device = take_text(&r);
     v.name = take_text(&r);
     v.watched = take_text(&r);
+    v.rooms = take_text(&r);
     if (r.bad || r.left > 0 || version != VERSION || !sig_user_ok(v.user) || !sig_id_ok(v.device) ||
         v.name.len > SESSION_NAME_MAX)
         return -EBADMSG;

@@ -29,6 +29,7 @@ extern const struct slice session_share_scripts[SESSION_SHARE_SCRIPTS];
 struct session_record {
     struct slice user, device, name;
     struct slice watched; /* users whose presence it follows: a raw array; may be empty */
+    struct slice rooms;   /* those it has a seat in, each followed by a space; may be empty */
 };
 struct session_numbers {
     uint64_t in_seq, out_seq, acked, generation;

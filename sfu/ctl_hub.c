@@ -30,6 +30,7 @@
 #define CONNS_MAX      128
 #define EXPECT_ROOMS   64
 #define LINE_MAX_BYTES 512
+#define KEYS_TRIED     100
 #define SETTLED_US     (60 * US_PER_S) /* a server without rooms or connection is forgotten */
 
 /* One sori-server, by name. */
@@ -39,12 +40,14 @@ struct server {
     struct ctl_peer *peer;
     struct ctl_conn *conn; /* NULL: away */
     uint64_t gone_us;
-    struct htable rooms; /* struct home */
+    struct htable rooms; /* struct home, by the room's id */
 };
 
-/* Which worker a room of a server lives on. */
+/* Which worker a room of a server lives on. Its key is for life: when another server adopts the
+ * room, it begins with a name that is not its server's any more. */
 struct home {
-    struct hnode node;
+    struct hnode node, by_key; /* in its server's rooms; in the hub's homes */
+    struct server *server;
     unsigned worker;
     unsigned joins; /* sent and not answered: the room may not be forgotten */
     bool named;     /* by a sync since the last hello */
@@ -68,6 +71,7 @@ struct ctl_hub {
     void *arg;
     uint64_t now_us, epoch, load_us;
     struct list servers, conns;
+    struct htable homes; /* struct home, by key */
     unsigned n_servers, n_conns;
     bool draining;
     uint8_t buf[CTL_HEADER_BYTES + CTL_MESSAGE_MAX], scratch[CTL_MESSAGE_MAX + CTL_SCRATCH_SPARE];
@@ -157,8 +161,12 @@ static void server_free(struct ctl_hub *h, struct server *s)
     size_t pos = 0;
     struct hnode *saved = NULL, *n;
 
-    while ((n = htable_walk(&s->rooms, &pos, &saved)))
-        mem_free(CONTAINER_OF(n, struct home, node));
+    while ((n = htable_walk(&s->rooms, &pos, &saved))) {
+        struct home *o = CONTAINER_OF(n, struct home, node);
+
+        htable_del(&h->homes, &o->by_key);
+        mem_free(o);
+    }
     htable_fini(&s->rooms);
     ctl_peer_free(s->peer);
     list_del(&s->link);
@@ -166,12 +174,29 @@ static void server_free(struct ctl_hub *h, struct server *s)
     mem_free(s);
 }
 
-static struct home *home_find(const struct server *s, struct slice key)
+/* The room's id as its server knows it. */
+static const char *home_room(const struct home *o)
 {
-    uint64_t h = hash_bytes(key);
+    const char *at = strchr(o->key, SFU_ROOM_SEPARATOR);
 
-    for (struct hnode *n = htable_first(&s->rooms, h); n; n = htable_next(n)) {
+    return at ? at + 1 : o->key;
+}
+
+static struct home *home_find(const struct server *s, struct slice room)
+{
+    for (struct hnode *n = htable_first(&s->rooms, hash_bytes(room)); n; n = htable_next(n)) {
         struct home *o = CONTAINER_OF(n, struct home, node);
+
+        if (slice_is(room, home_room(o)))
+            return o;
+    }
+    return NULL;
+}
+
+static struct home *home_by_key(const struct ctl_hub *h, struct slice key)
+{
+    for (struct hnode *n = htable_first(&h->homes, hash_bytes(key)); n; n = htable_next(n)) {
+        struct home *o = CONTAINER_OF(n, struct home, by_key);
 
         if (slice_is(key, o->key))
             return o;
@@ -179,27 +204,36 @@ static struct home *home_find(const struct server *s, struct slice key)
     return NULL;
 }
 
-static struct home *home_new(struct ctl_hub *h, struct server *s, struct slice key)
+/* A key that no room has: another server may have adopted one of this id. */
+static bool new_key(const struct ctl_hub *h, const struct server *s, struct slice room, char *buf,
+                    size_t cap)
+{
+    int n = snprintf(buf, cap, "%s%c%.*s", s->name, SFU_ROOM_SEPARATOR, SLICE_FMT(room));
+
+    for (unsigned i = 2; home_by_key(h, slice_str(buf)) && i < KEYS_TRIED; i++)
+        n = snprintf(buf, cap, "%s~%u%c%.*s", s->name, i, SFU_ROOM_SEPARATOR, SLICE_FMT(room));
+    return n > 0 && (size_t)n < cap && !home_by_key(h, slice_str(buf));
+}
+
+static void home_put(struct server *s, struct home *o)
+{
+    o->server = s;
+    o->named = true;
+    htable_add(&s->rooms, &o->node, hash_bytes(slice_str(home_room(o))));
+}
+
+static struct home *home_new(struct ctl_hub *h, struct server *s, struct slice room)
 {
     struct home *o = mem_zalloc(sizeof(*o));
 
-    if (!o || slice_to_cstr(key, o->key, sizeof(o->key)) != 0) {
+    if (!o || !new_key(h, s, room, o->key, sizeof(o->key))) {
         mem_free(o);
         return NULL;
     }
     o->worker = h->ops->place(h->arg);
-    o->named = true;
-    htable_add(&s->rooms, &o->node, hash_bytes(key));
+    htable_add(&h->homes, &o->by_key, hash_bytes(slice_str(o->key)));
+    home_put(s, o);
     return o;
-}
-
-static struct slice room_key(const struct server *s, struct slice room,
-                             char buf[SFU_ROOM_KEY_MAX + 2])
-{
-    int n = snprintf(buf, SFU_ROOM_KEY_MAX + 2, "%s%c%.*s", s->name, SFU_ROOM_SEPARATOR,
-                     SLICE_FMT(room));
-
-    return slice_of(buf, (size_t)n);
 }
 
 /* ---- opening ---- */
@@ -378,12 +412,11 @@ static void node_stats(struct ctl_hub *h, struct wr *w)
 
         while ((n = htable_walk(&s->rooms, &pos, &saved)) && w->cap - w->len > 2048) {
             const struct home *o = CONTAINER_OF(n, struct home, node);
-            const char *name = strchr(o->key, SFU_ROOM_SEPARATOR);
 
             wr_str(w, first ? "{\"server\":" : ",{\"server\":");
             json_write_text(w, slice_str(s->name));
             wr_str(w, ",\"room\":");
-            json_write_text(w, slice_str(name ? name + 1 : o->key));
+            json_write_text(w, slice_str(home_room(o)));
             wr_fmt(w, ",\"worker\":%u}", o->worker);
             first = false;
         }
@@ -402,19 +435,41 @@ static void stats(struct ctl_conn *c, const struct ctl_msg *m)
     answer(c, id, encode(c->h, r));
 }
 
+/* The room of a server that is gone is this one's: it goes on as it is. */
+static void adopt(struct ctl_conn *c, const struct ctl_msg *m)
+{
+    struct ctl_hub *h = c->h;
+    struct server *from = server_find(h, m->u.adopt.from);
+    struct home *o = from && from != c->server ? home_find(from, m->room) : NULL;
+    const struct home *own = home_find(c->server, m->room);
+
+    if (o && own) {
+        answer_error(c, m, CTL_ERR_CONFLICT, "this server has a room of that id");
+        return;
+    }
+    if (!o && !own) {
+        answer_error(c, m, CTL_ERR_NO_ROOM, "no such room");
+        return;
+    }
+    if (o) {
+        log_info("control", "%s adopts a room of %s", c->server->name, from->name);
+        htable_del(&from->rooms, &o->node);
+        home_put(c->server, o);
+    }
+    answer(c, m->id, encode(h, fresh(h, CTL_ADOPT, CTL_KIND_REPLY, m->id)));
+}
+
 static void to_worker(struct ctl_conn *c, const struct ctl_msg *m, struct slice text)
 {
     struct ctl_hub *h = c->h;
-    char buf[SFU_ROOM_KEY_MAX + 2];
-    struct slice key = room_key(c->server, m->room, buf);
-    struct home *o = home_find(c->server, key);
+    struct home *o = home_find(c->server, m->room);
 
     if (!o && m->type == CTL_JOIN) {
         if (h->draining) {
             answer_error(c, m, CTL_ERR_DRAINING, "this node takes no new rooms");
             return;
         }
-        o = home_new(h, c->server, key);
+        o = home_new(h, c->server, m->room);
         if (!o) {
             answer_error(c, m, CTL_ERR_INTERNAL, "out of memory");
             return;
@@ -436,7 +491,8 @@ static void to_worker(struct ctl_conn *c, const struct ctl_msg *m, struct slice 
     }
     if (m->type == CTL_SYNC || m->type == CTL_JOIN)
         o->named = true;
-    if (h->ops->request(h->arg, o->worker, ctl_peer_epoch(c->server->peer), key, text) != 0) {
+    if (h->ops->request(h->arg, o->worker, ctl_peer_epoch(c->server->peer), slice_str(o->key),
+                        text) != 0) {
         answer_error(c, m, CTL_ERR_INTERNAL, "out of memory");
         return;
     }
@@ -465,6 +521,8 @@ static void request(struct ctl_conn *c, const struct ctl_msg *m, struct slice te
     }
     if (m->type == CTL_SYNC_END)
         sync_end(c, m);
+    else if (m->type == CTL_ADOPT)
+        adopt(c, m);
     else if (m->type == CTL_STATS && m->room.len == 0)
         stats(c, m);
     else if (m->type == CTL_DRAIN) {
@@ -536,9 +594,7 @@ static void operator_line(struct ctl_conn *c, struct slice line)
         LIST_EACH(it, tmp, &h->servers)
         {
             struct server *s = CONTAINER_OF(it, struct server, link);
-            char buf[SFU_ROOM_KEY_MAX + 2];
-            struct slice key = room_key(s, slice_sub(room, 0, CTL_ROOM_MAX), buf);
-            struct home *o = home_find(s, key);
+            struct home *o = home_find(s, slice_sub(room, 0, CTL_ROOM_MAX));
             struct ctl_msg *m;
 
             if (!o)
@@ -548,7 +604,7 @@ static void operator_line(struct ctl_conn *c, struct slice line)
             m->room = slice_sub(room, 0, CTL_ROOM_MAX);
             struct slice text = encode(h, m);
             text = slice_sub(text, CTL_HEADER_BYTES, text.len);
-            if (h->ops->request(h->arg, o->worker, 0, key, text) == 0)
+            if (h->ops->request(h->arg, o->worker, 0, slice_str(o->key), text) == 0)
                 return;
         }
         wr_str(&w, "{\"error\":\"no such room\"}");
@@ -575,51 +631,60 @@ static void operator_reply(struct ctl_hub *h, uint64_t id, struct slice message)
 
 /* ---- what workers say ---- */
 
-static struct server *server_of(struct ctl_hub *h, struct slice key)
+static void room_gone(struct ctl_hub *h, struct home *o)
 {
-    const uint8_t *at = memchr(key.p, SFU_ROOM_SEPARATOR, key.len);
-
-    return at ? server_find(h, slice_of(key.p, (size_t)(at - key.p))) : NULL;
+    if (o->joins > 0)
+        return;
+    htable_del(&o->server->rooms, &o->node);
+    htable_del(&h->homes, &o->by_key);
+    mem_free(o);
 }
 
-static void room_gone(struct server *s, struct slice key)
+/* Whose request it was: its room may be gone by now, or another server's. */
+static struct server *server_of(struct ctl_hub *h, const struct home *o, uint64_t epoch)
 {
-    struct home *o = home_find(s, key);
+    if (o && ctl_peer_epoch(o->server->peer) == epoch)
+        return o->server;
+    LIST_EACH(it, tmp, &h->servers)
+    {
+        struct server *s = CONTAINER_OF(it, struct server, link);
 
-    if (o && o->joins == 0) {
-        htable_del(&s->rooms, &o->node);
-        mem_free(o);
+        if (ctl_peer_epoch(s->peer) == epoch)
+            return s;
     }
+    return NULL;
+}
+
+/* o: the room's; NULL: it is gone. */
+static void replied(struct ctl_hub *h, const struct sfu_saying *y, struct home *o, struct slice m)
+{
+    struct server *s = server_of(h, o, y->epoch);
+    bool join = m.len > CTL_HEADER_BYTES + 12 &&
+                slice_starts(slice_sub(m, CTL_HEADER_BYTES, m.len), SLICE_LIT("{\"t\":\"join\""));
+
+    if (o && join && o->joins > 0)
+        o->joins--;
+    if (y->epoch == 0)
+        operator_reply(h, y->id, m);
+    if (y->epoch == 0 || !s)
+        return;
+    ctl_peer_answer(s->peer, y->id, m);
+    if (s->conn)
+        send_bytes(s->conn, m);
 }
 
 static void said(struct ctl_hub *h, const struct sfu_saying *y)
 {
     struct slice key = slice_of(y->bytes, y->room_len);
     struct slice m = slice_of(y->bytes + y->room_len, y->len);
-    struct server *s = y->room_len ? server_of(h, key) : NULL;
+    struct home *o = y->room_len ? home_by_key(h, key) : NULL;
+    struct server *s = o ? o->server : NULL;
 
-    if (y->what == SFU_SAY_REPLY && y->epoch == 0) {
-        operator_reply(h, y->id, m);
-        return;
-    }
-    if (!s)
+    if (y->what == SFU_SAY_REPLY)
+        replied(h, y, o, m);
+    if (y->what == SFU_SAY_REPLY || !s)
         return;
     switch (y->what) {
-    case SFU_SAY_REPLY: {
-        struct home *o = home_find(s, key);
-        bool join =
-            m.len > CTL_HEADER_BYTES + 12 &&
-            slice_starts(slice_sub(m, CTL_HEADER_BYTES, m.len), SLICE_LIT("{\"t\":\"join\""));
-
-        if (o && join && o->joins > 0)
-            o->joins--;
-        if (ctl_peer_epoch(s->peer) != y->epoch)
-            return;
-        ctl_peer_answer(s->peer, y->id, m);
-        if (s->conn)
-            send_bytes(s->conn, m);
-        break;
-    }
     case SFU_SAY_EVENT: {
         struct slice numbered = ctl_peer_event(s->peer, m);
 
@@ -637,8 +702,8 @@ static void said(struct ctl_hub *h, const struct sfu_saying *y)
         if (s->conn)
             send_bytes(s->conn, m);
         break;
-    case SFU_SAY_ROOM_GONE:
-        room_gone(s, key);
+    default: /* SFU_SAY_ROOM_GONE */
+        room_gone(h, o);
         break;
     }
 }
@@ -859,7 +924,10 @@ struct ctl_hub *ctl_hub_new(const struct sfu_conf *conf, uint64_t epoch,
     h->arg = arg;
     list_init(&h->servers);
     list_init(&h->conns);
-    return h;
+    if (htable_init(&h->homes, EXPECT_ROOMS) == 0)
+        return h;
+    mem_free(h);
+    return NULL;
 }
 
 void ctl_hub_free(struct ctl_hub *h)
@@ -873,5 +941,6 @@ void ctl_hub_free(struct ctl_hub *h)
     }
     LIST_EACH(it, tmp, &h->servers)
     server_free(h, CONTAINER_OF(it, struct server, link));
+    htable_fini(&h->homes);
     mem_free(h);
 }

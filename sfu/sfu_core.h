@@ -65,7 +65,7 @@ struct core_counters {
 
 /* A room's key is its server's name, this, and the room's id: servers never see each other's. */
 #define SFU_ROOM_SEPARATOR '\n'
-#define SFU_ROOM_KEY_MAX   (CTL_NAME_MAX + 1 + CTL_ROOM_MAX)
+#define SFU_ROOM_KEY_MAX   (CTL_NAME_MAX + 4 + CTL_ROOM_MAX)
 
 /* What the core wants of its shell. */
 struct core_ops {

@@ -22,7 +22,7 @@
 #include "net/redis_seek.h"
 #include "proto/resp.h"
 
-#define REDIS_SCRIPTS_MAX  16
+#define REDIS_SCRIPTS_MAX  24
 #define REDIS_CHANNELS_MAX 8
 #define REDIS_WHY_MAX      160
 

@@ -28,6 +28,7 @@ const struct ctl_word ctl_types[CTL_TYPE_COUNT] = {
     [CTL_PERMISSIONS] = {"permissions", CTL_CAN_REQUEST | IN_ROOM},
     [CTL_LEAVE] = {"leave", CTL_CAN_REQUEST | IN_ROOM},
     [CTL_CLOSE_ROOM] = {"close_room", CTL_CAN_REQUEST | CTL_HAS_ROOM},
+    [CTL_ADOPT] = {"adopt", CTL_CAN_REQUEST | CTL_HAS_ROOM},
     [CTL_SYNC] = {"sync", CTL_CAN_REQUEST | CTL_HAS_ROOM},
     [CTL_SYNC_END] = {"sync_end", CTL_CAN_REQUEST},
     [CTL_STATS] = {"stats", CTL_CAN_REQUEST | CTL_MAY_ROOM},

@@ -68,6 +68,7 @@ enum ctl_type {
     CTL_PERMISSIONS,
     CTL_LEAVE,
     CTL_CLOSE_ROOM,
+    CTL_ADOPT,
     CTL_SYNC,
     CTL_SYNC_END,
     CTL_STATS,
@@ -311,6 +312,9 @@ struct ctl_msg {
         struct { /* CTL_PERMISSIONS, request: what is no longer allowed ends now */
             struct ctl_perms perms;
         } permissions;
+        struct { /* CTL_ADOPT, request: the server whose room it was */
+            struct slice from;
+        } adopt;
         struct { /* CTL_SYNC, request: everybody who should be in the room. Raw array of ids, walked
                     by ctl_ids(); who is not in it is removed. */
             struct slice participants;

@@ -508,6 +508,13 @@ static bool read_stats(struct in *in, struct ctl_msg *m)
     return f.kind == JSON_KIND_OBJECT || fail(in, f.key);
 }
 
+static bool read_adopt(struct in *in, struct ctl_msg *m)
+{
+    struct json_field f = {.key = "from"};
+
+    return fields_of(in, in->text, &f, 1) && get_text(in, &f, true, CTL_NAME_MAX, &m->u.adopt.from);
+}
+
 static bool read_drain(struct in *in, struct ctl_msg *m)
 {
     struct json_field f = {.key = "on"};
@@ -683,6 +690,7 @@ static read_fn *const requests[CTL_TYPE_COUNT] = {
     [CTL_UNPUBLISH] = read_mute,
     [CTL_MUTE] = read_mute,
     [CTL_PERMISSIONS] = read_permissions,
+    [CTL_ADOPT] = read_adopt,
     [CTL_SYNC] = read_sync,
     [CTL_DRAIN] = read_drain,
 };

@@ -331,6 +331,9 @@ static void put_request(struct wr *w, const struct ctl_msg *m)
     case CTL_PERMISSIONS:
         put_perms(w, &m->u.permissions.perms);
         break;
+    case CTL_ADOPT:
+        put_text(w, "from", m->u.adopt.from);
+        break;
     case CTL_SYNC:
         put_raw(w, "participants", m->u.sync.participants);
         break;

@@ -72,9 +72,9 @@ static void connect_as(unsigned s, uint8_t how)
 
 static void step(struct rd *in)
 {
-    static const enum ctl_type types[] = {CTL_JOIN,  CTL_LEAVE,    CTL_MUTE,       CTL_SYNC,
-                                          CTL_STATS, CTL_PING,     CTL_CLOSE_ROOM, CTL_SYNC_END,
-                                          CTL_DRAIN, CTL_UNPUBLISH};
+    static const enum ctl_type types[] = {CTL_JOIN,  CTL_LEAVE,     CTL_MUTE,       CTL_SYNC,
+                                          CTL_STATS, CTL_PING,      CTL_CLOSE_ROOM, CTL_SYNC_END,
+                                          CTL_DRAIN, CTL_UNPUBLISH, CTL_ADOPT};
     uint8_t op = rd_u8(in), arg = rd_u8(in);
     unsigned s = arg % SERVERS, before[SERVERS];
     char key[64];

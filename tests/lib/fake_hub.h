@@ -280,6 +280,8 @@ static inline void hub_request(struct hub_conn *c, enum ctl_type type, uint64_t 
         m.u.join.offer.text = slice_str("v=0\r\n");
     else if (type == CTL_SYNC)
         m.u.sync.participants = slice_str("[\"a\"]");
+    else if (type == CTL_ADOPT)
+        m.u.adopt.from = slice_str("node-1");
     else if (type == CTL_MUTE || type == CTL_UNPUBLISH)
         m.u.mute.track = slice_str("a:0");
     hub_say(c, &m);

@@ -85,8 +85,9 @@ class FakeSfu:
         (p,) = self.peers.values()
         return p
 
-    async def event(self, kind, kept=True, **fields):
-        p = self.peer()
+    async def event(self, kind, kept=True, peer=None, **fields):
+        """To the one server that there is, or to the peer of several."""
+        p = peer or self.peer()
         m = {"t": kind}
         if kept and kind not in ("speakers", "quality", "load"):
             p.seq += 1
@@ -168,7 +169,7 @@ class FakeSfu:
             return
         self._send(writer, {"t": kind, "re": m["id"], **known})
         if kind == "join" and self.connects and "error" not in known:
-            await self.event("state", room=m["room"], participant=m["participant"], state="connected")
+            await self.event("state", peer=peer, room=m["room"], participant=m["participant"], state="connected")
 
     def _tracks(self, m):
         return [{"track": f'{m["participant"]}:{w["mid"]}', "mid": w["mid"],
@@ -202,6 +203,13 @@ class FakeSfu:
 
     def _do_close_room(self, peer, m):
         peer.rooms.pop(m["room"], None)
+        return {}
+
+    def _do_adopt(self, peer, m):
+        was = self.peers.get(m["from"])
+        if was is None or m["room"] not in was.rooms:
+            return {"error": {"code": "no_room", "message": "what room?"}}
+        peer.rooms[m["room"]] = was.rooms.pop(m["room"])
         return {}
 
     def _do_sync(self, peer, m):

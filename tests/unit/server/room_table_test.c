@@ -276,8 +276,8 @@ static void test_a_closed_table_lets_in_who_is_invited(void **state)
     assert_int_equal(host->role, SIG_ROLE_ADMIN); /* creator_is_admin */
     host->room->node = 0;
     seat_joined(t, host, answer_of(host, 0), now);
-    assert_true(room_invite(host->room, SLICE_LIT("guest")));
-    assert_true(room_invite(host->room, SLICE_LIT("guest")));
+    assert_true(room_invite(t, host->room, SLICE_LIT("guest")));
+    assert_true(room_invite(t, host->room, SLICE_LIT("guest")));
     assert_int_equal(enter("r", "guest", "d", &MEMBER, 1, &s), SIG_OK);
     assert_int_equal(s->role, SIG_ROLE_MEMBER);
     seat_joined(t, s, answer_of(s, 1), now);
@@ -286,9 +286,9 @@ static void test_a_closed_table_lets_in_who_is_invited(void **state)
     for (int i = 1; i < ROOM_GUESTS_MAX; i++) {
         char user[16];
         snprintf(user, sizeof(user), "u%d", i);
-        assert_true(room_invite(host->room, slice_str(user)));
+        assert_true(room_invite(t, host->room, slice_str(user)));
     }
-    assert_false(room_invite(host->room, SLICE_LIT("one more")));
+    assert_false(room_invite(t, host->room, SLICE_LIT("one more")));
 }
 
 static void test_the_same_device_takes_its_own_place(void **state)

@@ -514,6 +514,50 @@ static void test_rooms_of_a_server_that_stays_away_end_after_grace(void **state)
     hub_free(f);
 }
 
+static void test_a_room_that_is_adopted_goes_on_for_its_new_server(void **state)
+{
+    struct fake_hub *f = hub_new("");
+    struct hub_conn *a = with_room(f), *b = welcome(f, "node-2", 72);
+
+    (void)state;
+    hub_request(a, CTL_MUTE, 3, "room", "a");
+    hub_request(b, CTL_MUTE, 2, "room", "a");
+    assert_int_equal(hub_last(b)->err, CTL_ERR_NO_ROOM);
+    hub_request(b, CTL_ADOPT, 3, "other", "");
+    assert_int_equal(hub_last(b)->err, CTL_ERR_NO_ROOM);
+    for (uint64_t id = 4; id < 6; id++) { /* once more does no harm */
+        hub_request(b, CTL_ADOPT, id, "room", "");
+        assert_int_equal(hub_last(b)->kind, CTL_KIND_REPLY);
+    }
+    hub_event(f, KEY, true); /* the worker knows it as before */
+    assert_int_equal(hub_last(b)->type, CTL_STATE);
+    hub_request(b, CTL_MUTE, 6, "room", "a");
+    assert_int_equal(f->n_jobs, 3);
+    assert_string_equal(f->job[2].key, KEY);
+    hub_reply(f, &f->job[2], CTL_OK);
+    assert_int_equal(hub_last(b)->id, 6);
+    /* what the former one asked before is answered; it has no such room any more, and may make one
+     */
+    hub_reply(f, &f->job[1], CTL_OK);
+    assert_int_equal(hub_last(a)->id, 3);
+    hub_request(a, CTL_MUTE, 4, "room", "a");
+    assert_int_equal(hub_last(a)->err, CTL_ERR_NO_ROOM);
+    hub_request(a, CTL_JOIN, 5, "room", "z");
+    assert_int_equal(f->n_jobs, 4);
+    assert_string_not_equal(f->job[3].key, KEY);
+    hub_reply(f, &f->job[3], CTL_OK);
+    hub_event(f, f->job[3].key, true);
+    assert_int_equal(hub_last(a)->type, CTL_STATE);
+    hub_request(b, CTL_ADOPT, 7, "room", "");
+    assert_int_equal(hub_last(b)->err, CTL_ERR_CONFLICT);
+    hub_end(a); /* its end concerns its own */
+    hub_wait(f, 61 * US_PER_S);
+    assert_true(f->n_closed >= 1);
+    for (unsigned i = 0; i < f->n_closed; i++)
+        assert_string_equal(f->closed[i], f->job[3].key);
+    hub_free(f);
+}
+
 static void test_rooms_of_a_server_that_comes_back_in_time_live(void **state)
 {
     struct fake_hub *f = hub_new("");
@@ -629,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_another_epoch_of_a_server_has_no_answers_and_no_events),
         cmocka_unit_test(test_sync_end_closes_what_no_sync_named),
         cmocka_unit_test(test_rooms_of_a_server_that_stays_away_end_after_grace),
+        cmocka_unit_test(test_a_room_that_is_adopted_goes_on_for_its_new_server),
         cmocka_unit_test(test_rooms_of_a_server_that_comes_back_in_time_live),
         cmocka_unit_test(test_a_quiet_server_is_pinged_then_closed),
         cmocka_unit_test(test_drain_refuses_new_rooms_and_is_told),

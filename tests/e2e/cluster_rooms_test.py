@@ -1,0 +1,269 @@
+"""Rooms whose people are on several nodes: servers around one Redis, and a scripted SFU that all of them use.
+SPDX-License-Identifier: BSD-3-Clause"""
+import asyncio
+
+import pytest
+
+from clusterworld import Cluster
+from fakesfu import FakeSfu
+from roomscene import BOTH, MIC, Member, code
+from soridaemon import free_port, metric
+
+EXTRA = """
+[sfu]
+nodes = n0=127.0.0.1:{port}
+secret_file = @FOLDER@/secret
+request_timeout = 2
+[room]
+joins_per_10s = 0
+empty_timeout = 1
+node_timeout = 2
+"""
+LOOP = asyncio.new_event_loop()
+
+
+class World:
+    """Servers, the SFU, and the loop that both it and clients run in."""
+
+    def __init__(self, *names, extra=""):
+        port = free_port()
+        self.sfu = FakeSfu(port, node="n0")
+        self.cluster = Cluster(*names, extra=EXTRA.format(port=port) + extra)
+        self.names, self.rooms = names, 0
+
+    async def _up(self):
+        while len(self.sfu.peers) < len(self.names):
+            await asyncio.sleep(0.01)
+
+    def __enter__(self):
+        LOOP.run_until_complete(self.sfu.start())
+        self.cluster.__enter__()
+        LOOP.run_until_complete(self._up())
+        return self
+
+    def __exit__(self, *a):
+        self.cluster.__exit__(*a)
+        LOOP.run_until_complete(self.sfu.stop())
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World("a", "b", "c") as w:
+        yield w
+
+
+class Scene:
+    """A room of its own, and clients that it makes."""
+
+    def __init__(self, world):
+        world.rooms += 1
+        self.world, self.cluster, self.sfu = world, world.cluster, world.sfu
+        self.room, self.n, self.made = f"room{world.rooms}", world.rooms, []
+
+    async def come(self, node, user, device="dev-1", **perms):
+        """A connected client that is in no room yet."""
+        m = Member(self.cluster[node].ws, f"{user}{self.n}", device, **perms)
+        m.room_id, m.node = self.room, node
+        await m.connect(close_timeout=0.1)
+        await self.cluster.seen(node, m.user, device)
+        self.made.append(m)
+        return m
+
+    async def join(self, node, user, device="dev-1", tracks=None, **perms):
+        """One that has joined; .data is what it was told."""
+        m = await self.come(node, user, device, **perms)
+        r = await m.join(self.room, tracks)
+        assert r["type"] == "room.join", r
+        m.data, m.id = r["data"], r["data"]["participantId"]
+        return m
+
+    def ask(self, m, kind, data=None):
+        return m.room(kind, data, self.room)
+
+    def runner(self):
+        """The node that runs the room."""
+        o = self.cluster.redis.do("HGET", f"sori:room:{{{self.room}}}", "o")
+        return o and o.decode().split()[1]
+
+    async def pair(self):
+        """Alice on a, which runs the room, and bob on b."""
+        alice = await self.join("a", "alice", tracks=BOTH)
+        bob = await self.join("b", "bob")
+        await alice.told("room.participant", "connected")
+        return alice, bob
+
+
+def scene(play):
+    def test(world):
+        async def run():
+            s = Scene(world)
+            try:
+                await play(s)
+            finally:
+                for m in s.made:
+                    if m.socket:
+                        await m.socket.close()
+        LOOP.run_until_complete(run())
+    return test
+
+
+@scene
+async def test_people_of_two_nodes_are_in_one_room(s):
+    alice, bob = await s.pair()
+    assert s.runner() == "a"
+    assert alice.data["participants"] == []
+    (p,) = bob.data["participants"]
+    assert p["participantId"] == alice.id and p["user"] == alice.user and len(p["tracks"]) == 2, p
+    assert bob.data["iceServers"] and bob.data["answer"]["sdp"], bob.data
+    track = bob.data["tracks"][0]["trackId"]
+    assert track == bob.id + ":0"
+    r = await s.ask(bob, "sync")
+    assert [p["participantId"] for p in r["data"]["participants"]] == [alice.id] and r["data"]["full"] is True, r
+    carol = await s.join("c", "carol")
+    for m in (alice, bob):
+        assert (await m.told("room.participant", "joined"))["participant"]["user"] == carol.user
+    assert {p["user"] for p in carol.data["participants"]} == {alice.user, bob.user}
+    await s.ask(bob, "leave")
+    for m in (alice, carol):
+        left = await m.told("room.participant", "left")
+        assert left["participant"]["participantId"] == bob.id and left["reason"] == "left", left
+    assert code(await s.ask(bob, "sync")) == "room.not_found"
+
+
+@scene
+async def test_tracks_come_and_go_across_nodes(s):
+    alice, bob = await s.pair()
+    r = await s.ask(bob, "offer", {"offer": {"type": "offer", "sdp": "v=0"}, "tracks": BOTH})
+    assert len(r["data"]["tracks"]) == 2, r
+    track = (await alice.told("room.track", "published"))["track"]
+    assert track["kind"] == "video" and track["trackId"].startswith(bob.id), track
+    r = await s.ask(alice, "subscribe", {"tracks": [{"trackId": track["trackId"], "wanted": True}]})
+    assert r["data"]["slots"], r
+    r = await s.ask(bob, "subscribe", {"tracks": [{"trackId": alice.data["tracks"][1]["trackId"], "wanted": True}]})
+    assert {"mid": "v", "trackId": alice.data["tracks"][1]["trackId"], "participantId": alice.id}.items() <= \
+        r["data"]["slots"][1].items(), r
+    await s.ask(bob, "unpublish", {"trackId": track["trackId"]})
+    assert (await alice.told("room.track", "unpublished"))["track"]["trackId"] == track["trackId"]
+    assert code(await s.ask(bob, "unpublish", {"trackId": track["trackId"]})) == "room.track_not_found"
+
+@scene
+async def test_mute_kick_and_close_by_an_admin_of_another_node(s):
+    alice, bob = await s.pair()
+    boss = await s.join("c", "boss", roomPerms={"admin": True})
+    track = alice.data["tracks"][0]["trackId"]
+    assert code(await s.ask(bob, "mute", {"trackId": track, "muted": True})) == "room.forbidden"
+    assert code(await s.ask(boss, "mute", {"trackId": track, "muted": True})) is None
+    for m in (alice, bob):
+        d = await m.told("room.track", "muted")
+        assert d["track"]["trackId"] == track and d["by"] == boss.id, d
+    mute = await s.sfu.requested("mute")
+    assert mute["track"] == track and mute["forced"] is True
+    r = await s.ask(boss, "update", {"participantId": bob.id, "role": "viewer"})
+    assert r["data"]["participant"]["role"] == "viewer", r
+    d = await bob.told("room.participant", "updated")
+    assert d["permissions"]["publish"] is False, d
+    await s.ask(bob, "update", {"metadata": {"hand": True}})
+    while (await alice.told("room.participant", "updated"))["participant"].get("metadata") != {"hand": True}:
+        pass
+    assert code(await s.ask(boss, "kick", {"participantId": bob.id, "ban": True})) is None
+    assert (await bob.told("room.closed"))["reason"] == "banned"
+    assert (await alice.told("room.participant", "left"))["reason"] == "banned"
+    assert code(await s.ask(bob, "sync")) == "room.not_found"
+    assert code(await bob.join(s.room)) == "room.forbidden"
+    assert code(await s.ask(boss, "close")) is None
+    assert (await alice.told("room.closed"))["reason"] == "closed"
+    while s.runner():
+        await asyncio.sleep(0.01)
+    again = await s.join("b", "dora")  # a room of that name is made anew, wherever somebody comes
+    assert s.runner() == "b" and again.data["participants"] == []
+
+
+@scene
+async def test_rights_are_those_of_the_token(s):
+    await s.join("a", "alice")
+    bound = await s.come("b", "bound", room="elsewhere", roomPerms={"publish": True})
+    assert code(await bound.join(s.room)) == "room.forbidden"
+    mute = await s.come("b", "mute", roomPerms={"publish": False})
+    assert code(await mute.join(s.room)) == "room.forbidden"
+    r = await mute.join(s.room, [])
+    assert r["data"]["role"] == "viewer" and r["data"]["permissions"]["publish"] is False, r
+    assert code(await s.ask(mute, "offer", {"offer": {"type": "offer", "sdp": "v=0"}, "tracks": MIC})) == \
+        "room.forbidden"
+
+
+@scene
+async def test_speakers_layers_and_negotiation_reach_whom_they_are_for(s):
+    alice, bob = await s.pair()
+    peer = s.sfu.peers["a"]
+    await s.sfu.event("speakers", peer=peer, room=s.room, dominant=alice.id,
+                      speakers=[{"participant": alice.id, "level": 20}])
+    for m in (alice, bob):
+        d = await m.told("room.speakers")
+        assert d == {"dominant": alice.id, "speakers": [{"participantId": alice.id, "level": 20}]}, d
+    await s.sfu.event("quality", peer=peer, room=s.room,
+                      participants=[{"participant": bob.id, "score": 4, "mos": 410}])
+    for m in (alice, bob):
+        assert (await m.told("room.quality"))["participants"][0]["participantId"] == bob.id
+    await s.sfu.event("layers", peer=peer, room=s.room, participant=bob.id, mid="v", pause="bandwidth")
+    d = await bob.told("room.layers")
+    assert d["mid"] == "v" and d["paused"] and d["reason"] == "bandwidth", d
+    await s.sfu.event("negotiate", peer=peer, room=s.room, participant=bob.id, reason="need_slots", needAudio=1,
+                      needVideo=2)
+    assert (await bob.told("room.negotiate"))["need"] == {"audio": 1, "video": 2}
+    await s.sfu.event("slots", peer=peer, room=s.room, participant=bob.id,
+                      slots=[{"mid": "a", "track": alice.id + ":0", "participant": alice.id}])
+    assert (await bob.told("room.slots"))["slots"] == [
+        {"mid": "a", "trackId": alice.id + ":0", "participantId": alice.id}]
+
+
+@scene
+async def test_a_socket_that_breaks_and_comes_back(s):
+    alice, bob = await s.pair()
+    await bob.socket.close()
+    d = await alice.told("room.participant", "reconnecting")
+    assert d["participant"]["participantId"] == bob.id
+    await s.ask(alice, "update", {"metadata": {"n": 1}})
+    assert (await bob.connect(bob.resume(), close_timeout=0.1))["resumed"]
+    d = await bob.told("room.state")
+    assert d["full"] is True and d["participants"][0]["metadata"] == {"n": 1}, d
+    await alice.told("room.participant", "connected")
+    await bob.request("session.close")
+    assert (await alice.told("room.participant", "left"))["reason"] == "left"
+
+
+@scene
+async def test_a_device_that_joins_anew_takes_its_place(s):
+    alice, bob = await s.pair()
+    again = await s.join("c", "bob")  # the same device, on a third node
+    left = await alice.told("room.participant", "left")
+    assert left["participant"]["participantId"] == bob.id and left["reason"] == "replaced", left
+    assert [p["user"] for p in again.data["participants"]] == [alice.user]
+    assert code(await s.ask(alice, "kick", {"participantId": bob.id})) == "room.forbidden"
+    r = await s.ask(alice, "sync")
+    assert [p["participantId"] for p in r["data"]["participants"]] == [again.id], r
+
+
+@scene
+async def test_two_who_join_at_once_are_in_one_room(s):
+    people = [await s.come(node, user) for node, user in (("a", "alice"), ("b", "bob"), ("c", "carol"))]
+    await asyncio.gather(*(m.join(s.room) for m in people))
+    r = await s.ask(people[2], "sync")
+    assert {p["user"] for p in r["data"]["participants"]} == {people[0].user, people[1].user}, r
+
+
+@scene
+async def test_the_media_server_refuses(s):
+    await s.join("a", "alice")
+    bob = await s.come("b", "bob")
+    s.sfu.refuse["join"] = ("rejected", "line 3")
+    try:
+        r = await bob.join(s.room)
+        assert code(r) == "sfu.rejected" and r["data"]["message"] == "line 3", r
+    finally:
+        del s.sfu.refuse["join"]
+    assert code(await s.ask(bob, "sync")) == "room.not_found"
+    assert (await bob.join(s.room))["type"] == "room.join"
+
+
+if __name__ == "__main__":
+    raise SystemExit(pytest.main([__file__, "-q"]))
