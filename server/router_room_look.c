@@ -294,7 +294,7 @@ static void finish_here(struct room_look *k, const struct resp *reply)
 {
     struct router *r = k->r;
     uint8_t copy[SIG_ROOM_MAX];
-    struct slice id = slice_of(copy, k->room_len), server;
+    struct slice id = slice_of(copy, k->room_len), server = {0};
     struct room *room = room_by_id(r->rooms, look_room(k)), *made = NULL;
 
     memcpy(copy, k->room, k->room_len);

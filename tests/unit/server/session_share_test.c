@@ -17,7 +17,8 @@ static struct session_record record(void)
     return (struct session_record){.user = SLICE_LIT("ann"),
                                    .device = SLICE_LIT("mac"),
                                    .name = SLICE_LIT("Ann A."),
-                                   .watched = SLICE_LIT("[\"bob\"]")};
+                                   .watched = SLICE_LIT("[\"bob\"]"),
+                                   .rooms = SLICE_LIT("standup ")};
 }
 
 static struct session_numbers numbers(void)
@@ -36,7 +37,8 @@ static void test_a_record_is_read_as_it_was_written(void **state)
     session_record_write(&w, &in);
     assert_int_equal(session_record_read(&out, wr_done(&w)), 0);
     assert_true(slice_eq(in.user, out.user) && slice_eq(in.device, out.device) &&
-                slice_eq(in.name, out.name) && slice_eq(in.watched, out.watched));
+                slice_eq(in.name, out.name) && slice_eq(in.watched, out.watched) &&
+                slice_eq(in.rooms, out.rooms));
     for (size_t n = 0; n < w.len; n++)
         assert_int_equal(session_record_read(&out, slice_of(buf, n)), -EBADMSG);
 }
