@@ -48,4 +48,4 @@ if [ ! -d data ]; then
         { cat "$dir/initdb.log" >&2; exit 1; }
 fi
 exec $as setpriv --pdeathsig INT "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= \
-    -c fsync=off -c shared_buffers=16MB -c max_connections=32 -c jit=off "$@" >>"$dir/log" 2>&1
+    -c fsync=off -c shared_buffers=16MB -c max_connections=128 -c jit=off "$@" >>"$dir/log" 2>&1
