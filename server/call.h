@@ -98,6 +98,12 @@ struct call_event {
                      nobody answered */
 };
 
+/* Notes of whoever saves calls (router_keep.c); zeroed at first. */
+struct call_saved {
+    uint64_t state, texts; /* as call_snapshot.h tells them apart */
+    bool known;            /* it stands there, as far as we know */
+};
+
 enum call_role {
     CALL_ROLE_NONE, /* not one of this call's devices: call.not_found */
     CALL_ROLE_CALLER,

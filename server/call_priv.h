@@ -60,6 +60,7 @@ struct call {
     struct call_leg *winner;
     struct call_party party[2]; /* CALL_SIDE_CALLER, CALL_SIDE_CALLEE */
     struct call_offers offers;
+    struct call_saved saved;
 };
 
 /* Who performs the current step. */

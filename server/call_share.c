@@ -2,9 +2,9 @@
  *
  * Called by router_keep.c. Pure.
  *
- *     P call:{CALL}     hash: o = "EPOCH NODE", s = snapshot
- *     P ncall:{NODE}    hash: CALL -> EPOCH
- *     P nodes:{all}     hash: NODE -> EPOCH
+ *     P calls:{EPOCH NODE}   hash: CALL = state, tCALL = texts; of one that was taken from it:
+ *                            >CALL = "EPOCH NODE" of who has, until it stands there "\n" and state
+ *     P servers:{all}        hash: "EPOCH NODE" -> 1
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/call_share.h"
@@ -13,37 +13,30 @@
 
 #include "server/presence_wire.h"
 
-/* KEYS call. ARGV owner, snapshot, life in ms. */
-#define KEEP_LUA                                                \
-    "local o = redis.call('HGET', KEYS[1], 'o')\n"              \
-    "if o and o ~= ARGV[1] then return o end\n"                 \
-    "redis.call('HSET', KEYS[1], 'o', ARGV[1], 's', ARGV[2])\n" \
-    "redis.call('PEXPIRE', KEYS[1], ARGV[3])\n"                 \
-    "return o and 'ok' or 'new'\n"
+#define LEFT_US \
+    (900 * US_PER_S) /* who comes back to what was taken from it finds that for so long */
 
-/* KEYS call. ARGV owner, whose it must be. */
-#define TAKE_LUA                                             \
-    "local o = redis.call('HGET', KEYS[1], 'o')\n"           \
-    "if not o then return {''} end\n"                        \
-    "if o ~= ARGV[2] and o ~= ARGV[1] then return {o} end\n" \
-    "redis.call('HSET', KEYS[1], 'o', ARGV[1])\n"            \
-    "return {'ok', redis.call('HGET', KEYS[1], 's')}\n"
-
-/* KEYS call; or a list, with ARGV[2] a field of it: only what has that value. */
-#define DROP_LUA                                                       \
-    "local f = ARGV[2] or 'o'\n"                                       \
-    "if redis.call('HGET', KEYS[1], f) ~= ARGV[1] then return 0 end\n" \
-    "if ARGV[2] then return redis.call('HDEL', KEYS[1], f) end\n"      \
-    "return redis.call('DEL', KEYS[1])\n"
+/* KEYS calls of the dead. ARGV call, owner. The state stays until the new owner has saved it: it
+ * may ask once more. */
+#define TAKE_LUA                                                             \
+    "local s = redis.call('HGET', KEYS[1], ARGV[1])\n"                       \
+    "if s then\n"                                                            \
+    "  redis.call('HDEL', KEYS[1], ARGV[1])\n"                               \
+    "  redis.call('HSET', KEYS[1], '>' .. ARGV[1], ARGV[2] .. '\\n' .. s)\n" \
+    "else\n"                                                                 \
+    "  local m = redis.call('HGET', KEYS[1], '>' .. ARGV[1]) or ''\n"        \
+    "  local o = string.match(m, '^[^\\n]*')\n"                              \
+    "  if o ~= ARGV[2] or #m <= #o then return {o} end\n"                    \
+    "  s = string.sub(m, #o + 2)\n"                                          \
+    "end\n"                                                                  \
+    "return {'ok', redis.call('HGET', KEYS[1], 't' .. ARGV[1]) or '', s}\n"
 
 #define LUA(text)                                 \
     {                                             \
         (const uint8_t *)(text), sizeof(text) - 1 \
     }
 const struct slice call_share_scripts[CALL_SHARE_SCRIPTS] = {
-    [CALL_SHARE_KEEP] = LUA(KEEP_LUA),
     [CALL_SHARE_TAKE] = LUA(TAKE_LUA),
-    [CALL_SHARE_DROP] = LUA(DROP_LUA),
 };
 
 /* A text of few words, on the stack. */
@@ -60,14 +53,6 @@ static struct slice key_of(struct text *t, const struct call_claims *c, const ch
     return wr_done(&t->w);
 }
 
-static struct slice call_key(struct text *t, const struct call_claims *c,
-                             const struct sig_call_id *id)
-{
-    char text[SIG_CALL_ID_TEXT + 1];
-
-    return key_of(t, c, "call", slice_str(sig_call_id_text(id, text)));
-}
-
 static struct slice owner_text(struct text *t, struct slice node, uint64_t epoch)
 {
     t->w = wr_init(t->buf, sizeof(t->buf));
@@ -77,11 +62,18 @@ static struct slice owner_text(struct text *t, struct slice node, uint64_t epoch
     return wr_done(&t->w);
 }
 
-static struct slice epoch_text(struct text *t, uint64_t epoch)
+/* The hash of a process. */
+static struct slice calls_key(struct text *t, const struct call_claims *c, struct slice node,
+                              uint64_t epoch)
 {
-    t->w = wr_init(t->buf, sizeof(t->buf));
-    presence_wire_epoch(&t->w, epoch);
-    return wr_done(&t->w);
+    struct text owner;
+
+    return key_of(t, c, "calls", owner_text(&owner, node, epoch));
+}
+
+static struct slice all_key(struct text *t, const struct call_claims *c)
+{
+    return key_of(t, c, "servers", SLICE_LIT("all"));
 }
 
 static struct slice ms_text(struct text *t, uint64_t us)
@@ -91,106 +83,133 @@ static struct slice ms_text(struct text *t, uint64_t us)
     return wr_done(&t->w);
 }
 
-static int eval(const struct call_claims *c, struct redis_call *call, enum call_share_script script,
-                const struct slice *words, size_t n, uint64_t now_us)
+/* Names of a call's fields. */
+struct names {
+    char text[1 + SIG_CALL_ID_TEXT + 1];
+};
+
+/* what: a letter in front of the id; 0: none. */
+static struct slice name_of(struct names *n, char what, const struct sig_call_id *id)
 {
-    return redis_client_eval(c->client, call, c->first + CALL_CLAIMS_SCRIPTS + (unsigned)script, 1,
-                             words, n, now_us);
+    n->text[0] = what;
+    sig_call_id_text(id, n->text + 1);
+    return slice_of(n->text + (what == 0), SIG_CALL_ID_TEXT + (what != 0));
+}
+
+static int ask(const struct call_claims *c, struct redis_call *call, const struct slice *words,
+               size_t n, uint64_t now_us)
+{
+    return redis_client_call(c->client, call, words, n, now_us);
 }
 
 int call_share_keep(const struct call_claims *c, struct redis_call *call,
-                    const struct sig_call_id *id, struct slice snapshot, uint64_t life_us,
+                    const struct sig_call_id *id, struct slice state, struct slice texts,
                     uint64_t now_us)
 {
-    struct text key, owner, life;
-    const struct slice words[] = {call_key(&key, c, id), owner_text(&owner, c->node, c->epoch),
-                                  snapshot, ms_text(&life, life_us)};
+    struct text key;
+    struct names name, more;
+    const struct slice words[] = {SLICE_LIT("HSET"),       calls_key(&key, c, c->node, c->epoch),
+                                  name_of(&name, 0, id),   state,
+                                  name_of(&more, 't', id), texts};
 
-    return eval(c, call, CALL_SHARE_KEEP, words, ARRAY_LEN(words), now_us);
+    return ask(c, call, words, ARRAY_LEN(words) - (texts.len > 0 ? 0 : 2), now_us);
+}
+
+int call_share_who(const struct call_claims *c, struct redis_call *call,
+                   const struct sig_call_id *id, uint64_t now_us)
+{
+    struct text key;
+    struct names name;
+    const struct slice words[] = {SLICE_LIT("HGET"), calls_key(&key, c, c->node, c->epoch),
+                                  name_of(&name, '>', id)};
+
+    return ask(c, call, words, ARRAY_LEN(words), now_us);
 }
 
 int call_share_take(const struct call_claims *c, struct redis_call *call,
                     const struct sig_call_id *id, struct slice node, uint64_t epoch,
                     uint64_t now_us)
 {
-    struct text key, owner, from;
-    const struct slice words[] = {call_key(&key, c, id), owner_text(&owner, c->node, c->epoch),
-                                  owner_text(&from, node, epoch)};
+    struct text key, owner;
+    struct names name;
+    const struct slice words[] = {calls_key(&key, c, node, epoch), name_of(&name, 0, id),
+                                  owner_text(&owner, c->node, c->epoch)};
 
-    return eval(c, call, CALL_SHARE_TAKE, words, ARRAY_LEN(words), now_us);
+    return redis_client_eval(c->client, call, c->first + CALL_SHARE_TAKE, 1, words,
+                             ARRAY_LEN(words), now_us);
+}
+
+void call_share_took(const struct call_claims *c, const struct sig_call_id *id, struct slice node,
+                     uint64_t epoch, uint64_t now_us)
+{
+    struct text key, owner;
+    struct names name, more;
+    struct slice calls = calls_key(&key, c, node, epoch);
+    const struct slice mark[] = {SLICE_LIT("HSET"), calls, name_of(&name, '>', id),
+                                 owner_text(&owner, c->node, c->epoch)};
+    const struct slice texts[] = {SLICE_LIT("HDEL"), calls, name_of(&more, 't', id)};
+
+    (void)ask(c, NULL, mark, ARRAY_LEN(mark), now_us);
+    (void)ask(c, NULL, texts, ARRAY_LEN(texts), now_us);
 }
 
 void call_share_drop(const struct call_claims *c, const struct sig_call_id *id, uint64_t now_us)
 {
-    struct text key, owner;
-    const struct slice words[] = {call_key(&key, c, id), owner_text(&owner, c->node, c->epoch)};
-
-    (void)eval(c, NULL, CALL_SHARE_DROP, words, ARRAY_LEN(words), now_us);
-    call_share_unlist(c, id, c->node, c->epoch, now_us);
-}
-
-void call_share_list(const struct call_claims *c, const struct sig_call_id *id, uint64_t life_us,
-                     uint64_t now_us)
-{
-    struct text key, epoch, life;
-    char text[SIG_CALL_ID_TEXT + 1];
-    struct slice list = key_of(&key, c, "ncall", c->node);
-    const struct slice set[] = {SLICE_LIT("HSET"), list, slice_str(sig_call_id_text(id, text)),
-                                epoch_text(&epoch, c->epoch)};
-    const struct slice expire[] = {SLICE_LIT("PEXPIRE"), list, ms_text(&life, life_us)};
-
-    (void)redis_client_call(c->client, NULL, set, ARRAY_LEN(set), now_us);
-    (void)redis_client_call(c->client, NULL, expire, ARRAY_LEN(expire), now_us);
-}
-
-void call_share_unlist(const struct call_claims *c, const struct sig_call_id *id, struct slice node,
-                       uint64_t epoch, uint64_t now_us)
-{
-    struct text key, value;
-    char text[SIG_CALL_ID_TEXT + 1];
-    const struct slice words[] = {key_of(&key, c, "ncall", node), epoch_text(&value, epoch),
-                                  slice_str(sig_call_id_text(id, text))};
-
-    (void)eval(c, NULL, CALL_SHARE_DROP, words, ARRAY_LEN(words), now_us);
-}
-
-static int get_all(const struct call_claims *c, struct redis_call *call, const char *what,
-                   struct slice id, uint64_t now_us)
-{
     struct text key;
-    const struct slice words[] = {SLICE_LIT("HGETALL"), key_of(&key, c, what, id)};
+    struct names name, more;
+    const struct slice words[] = {SLICE_LIT("HDEL"), calls_key(&key, c, c->node, c->epoch),
+                                  name_of(&name, 0, id), name_of(&more, 't', id)};
 
-    return redis_client_call(c->client, call, words, ARRAY_LEN(words), now_us);
+    (void)ask(c, NULL, words, ARRAY_LEN(words), now_us);
 }
 
 int call_share_of_node(const struct call_claims *c, struct redis_call *call, struct slice node,
-                       uint64_t now_us)
+                       uint64_t epoch, uint64_t now_us)
 {
-    return get_all(c, call, "ncall", node, now_us);
+    struct text key;
+    const struct slice words[] = {SLICE_LIT("HKEYS"), calls_key(&key, c, node, epoch)};
+
+    return ask(c, call, words, ARRAY_LEN(words), now_us);
 }
 
-void call_share_join(const struct call_claims *c, uint64_t now_us)
+/* The hash of a process goes by itself in life_us. */
+static void expire(const struct call_claims *c, struct slice node, uint64_t epoch, uint64_t life_us,
+                   uint64_t now_us)
 {
-    struct text key, epoch;
-    const struct slice words[] = {SLICE_LIT("HSET"), key_of(&key, c, "servers", SLICE_LIT("all")),
-                                  c->node, epoch_text(&epoch, c->epoch)};
+    struct text key, life;
+    const struct slice words[] = {SLICE_LIT("PEXPIRE"), calls_key(&key, c, node, epoch),
+                                  ms_text(&life, life_us)};
 
-    (void)redis_client_call(c->client, NULL, words, ARRAY_LEN(words), now_us);
+    (void)ask(c, NULL, words, ARRAY_LEN(words), now_us);
+}
+
+void call_share_join(const struct call_claims *c, uint64_t life_us, uint64_t now_us)
+{
+    struct text key, owner;
+    const struct slice words[] = {SLICE_LIT("HSET"), all_key(&key, c),
+                                  owner_text(&owner, c->node, c->epoch), SLICE_LIT("1")};
+
+    (void)ask(c, NULL, words, ARRAY_LEN(words), now_us);
+    expire(c, c->node, c->epoch, life_us, now_us);
 }
 
 int call_share_nodes(const struct call_claims *c, struct redis_call *call, uint64_t now_us)
 {
-    return get_all(c, call, "servers", SLICE_LIT("all"), now_us);
+    struct text key;
+    const struct slice words[] = {SLICE_LIT("HGETALL"), all_key(&key, c)};
+
+    return ask(c, call, words, ARRAY_LEN(words), now_us);
 }
 
 void call_share_leave(const struct call_claims *c, struct slice node, uint64_t epoch,
                       uint64_t now_us)
 {
-    struct text key, value;
-    const struct slice words[] = {key_of(&key, c, "servers", SLICE_LIT("all")),
-                                  epoch_text(&value, epoch), node};
+    struct text key, owner;
+    const struct slice words[] = {SLICE_LIT("HDEL"), all_key(&key, c),
+                                  owner_text(&owner, node, epoch)};
 
-    (void)eval(c, NULL, CALL_SHARE_DROP, words, ARRAY_LEN(words), now_us);
+    (void)ask(c, NULL, words, ARRAY_LEN(words), now_us);
+    expire(c, node, epoch, LEFT_US, now_us);
 }
 
 int call_share_owner(struct slice text, uint64_t *epoch, struct slice *node)

@@ -1,14 +1,17 @@
 /* A live call as bytes: one order of fields, a version in front.
  *
- * Called by router_keep.c. Pure. Points in time travel as distances from the moment of writing,
- * that moment as wall clock: monotonic clocks of two nodes have nothing in common.
+ * Called by router_keep.c. Pure. Points in time are those of the writer's monotonic clock, and the
+ * moment of writing is there by it and as wall clock: monotonic clocks of two nodes have nothing in
+ * common. So a call that has not changed has the same bytes but for that moment.
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/call_snapshot.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "server/call_priv.h"
 
-#define VERSION 1
+#define VERSION 2
+#define MOMENT  16                     /* behind the version: wall clock, monotonic clock */
 #define GAP_MAX (24 * 3600 * US_PER_S) /* a clock that is further ahead is wrong */
 
 enum {
@@ -40,18 +43,6 @@ static void put_keep(struct wr *w, const struct call_keep *k)
         put_text(w, data);
 }
 
-/* A deadline: what is left of it. */
-static void put_left(struct wr *w, uint64_t at_us, uint64_t now_us)
-{
-    wr_be64(w, at_us == CLOCK_NEVER ? CLOCK_NEVER : at_us > now_us ? at_us - now_us : 0);
-}
-
-/* Something past: how long ago, and one; 0: never. */
-static void put_ago(struct wr *w, uint64_t at_us, uint64_t now_us)
-{
-    wr_be64(w, at_us == 0 ? 0 : now_us - at_us + 1);
-}
-
 static uint8_t flags_of(const struct call *c)
 {
     return (uint8_t)((c->is_video ? IS_VIDEO : 0) | (c->rang ? RANG : 0) |
@@ -75,15 +66,32 @@ static void put_legs(struct wr *w, const struct call *c)
     wr_u8(w, c->winner ? (uint8_t)(c->winner - c->legs) : NO_WINNER);
 }
 
-void call_snapshot_write(struct wr *w, const struct call *c, uint64_t now_us, uint64_t wall_us)
+void call_snapshot_texts(struct wr *w, const struct call *c)
 {
-    const uint64_t deadlines[] = {c->ring_us,      c->grace_us, c->connect_us,
-                                  c->reconnect_us, c->max_us,   c->forget_us};
-    const uint64_t past[] = {c->times.made_us, c->times.rang_us, c->times.answered_us,
-                             c->times.ended_us, c->active_at_us};
+    put_text(w, c->offer);
+    put_text(w, c->metadata);
+    put_text(w, c->room_raw);
+    put_text(w, c->answer);
+}
+
+uint64_t call_snapshot_texts_mark(const struct call *c)
+{
+    const uint64_t lens[] = {c->offer.len, c->metadata.len, c->room_raw.len, c->answer.len};
+
+    return hash_bytes(slice_of(lens, sizeof(lens))); /* each is set once and dropped once */
+}
+
+uint64_t call_snapshot_state(struct wr *w, const struct call *c, uint64_t now_us, uint64_t wall_us)
+{
+    const uint64_t times[] = {c->ring_us,        c->grace_us,      c->connect_us,
+                              c->reconnect_us,   c->max_us,        c->forget_us,
+                              c->times.made_us,  c->times.rang_us, c->times.answered_us,
+                              c->times.ended_us, c->active_at_us};
+    size_t from = w->len;
 
     wr_u8(w, VERSION);
     wr_be64(w, wall_us);
+    wr_be64(w, now_us);
     wr_bytes(w, slice_of(c->id.b, sizeof(c->id.b)));
     put_text(w, c->caller);
     put_text(w, c->caller_device);
@@ -94,22 +102,29 @@ void call_snapshot_write(struct wr *w, const struct call *c, uint64_t now_us, ui
     wr_u8(w, flags_of(c));
     wr_be16(w, c->pushed);
     wr_u8(w, (uint8_t)c->ended_by);
-    for (size_t i = 0; i < ARRAY_LEN(deadlines); i++)
-        put_left(w, deadlines[i], now_us);
-    for (size_t i = 0; i < ARRAY_LEN(past); i++)
-        put_ago(w, past[i], now_us);
+    for (size_t i = 0; i < ARRAY_LEN(times); i++)
+        wr_be64(w, times[i]);
     wr_be64(w, c->duration_ms);
-    put_text(w, c->offer);
-    put_text(w, c->metadata);
-    put_text(w, c->room_raw);
     put_text(w, call_room_id(c));
-    put_text(w, c->answer);
     put_keep(w, &c->caller_kept);
     put_legs(w, c);
     for (int side = 0; side < 2; side++) {
         wr_u8(w, c->party[side].online);
         wr_u8(w, (uint8_t)c->party[side].media);
     }
+    from += 1 + MOMENT;
+    return w->bad ? 0 : hash_bytes(slice_of(w->base + from, w->len - from));
+}
+
+void call_snapshot_write(struct wr *w, const struct call *c, uint64_t now_us, uint64_t wall_us)
+{
+    call_snapshot_texts(w, c);
+    (void)call_snapshot_state(w, c, now_us, wall_us);
+}
+
+struct call_saved *call_snapshot_saved(struct call *c)
+{
+    return &c->saved;
 }
 
 /* ---- reading ---- */
@@ -131,27 +146,32 @@ static bool take_keep(struct rd *r, struct call_keep *k)
     return !r->bad;
 }
 
-/* gap_us: since it was written. */
-static uint64_t take_left(struct rd *r, uint64_t now_us, uint64_t gap_us)
-{
-    uint64_t left = rd_be64(r);
+/* When it was written, by the writer's clock, and how long ago that is. */
+struct moment {
+    uint64_t then_us, gap_us;
+};
 
-    if (left == CLOCK_NEVER)
+static uint64_t take_left(struct rd *r, uint64_t now_us, const struct moment *m)
+{
+    uint64_t at = rd_be64(r), left = at > m->then_us ? at - m->then_us : 0;
+
+    if (at == CLOCK_NEVER)
         return CLOCK_NEVER;
     if (left > GAP_MAX) /* nothing of ours waits that long */
         left = GAP_MAX;
-    return now_us + (left > gap_us ? left - gap_us : 0);
+    return now_us + (left > m->gap_us ? left - m->gap_us : 0);
 }
 
 /* A monotonic clock may be younger than the call: then it began with the clock. */
-static uint64_t take_ago(struct rd *r, uint64_t now_us, uint64_t gap_us)
+static uint64_t take_ago(struct rd *r, uint64_t now_us, const struct moment *m)
 {
-    uint64_t ago = rd_be64(r);
+    uint64_t at = rd_be64(r), ago = m->then_us > at ? m->then_us - at : 0;
 
-    if (ago == 0)
+    if (at == 0)
         return 0;
-    ago = ago - 1 > GAP_MAX ? GAP_MAX : ago - 1;
-    return now_us > ago + gap_us ? now_us - ago - gap_us : 1;
+    if (ago > GAP_MAX)
+        ago = GAP_MAX;
+    return now_us > ago + m->gap_us ? now_us - ago - m->gap_us : 1;
 }
 
 static bool take_leg(struct rd *r, struct call *c)
@@ -227,10 +247,16 @@ struct call *call_snapshot_read(const struct call_conf *conf, struct slice bytes
     struct rd r = rd_init(bytes);
     struct call_invite in = {.devices_n = 0};
     uint64_t deadlines[6], past[5];
+
+    in.offer_raw = take_text(&r);
+    in.metadata_raw = take_text(&r);
+    in.room_raw = take_text(&r);
+    struct slice answer = take_text(&r);
     uint8_t version = rd_u8(&r);
     uint64_t wrote_us = rd_be64(&r);
-    uint64_t gap_us = wall_us > wrote_us && wall_us - wrote_us < GAP_MAX ? wall_us - wrote_us : 0;
-
+    const struct moment m = {
+        .gap_us = wall_us > wrote_us && wall_us - wrote_us < GAP_MAX ? wall_us - wrote_us : 0,
+        .then_us = rd_be64(&r)};
     struct slice id = rd_take(&r, sizeof(in.id.b));
     in.user = take_text(&r);
     in.device = take_text(&r);
@@ -240,14 +266,11 @@ struct call *call_snapshot_read(const struct call_conf *conf, struct slice bytes
     uint16_t pushed = rd_be16(&r);
     uint8_t ended_by = rd_u8(&r);
     for (size_t i = 0; i < ARRAY_LEN(deadlines); i++)
-        deadlines[i] = take_left(&r, now_us, gap_us);
+        deadlines[i] = take_left(&r, now_us, &m);
     for (size_t i = 0; i < ARRAY_LEN(past); i++)
-        past[i] = take_ago(&r, now_us, gap_us);
+        past[i] = take_ago(&r, now_us, &m);
     uint64_t duration_ms = rd_be64(&r);
-    in.offer_raw = take_text(&r);
-    in.metadata_raw = take_text(&r);
-    in.room_raw = take_text(&r);
-    struct slice room = take_text(&r), answer = take_text(&r);
+    struct slice room = take_text(&r);
     if (r.bad || version != VERSION || state >= SIG_CALL_OVER || reason >= SIG_REASON_COUNT ||
         ended_by > CALL_ROLE_WINNER || room.len > SIG_ROOM_MAX || !sig_user_ok(in.user) ||
         !sig_user_ok(in.to) || !sig_id_ok(in.device) || in.name.len > CALL_NAME_MAX)

@@ -10,8 +10,18 @@
     ((size_t)3 * SIG_LARGE_BYTES + \
      (CALL_LEGS_MAX + 1) * (CALL_KEPT_BYTES_MAX + 4 * CALL_KEPT_MAX) + (size_t)16384)
 
-/* Writes c. wall_us: the wall clock at now_us: time goes on while nobody has the call. */
+/* Writes c: its texts and its state, one behind the other. wall_us: the wall clock at now_us: time
+ * goes on while nobody has the call. */
 void call_snapshot_write(struct wr *w, const struct call *c, uint64_t now_us, uint64_t wall_us);
+
+/* The two apart. The texts (offer, answer, metadata) change seldom: only with their mark. Of the
+ * state the hash is given: the same one, nothing has changed but the clocks; 0: no room. */
+void call_snapshot_texts(struct wr *w, const struct call *c);
+uint64_t call_snapshot_texts_mark(const struct call *c);
+uint64_t call_snapshot_state(struct wr *w, const struct call *c, uint64_t now_us, uint64_t wall_us);
+
+/* What of it stands elsewhere: whoever saves calls keeps its notes here. */
+struct call_saved *call_snapshot_saved(struct call *c);
 
 /* Makes the call again, with the deadlines that it had. What is known of sockets is as it was
  * written: tell the call of those that are not there (CALL_EV_LOST). Offers of a renegotiation that

@@ -616,6 +616,13 @@ const struct call *call_table_find(const struct call_table *t, const struct sig_
     return e ? e->call : NULL;
 }
 
+struct call_saved *call_table_saved(struct call_table *t, const struct sig_call_id *id)
+{
+    struct entry *e = find(t, id);
+
+    return e ? call_snapshot_saved(e->call) : NULL;
+}
+
 bool call_table_in_call(const struct call_table *t, struct slice user, struct slice device)
 {
     struct hnode *n = NULL;

@@ -108,6 +108,8 @@ const struct call *call_table_changed(struct call_table *t, const struct sig_cal
 
 /* The call, ended ones included, or NULL. Borrowed until the next call into the table. */
 const struct call *call_table_find(const struct call_table *t, const struct sig_call_id *id);
+/* The notes on it, or NULL. */
+struct call_saved *call_table_saved(struct call_table *t, const struct sig_call_id *id);
 /* Whether the device is a party of a call that is up, dials or rings (5 s pings). */
 bool call_table_in_call(const struct call_table *t, struct slice user, struct slice device);
 /* Visits all calls, ended ones included, as htable_walk(); borrowed until the next call into the

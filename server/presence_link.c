@@ -48,8 +48,8 @@ struct presence_link {
     struct call_claims claims;
     bool was_up;
     uint64_t away_us; /* since when Redis is not ready */
-    struct slice scripts[PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS +
-                         SESSION_SHARE_SCRIPTS + ROOM_SHARE_SCRIPTS];
+    struct slice scripts[PRESENCE_SCRIPTS + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS +
+                         ROOM_SHARE_SCRIPTS];
     struct slice channel;
     uint8_t channel_buf[PRESENCE_WIRE_KEY_MAX];
     struct redis_endpoint at[REDIS_ENDPOINTS_MAX];
@@ -181,11 +181,9 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
 
     redis_conf_client(c, l->at, &conf.client);
     memcpy(l->scripts, presence_wire_scripts, sizeof(presence_wire_scripts));
-    memcpy(l->scripts + PRESENCE_SCRIPTS, call_claims_scripts, sizeof(call_claims_scripts));
-    memcpy(l->scripts + PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS, call_share_scripts,
-           sizeof(call_share_scripts));
-    memcpy(l->scripts + PRESENCE_SCRIPTS + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS,
-           session_share_scripts, sizeof(session_share_scripts));
+    memcpy(l->scripts + PRESENCE_SCRIPTS, call_share_scripts, sizeof(call_share_scripts));
+    memcpy(l->scripts + PRESENCE_SCRIPTS + CALL_SHARE_SCRIPTS, session_share_scripts,
+           sizeof(session_share_scripts));
     memcpy(l->scripts + ARRAY_LEN(l->scripts) - ROOM_SHARE_SCRIPTS, room_share_scripts,
            sizeof(room_share_scripts));
     conf.client.scripts = l->scripts;

@@ -111,7 +111,7 @@ static void review(struct router *r, const struct sig_call_id *id)
     }
     router_push_changed(r, c, before);
     router_history_changed(r, c, before);
-    router_far_changed(r, c);
+    router_far_changed(r, c, before);
 }
 
 /* Performs r->fx in order. q: the request that caused them, or NULL. */

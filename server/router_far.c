@@ -218,13 +218,13 @@ void router_far_reply(const struct request *q, struct slice body)
     (void)far_send(q->r, who->node, who->epoch, &m); /* it hears of our end, or asks again */
 }
 
-void router_far_changed(struct router *r, const struct call *c)
+void router_far_changed(struct router *r, const struct call *c, enum sig_call_state before)
 {
     struct hnode *next;
 
     if (!r->far)
         return;
-    if (!call_rings(c))
+    if (before <= SIG_CALL_RINGS && !call_rings(c))
         call_claims_drop_pair(r->far->nodes.claims, call_id(c), call_caller(c), call_callee(c),
                               r->now_us);
     if (call_live(c))

@@ -249,7 +249,16 @@ static bool unsettled(struct far_hold *h)
     return open;
 }
 
-/* Goes on if all is there, or time is up. May free h. */
+/* Whoever has taken the call writes itself behind the dead one's entry, and then that out. */
+static bool has_new_node(const struct far_hold *h, const struct sig_call_id *id)
+{
+    for (size_t k = 0; k < h->found_n; k++)
+        if (sig_call_id_eq(&h->found[k].call, id) &&
+            far_claim_alive(h->r->far, &h->found[k]) != NODE_DEAD)
+            return true;
+    return false;
+}
+
 /* A call whose node is dead is about to be another's: it is looked for again. */
 static bool wants_again(struct far_hold *h)
 {
@@ -257,7 +266,8 @@ static bool wants_again(struct far_hold *h)
 
     for (size_t k = 0; k < h->found_n; k++)
         if (far_claim_alive(f, &h->found[k]) == NODE_DEAD &&
-            (h->kind == FAR_HOLD_GREETING || sig_call_id_eq(&h->found[k].call, &h->call)))
+            (h->kind == FAR_HOLD_GREETING || sig_call_id_eq(&h->found[k].call, &h->call)) &&
+            !has_new_node(h, &h->found[k].call))
             return true;
     return false;
 }
@@ -298,7 +308,7 @@ void far_hold_look_at(struct far_hold *h)
             call_claim_of_pair(&pair, slice_of(i->pair_text, i->pair_len)) == 0 &&
             far_claim_alive(r->far, &pair) == NODE_DEAD) {
             i->replaced = true;
-            far_invite_ask_pair(i, pair.text);
+            far_invite_ask_first(i, &pair);
             return;
         }
         far_invite_make(i, s);
@@ -307,19 +317,26 @@ void far_hold_look_at(struct far_hold *h)
 
 void far_hold_take(struct far_hold *h, const struct resp *reply, struct call_claim *out, size_t *n)
 {
-    for (size_t k = 0; k + 1 < reply->n && *n < FAR_FOUND_MAX; k += 2) {
-        struct slice value = resp_text(resp_at(reply, k + 1));
+    for (size_t k = 0; k < reply->n && *n < FAR_FOUND_MAX; k++) {
+        struct slice text = resp_text(resp_at(reply, k));
         struct wr w = wr_init(h->memory, sizeof(h->memory));
         w.len = h->memory_len;
-        wr_bytes(&w, value);
-        if (w.bad || value.len > CALL_CLAIMS_TEXT_MAX)
+        wr_bytes(&w, text);
+        if (w.bad || text.len > CALL_CLAIMS_TEXT_MAX)
             return;
-        if (call_claim_of_user(&out[*n], resp_text(resp_at(reply, k)),
-                               slice_of(h->memory + h->memory_len, value.len)) != 0)
+        if (call_claim_of_user(&out[*n], slice_of(h->memory + h->memory_len, text.len)) != 0)
             continue;
+        if (h->kind == FAR_HOLD_INVITE && far_claim_is_ours(h->r->far, &out[*n]) &&
+            sig_call_id_eq(&out[*n].call, &h->call))
+            return;
         h->memory_len = w.len;
         (*n)++;
     }
+}
+
+bool far_hold_not_first(enum redis_end end, const struct resp *reply)
+{
+    return end == REDIS_ANSWERED && reply->kind == RESP_INTEGER && reply->integer > 1;
 }
 
 void far_hold_on_look(struct redis_call *call, enum redis_end end, const struct resp *reply,

@@ -139,8 +139,21 @@ void far_invite_make(struct far_invite *i, struct session *s)
     far_hold_replay(h, s, false);
 }
 
-static void on_user(struct redis_call *call, enum redis_end end, const struct resp *reply,
-                    uint64_t now_us)
+/* There are calls of the user before this one: which? */
+static bool look(struct far_invite *i, struct redis_call *call, redis_done_fn *fn,
+                 struct slice user)
+{
+    struct far_hold *h = &i->hold;
+
+    call->fn = fn;
+    if (call_claims_look(h->r->far->nodes.claims, call, user, h->r->now_us) != 0)
+        return false;
+    h->open++;
+    return true;
+}
+
+static void on_callee(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                      uint64_t now_us)
 {
     struct far_invite *i = call->arg;
 
@@ -149,27 +162,58 @@ static void on_user(struct redis_call *call, enum redis_end end, const struct re
     i->hold.open--;
     if (end == REDIS_ANSWERED && reply->kind == RESP_ARRAY)
         far_hold_take(&i->hold, reply, i->busy, &i->busy_n);
-    else
+    else if (far_hold_not_first(end, reply))
+        i->hold.failed |= !look(i, call, on_callee, far_invite_callee(i));
+    else if (end != REDIS_ANSWERED || reply->kind != RESP_INTEGER)
         i->hold.failed = true;
     far_hold_look_at(&i->hold);
+}
+
+static void on_caller(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                      uint64_t now_us)
+{
+    struct far_hold *h = call->arg;
+    const struct session *s = session_by_id(h->r->sessions, h->session);
+
+    (void)now_us;
+    router_enter(h->r);
+    h->open--;
+    if (far_hold_not_first(end, reply))
+        h->failed |= !s || !look(far_invite_of(h), call, far_hold_on_look, user_id(s->user));
+    else if (end != REDIS_ANSWERED || reply->kind != RESP_INTEGER)
+        h->failed = true;
+    far_hold_look_at(h);
+}
+
+/* The pair's first entry is known. */
+static void take_first(struct far_invite *i, struct slice text)
+{
+    struct far_hold *h = &i->hold;
+    struct call_claim c;
+
+    if (text.len > sizeof(i->pair_text) || text.len > UINT8_MAX ||
+        call_claim_of_pair(&c, text) != 0 ||
+        (far_claim_is_ours(h->r->far, &c) && sig_call_id_eq(&c.call, &h->call)))
+        return;
+    i->pair_len = (uint8_t)text.len;
+    memcpy(i->pair_text, text.p, i->pair_len);
 }
 
 static void on_pair(struct redis_call *call, enum redis_end end, const struct resp *reply,
                     uint64_t now_us)
 {
     struct far_invite *i = call->arg;
-    struct slice said = resp_text(reply);
 
     (void)now_us;
     router_enter(i->hold.r);
     i->hold.open--;
     i->pair_len = 0;
-    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR) {
+    if (end == REDIS_ANSWERED && reply->kind == RESP_ARRAY)
+        take_first(i, resp_text(resp_at(reply, 0)));
+    else if (far_hold_not_first(end, reply))
+        far_invite_ask_first(i, NULL);
+    else if (end != REDIS_ANSWERED || reply->kind != RESP_INTEGER)
         i->hold.failed = true;
-    } else if (!slice_is(said, "ok") && said.len <= sizeof(i->pair_text) && said.len > 0) {
-        i->pair_len = (uint8_t)(said.len <= UINT8_MAX ? said.len : 0);
-        memcpy(i->pair_text, said.p, i->pair_len);
-    }
     far_hold_look_at(&i->hold);
 }
 
@@ -203,16 +247,18 @@ static void on_there(struct presence_lookup *l, int err, const struct presence_e
 
 /* ---- questions ---- */
 
-void far_invite_ask_pair(struct far_invite *i, struct slice old)
+void far_invite_ask_first(struct far_invite *i, const struct call_claim *dead)
 {
     struct far_hold *h = &i->hold;
     struct router *r = h->r;
-    struct session *s = session_by_id(r->sessions, h->session);
+    const struct session *s = session_by_id(r->sessions, h->session);
+    const struct call_claims *c = r->far->nodes.claims;
+    struct slice callee = far_invite_callee(i);
 
+    if (s && dead)
+        call_claims_purge_pair(c, dead, user_id(s->user), callee, r->now_us);
     i->pair = (struct redis_call){.fn = on_pair, .arg = i, .deadline_us = h->by_us, .again = true};
-    if (call_claims_pair(r->far->nodes.claims, &i->pair, &h->call, user_id(s->user),
-                         far_invite_callee(i), old,
-                         r->conf->call.ring_timeout_s * US_PER_S + PAIR_SPARE_US, r->now_us) == 0)
+    if (s && call_claims_first(c, &i->pair, user_id(s->user), callee, r->now_us) == 0)
         h->open++;
     else
         h->failed = true;
@@ -225,18 +271,20 @@ static void ask_all(struct far_invite *i, const struct session *s)
     const struct call_claims *c = r->far->nodes.claims;
     uint64_t life_us = r->conf->call.max_duration_s * US_PER_S;
 
-    far_invite_ask_pair(i, (struct slice){0});
-    h->look = (struct redis_call){
-        .fn = far_hold_on_look, .arg = h, .deadline_us = h->by_us, .again = true};
-    i->user = (struct redis_call){.fn = on_user, .arg = i, .deadline_us = h->by_us, .again = true};
-    if (call_claims_user(c, &h->look, &h->call, user_id(s->user), life_us, r->now_us) == 0)
-        h->open++;
-    else
-        h->failed = true;
-    if (call_claims_user(c, &i->user, &h->call, far_invite_callee(i), life_us, r->now_us) == 0)
-        h->open++;
-    else
-        h->failed = true;
+    i->pair = (struct redis_call){.fn = on_pair, .arg = i, .deadline_us = h->by_us, .again = true};
+    i->user =
+        (struct redis_call){.fn = on_callee, .arg = i, .deadline_us = h->by_us, .again = true};
+    h->look =
+        (struct redis_call){.fn = on_caller, .arg = h, .deadline_us = h->by_us, .again = true};
+    const int asked[] = {
+        call_claims_pair(c, &i->pair, &h->call, user_id(s->user), far_invite_callee(i),
+                         r->conf->call.ring_timeout_s * US_PER_S + PAIR_SPARE_US, r->now_us),
+        call_claims_user(c, &h->look, &h->call, user_id(s->user), life_us, r->now_us),
+        call_claims_user(c, &i->user, &h->call, far_invite_callee(i), life_us, r->now_us)};
+    for (size_t n = 0; n < ARRAY_LEN(asked); n++) {
+        h->open += asked[n] == 0;
+        h->failed |= asked[n] != 0;
+    }
     i->lookup = (struct presence_lookup){.fn = on_there, .arg = i};
     i->looking = true;
     h->open++; /* last: the answer may come inside */

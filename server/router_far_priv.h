@@ -91,7 +91,7 @@ struct far {
     struct sig_call_id dirty[64]; /* calls to be saved at the end of the turn */
     size_t dirty_n;
     bool was_ready, nodes_asked;
-    uint64_t look_us;
+    uint64_t look_us, join_us;
     struct redis_call nodes_call;
     uint8_t snapshot[CALL_SNAPSHOT_MAX];
     uint8_t body[ROOM_WIRE_HEAD_MAX + 2 * SIG_LARGE_BYTES + ICE_SERVERS_MAX];
@@ -237,8 +237,11 @@ bool far_hold_take_back(struct router *r, const struct far_message *m);
 /* A redis_done_fn for h->look. */
 void far_hold_on_look(struct redis_call *call, enum redis_end end, const struct resp *reply,
                       uint64_t now_us);
-/* Takes the calls out of the answer of call_claims_user(). */
+/* Takes the calls out of the answer of call_claims_look(); of an invite those that were there
+ * before its own. */
 void far_hold_take(struct far_hold *h, const struct resp *reply, struct call_claim *out, size_t *n);
+/* Whether the answer says that there are calls before the invite's own. */
+bool far_hold_not_first(enum redis_end end, const struct resp *reply);
 /* Whether asking makes sense: Redis is there, or (not in_haste) has not been away for long. */
 bool far_hold_may_ask(const struct router *r, bool in_haste);
 bool far_claim_is_ours(const struct far *f, const struct call_claim *c);
@@ -326,7 +329,7 @@ void far_rooms_keep_free(struct router *r);
 
 /* Everything is known that can be: makes the call, or says why not. Frees i. */
 void far_invite_make(struct far_invite *i, struct session *s);
-/* Asks for the pair; old: the value of a dead node, to be replaced. */
-void far_invite_ask_pair(struct far_invite *i, struct slice old);
+/* Whose the pair is: asks for its first entry, after what a dead node has left was taken out. */
+void far_invite_ask_first(struct far_invite *i, const struct call_claim *dead);
 
 #endif

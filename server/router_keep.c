@@ -20,6 +20,7 @@
 #define LOOK_US      US_PER_S
 #define SPARE_US     (60 * US_PER_S) /* a call stays in Redis so long beyond its longest time */
 #define TAKE_AT_ONCE 256             /* calls of one dead node that are asked for at once */
+#define JOIN_US      (60 * US_PER_S) /* that we are there is said so often */
 
 /* One command about one call. */
 struct keep_step {
@@ -27,6 +28,7 @@ struct keep_step {
     struct router *r;
     struct redis_call call;
     struct sig_call_id id;
+    int64_t fields; /* keeping: of the call, that may be new */
     uint64_t epoch; /* taking: from whom */
     uint8_t node_len;
     uint8_t node[NODE_BUS_NODE_MAX];
@@ -37,7 +39,7 @@ struct keep_sweep {
     struct list link;
     struct router *r;
     struct redis_call call;
-    uint64_t epoch; /* 0: any but ours, of our own name */
+    uint64_t epoch;
     uint8_t node_len;
     uint8_t node[NODE_BUS_NODE_MAX];
 };
@@ -106,12 +108,50 @@ static void lose(struct router *r, const struct sig_call_id *id, struct slice no
     call_table_forget(r->calls, id);
 }
 
-static void list_it(struct router *r, const struct sig_call_id *id)
+/* All of it is to be saved. */
+static void save_again(struct router *r, const struct sig_call_id *id)
 {
-    const struct call *c = call_table_find(r->calls, id);
+    struct call_saved *saved = call_table_saved(r->calls, id);
 
-    if (c && call_live(c))
-        call_share_list(claims(r), id, life_us(r), r->now_us);
+    if (!saved)
+        return;
+    *saved = (struct call_saved){0};
+    router_keep(r, id);
+}
+
+/* Redis did not have what we had saved: another node has the call, or it was lost there. */
+static void on_who(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                   uint64_t now_us)
+{
+    struct keep_step *k = call->arg;
+    struct router *r = k->r;
+    struct sig_call_id id = k->id;
+    struct slice node, text = end == REDIS_ANSWERED ? resp_text(reply) : (struct slice){0};
+    const uint8_t *line = text.len > 0 ? memchr(text.p, '\n', text.len) : NULL;
+    uint64_t epoch;
+
+    (void)now_us;
+    router_enter(r);
+    free_step(k);
+    if (line)
+        text.len = (size_t)(line - text.p);
+    if (call_share_owner(text, &epoch, &node) == 0) {
+        call_share_drop(claims(r), &id, r->now_us);
+        lose(r, &id, node, epoch);
+    } else {
+        save_again(r, &id);
+    }
+}
+
+static void ask_who(struct router *r, const struct sig_call_id *id)
+{
+    struct keep_step *k = new_step(r, id, on_who);
+
+    if (k && call_share_who(claims(r), &k->call, id, r->now_us) == 0)
+        return;
+    if (k)
+        free_step(k);
+    save_again(r, id);
 }
 
 static void on_kept(struct redis_call *call, enum redis_end end, const struct resp *reply,
@@ -120,41 +160,52 @@ static void on_kept(struct redis_call *call, enum redis_end end, const struct re
     struct keep_step *k = call->arg;
     struct router *r = k->r;
     struct sig_call_id id = k->id;
-    struct slice node;
-    uint64_t epoch;
+    int64_t fields = k->fields;
 
     (void)now_us;
     router_enter(r);
     free_step(k);
     if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR)
-        router_keep(r, &id); /* once more */
-    else if (slice_is(resp_text(reply), "new"))
-        list_it(r, &id);
-    else if (call_share_owner(resp_text(reply), &epoch, &node) == 0)
-        lose(r, &id, node, epoch);
+        save_again(r, &id);
+    else if (reply->kind == RESP_INTEGER && reply->integer > fields)
+        ask_who(r, &id);
 }
 
 static void save(struct router *r, const struct call *c)
 {
+    struct call_saved *saved = call_table_saved(r->calls, call_id(c));
     struct wr w = wr_init(r->far->snapshot, sizeof(r->far->snapshot));
 
     if (!call_live(c)) {
-        call_share_drop(claims(r), call_id(c), r->now_us);
+        if (saved->known)
+            call_share_drop(claims(r), call_id(c), r->now_us);
+        *saved = (struct call_saved){0};
         return;
     }
-    call_snapshot_write(&w, c, r->now_us, r->wall_us);
-    struct keep_step *k = w.bad ? NULL : new_step(r, call_id(c), on_kept);
-    if (k &&
-        call_share_keep(claims(r), &k->call, call_id(c), wr_done(&w), life_us(r), r->now_us) != 0)
-        free_step(k); /* the next change saves it */
+    uint64_t mark = call_snapshot_texts_mark(c);
+    if (mark != saved->texts)
+        call_snapshot_texts(&w, c);
+    struct slice texts = wr_done(&w);
+    uint64_t state = call_snapshot_state(&w, c, r->now_us, r->wall_us);
+    if (w.bad || (state == saved->state && texts.len == 0))
+        return;
+    struct keep_step *k = new_step(r, call_id(c), on_kept);
+    if (!k)
+        return; /* the next change saves it */
+    k->fields = saved->known ? 0 : CALL_SHARE_FIELDS;
+    if (call_share_keep(claims(r), &k->call, call_id(c),
+                        slice_of(w.base + texts.len, w.len - texts.len), texts, r->now_us) != 0) {
+        free_step(k); /* the same */
+        return;
+    }
+    *saved = (struct call_saved){.state = state, .texts = mark, .known = true};
 }
 
-/* Makes a call known: whose it is, and that its users have it. */
+/* Makes a call known again: its users have it. */
 static void announce(struct router *r, const struct call *c)
 {
-    call_share_list(claims(r), call_id(c), life_us(r), r->now_us);
-    (void)call_claims_user(claims(r), NULL, call_id(c), call_caller(c), life_us(r), r->now_us);
-    (void)call_claims_user(claims(r), NULL, call_id(c), call_callee(c), life_us(r), r->now_us);
+    call_claims_user_again(claims(r), call_id(c), call_caller(c), life_us(r), r->now_us);
+    call_claims_user_again(claims(r), call_id(c), call_callee(c), life_us(r), r->now_us);
 }
 
 void router_keep(struct router *r, const struct sig_call_id *id)
@@ -183,6 +234,12 @@ static void save_dirty(struct router *r)
     f->dirty_n = 0;
 }
 
+static void join(struct router *r)
+{
+    r->far->join_us = r->now_us + JOIN_US;
+    call_share_join(claims(r), life_us(r), r->now_us);
+}
+
 /* Redis is there again, perhaps empty. */
 static void save_all(struct router *r)
 {
@@ -190,9 +247,11 @@ static void save_all(struct router *r)
     const struct call *c;
     size_t pos = 0;
 
-    call_share_join(claims(r), r->now_us);
+    join(r);
     while ((c = call_table_walk(r->calls, &pos, &saved)))
         if (call_live(c)) {
+            struct call_saved *notes = call_table_saved(r->calls, call_id(c));
+            *notes = (struct call_saved){.known = notes->known}; /* it may have been taken */
             announce(r, c);
             save(r, c);
         }
@@ -236,7 +295,16 @@ static void tell_devices(struct router *r, const struct sig_call_id *id)
     }
 }
 
-static void adopt(struct router *r, struct slice snapshot, struct slice from)
+/* The users' entries name the dead no longer. */
+static void forget_former(struct router *r, const struct call *c, struct slice node, uint64_t epoch)
+{
+    const struct call_claim dead = {.call = *call_id(c), .node = node, .epoch = epoch};
+
+    call_claims_purge_user(claims(r), &dead, call_caller(c), r->now_us);
+    call_claims_purge_user(claims(r), &dead, call_callee(c), r->now_us);
+}
+
+static void adopt(struct router *r, struct slice snapshot, struct slice from, uint64_t epoch)
 {
     const struct call *c = call_table_adopt(r->calls, snapshot, r->now_us, r->wall_us);
     char text[SIG_CALL_ID_TEXT + 1];
@@ -247,7 +315,9 @@ static void adopt(struct router *r, struct slice snapshot, struct slice from)
     log_info("call", "%s goes on here: node %.*s is gone", sig_call_id_text(&id, text),
              SLICE_FMT(from));
     announce(r, c);
+    forget_former(r, c, from, epoch);
     save(r, c);
+    call_share_took(claims(r), &id, from, epoch, r->now_us);
     tell_devices(r, &id);
 }
 
@@ -256,15 +326,15 @@ static void on_taken(struct redis_call *call, enum redis_end end, const struct r
 {
     struct keep_step *k = call->arg;
     struct router *r = k->r;
-    struct sig_call_id id = k->id;
     struct slice from = slice_of(k->node, k->node_len);
 
     (void)now_us;
     router_enter(r);
-    if (end == REDIS_ANSWERED && reply->kind == RESP_ARRAY) {
-        call_share_unlist(claims(r), &id, from, k->epoch, r->now_us);
-        if (slice_is(resp_text(resp_at(reply, 0)), "ok"))
-            adopt(r, resp_text(resp_at(reply, 1)), from);
+    if (end == REDIS_ANSWERED && slice_is(resp_text(resp_at(reply, 0)), "ok")) {
+        struct wr w = wr_init(r->far->snapshot, sizeof(r->far->snapshot));
+        wr_bytes(&w, resp_text(resp_at(reply, 1)));
+        wr_bytes(&w, resp_text(resp_at(reply, 2)));
+        adopt(r, wr_done(&w), from, k->epoch);
     }
     free_step(k);
 }
@@ -291,38 +361,31 @@ static void on_listed(struct redis_call *call, enum redis_end end, const struct 
         free_sweep(sweep);
         return;
     }
-    for (size_t i = 0; i + 1 < reply->n && n < TAKE_AT_ONCE; i += 2) {
-        struct call_claim c;
-        uint8_t text[NODE_BUS_HEAD_MAX];
-        struct wr w = wr_init(text, sizeof(text));
-        wr_bytes(&w, resp_text(resp_at(reply, i + 1)));
-        wr_u8(&w, ' ');
-        wr_bytes(&w, node);
-        if (call_claim_of_user(&c, resp_text(resp_at(reply, i)), wr_done(&w)) != 0 ||
-            (sweep->epoch != 0 ? c.epoch != sweep->epoch : far_claim_is_ours(r->far, &c)))
+    for (size_t i = 0; i < reply->n && n < TAKE_AT_ONCE; i++) {
+        struct sig_call_id id;
+        if (sig_call_id_parse(&id, resp_text(resp_at(reply, i))) != 0)
             continue;
-        struct keep_step *k = new_step(r, &c.call, on_taken);
+        struct keep_step *k = new_step(r, &id, on_taken);
         if (!k)
             break;
-        k->epoch = c.epoch;
+        k->epoch = sweep->epoch;
         k->node_len = sweep->node_len;
         memcpy(k->node, sweep->node, k->node_len);
         n++;
-        if (call_share_take(claims(r), &k->call, &k->id, node, c.epoch, r->now_us) != 0)
+        if (call_share_take(claims(r), &k->call, &k->id, node, k->epoch, r->now_us) != 0)
             free_step(k);
     }
-    if (n == 0 && sweep->epoch != 0)
+    if (n == 0)
         call_share_leave(claims(r), node, sweep->epoch, r->now_us);
     free_sweep(sweep);
 }
 
-/* epoch 0: what earlier processes of our own name have left. */
 static void begin_sweep(struct router *r, struct slice node, uint64_t epoch)
 {
     LIST_EACH(link, tmp, &r->far->sweeps)
     {
         const struct keep_sweep *k = CONTAINER_OF(link, struct keep_sweep, link);
-        if (slice_eq(slice_of(k->node, k->node_len), node))
+        if (k->epoch == epoch && slice_eq(slice_of(k->node, k->node_len), node))
             return;
     }
     struct keep_sweep *k = node.len <= NODE_BUS_NODE_MAX ? mem_zalloc(sizeof(*k)) : NULL;
@@ -334,7 +397,7 @@ static void begin_sweep(struct router *r, struct slice node, uint64_t epoch)
     memcpy(k->node, node.p, node.len);
     k->call = (struct redis_call){.fn = on_listed, .arg = k, .again = true};
     list_append(&r->far->sweeps, &k->link);
-    if (call_share_of_node(claims(r), &k->call, node, r->now_us) != 0)
+    if (call_share_of_node(claims(r), &k->call, node, epoch, r->now_us) != 0)
         free_sweep(k);
 }
 
@@ -350,19 +413,14 @@ static void on_nodes(struct redis_call *call, enum redis_end end, const struct r
     if (end != REDIS_ANSWERED || reply->kind != RESP_ARRAY)
         return;
     for (size_t i = 0; i + 1 < reply->n; i += 2) {
-        uint8_t text[NODE_BUS_HEAD_MAX];
-        struct wr w = wr_init(text, sizeof(text));
         struct slice node;
         uint64_t epoch;
-        wr_bytes(&w, resp_text(resp_at(reply, i + 1)));
-        wr_u8(&w, ' ');
-        wr_bytes(&w, resp_text(resp_at(reply, i)));
-        if (call_share_owner(wr_done(&w), &epoch, &node) == 0 &&
-            !slice_eq(node, node_bus_node(f->nodes.bus)) &&
-            f->nodes.alive(f->nodes.arg, node, epoch) == NODE_DEAD) {
-            node_bus_look(f->nodes.bus, r->now_us); /* what it has not done comes first */
-            begin_sweep(r, node, epoch);
-        }
+        if (call_share_owner(resp_text(resp_at(reply, i)), &epoch, &node) != 0 ||
+            epoch == node_bus_epoch(f->nodes.bus) ||
+            f->nodes.alive(f->nodes.arg, node, epoch) != NODE_DEAD)
+            continue;
+        node_bus_look(f->nodes.bus, r->now_us); /* what it has not done comes first */
+        begin_sweep(r, node, epoch);
     }
 }
 
@@ -387,7 +445,6 @@ void router_keep_tick(struct router *r)
         save_all(r);
         router_saves_all(r);
         far_rooms_save_all(r);
-        begin_sweep(r, node_bus_node(f->nodes.bus), 0);
     }
     f->was_ready = ready;
     if (ready)
@@ -403,6 +460,8 @@ void router_keep_tick(struct router *r)
     if (r->now_us < f->look_us)
         return;
     f->look_us = r->now_us + LOOK_US;
+    if (ready && r->now_us >= f->join_us)
+        join(r);
     if (!ready || f->nodes_asked)
         return;
     f->nodes_call = (struct redis_call){.fn = on_nodes, .arg = r, .again = true};

@@ -241,8 +241,8 @@ bool router_far_full(const struct router *r, const struct sig_call_id *id, struc
 void router_far_arrive(struct router *r, struct session *s);
 /* Answers a far request. */
 void router_far_reply(const struct request *q, struct slice body);
-/* A call of ours has changed. */
-void router_far_changed(struct router *r, const struct call *c);
+/* A call of ours has changed from that state. */
+void router_far_changed(struct router *r, const struct call *c, enum sig_call_state before);
 /* Takes a request to the node that runs the call. False: it is not known elsewhere. */
 bool router_far_ask(const struct request *q);
 /* Its answer is still under way. */

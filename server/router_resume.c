@@ -53,7 +53,7 @@ static const struct call_claims *claims(const struct router *r)
 
 static unsigned scripts(const struct router *r)
 {
-    return claims(r)->first + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS;
+    return claims(r)->first + CALL_SHARE_SCRIPTS;
 }
 
 static void hash_token(const uint8_t token[SESSION_ID_BYTES], uint8_t out[SESSION_SHARE_HASH])

@@ -31,7 +31,7 @@ struct room_save {
 
 unsigned far_room_scripts(const struct router *r)
 {
-    return r->far->nodes.claims->first + CALL_CLAIMS_SCRIPTS + CALL_SHARE_SCRIPTS +
+    return r->far->nodes.claims->first + CALL_SHARE_SCRIPTS +
            SESSION_SHARE_SCRIPTS;
 }
 

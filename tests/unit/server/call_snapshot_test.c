@@ -65,18 +65,48 @@ static struct slice write_it(uint8_t *buf, const struct call *c, uint64_t now, u
     return wr_done(&w);
 }
 
-/* The same bytes come out of what is read, on a clock of another node; c is freed. */
+/* What is read on a clock of another node, and read again on this one, has the same bytes; c is
+ * freed. */
 static struct call *move(struct call *c, uint64_t now, uint64_t there)
 {
     struct slice a = write_it(first, c, now, WALL);
     struct call *d = call_snapshot_read(&conf, a, there, WALL);
 
     assert_non_null(d);
-    struct slice b = write_it(second, d, there, WALL);
+    struct call *back = call_snapshot_read(&conf, write_it(second, d, there, WALL), now, WALL);
+    assert_non_null(back);
+    struct slice b = write_it(second, back, now, WALL);
     assert_int_equal(a.len, b.len);
     assert_memory_equal(a.p, b.p, a.len);
+    call_free(back);
     call_free(c);
     return d;
+}
+
+static uint64_t hash_of(const struct call *c, uint64_t now)
+{
+    struct wr w = wr_init(first, sizeof(first));
+
+    return call_snapshot_state(&w, c, now, WALL + now);
+}
+
+static void test_what_has_not_changed_is_told_by_its_hash(void **state)
+{
+    struct call *c = ring();
+    uint64_t texts = call_snapshot_texts_mark(c), hash = hash_of(c, NOW);
+    struct wr small = wr_init(first, 20);
+
+    (void)state;
+    assert_true(hash == hash_of(c, NOW + 5 * US_PER_S)); /* clocks go on */
+    assert_int_equal(call_snapshot_state(&small, c, NOW, WALL), 0);
+    say(c, "bob", "phone", CALL_EV_RINGING, "", NOW + US_PER_S);
+    assert_true(hash != hash_of(c, NOW + US_PER_S) && texts == call_snapshot_texts_mark(c));
+    hash = hash_of(c, NOW);
+    say(c, "bob", "phone", CALL_EV_RINGING, "", NOW + 2 * US_PER_S); /* says nothing new */
+    assert_true(hash == hash_of(c, NOW));
+    say(c, "bob", "phone", CALL_EV_ANSWER, "{\"sdp\":\"answer\"}", NOW + 3 * US_PER_S);
+    assert_true(hash != hash_of(c, NOW) && texts != call_snapshot_texts_mark(c));
+    call_free(c);
 }
 
 static void test_a_ringing_call_rings_on(void **state)
@@ -138,7 +168,9 @@ static void test_what_is_cut_or_changed_is_no_call(void **state)
         assert_null(call_snapshot_read(&conf, slice_sub(a, 0, n), NOW, WALL));
     first[a.len] = 0;
     assert_null(call_snapshot_read(&conf, slice_of(first, a.len + 1), NOW, WALL));
-    first[0]++;
+    struct wr texts = wr_init(second, sizeof(second));
+    call_snapshot_texts(&texts, c);
+    first[texts.len]++; /* the version */
     assert_null(call_snapshot_read(&conf, a, NOW, WALL));
     call_free(c);
 }
@@ -166,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_ringing_call_rings_on),
+        cmocka_unit_test(test_what_has_not_changed_is_told_by_its_hash),
         cmocka_unit_test(test_time_goes_on_while_nobody_has_the_call),
         cmocka_unit_test(test_what_is_cut_or_changed_is_no_call),
         cmocka_unit_test(test_oom_leaves_nothing),
