@@ -48,8 +48,8 @@ struct presence_link {
     struct call_claims claims;
     bool was_up;
     uint64_t away_us; /* since when Redis is not ready */
-    struct slice scripts[PRESENCE_SCRIPTS + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS +
-                         ROOM_SHARE_SCRIPTS];
+    struct slice
+        scripts[PRESENCE_SCRIPTS + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS + ROOM_SHARE_SCRIPTS];
     struct slice channel;
     uint8_t channel_buf[PRESENCE_WIRE_KEY_MAX];
     struct redis_endpoint at[REDIS_ENDPOINTS_MAX];

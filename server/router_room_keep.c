@@ -31,8 +31,7 @@ struct room_save {
 
 unsigned far_room_scripts(const struct router *r)
 {
-    return r->far->nodes.claims->first + CALL_SHARE_SCRIPTS +
-           SESSION_SHARE_SCRIPTS;
+    return r->far->nodes.claims->first + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS;
 }
 
 uint64_t far_room_life_us(void)
