@@ -19,10 +19,11 @@ enum far_kind { FAR_SAY, FAR_ASK, FAR_EVENT, FAR_CROSS, FAR_SUPERSEDE, FAR_MOVED
 
 /* Flags of FAR_SAY. */
 enum {
-    FAR_RINGS = 1,   /* it is call.incoming */
-    FAR_OVER = 2,    /* the device has nothing to do with the call any more */
-    FAR_FOREIGN = 4, /* what another user sent: dropped rather than to end a session's history */
-    FAR_REPLY = 8,   /* the answer to a request of session, by id_hash */
+    FAR_RINGS = 1,    /* it is call.incoming */
+    FAR_OVER = 2,     /* the device has nothing to do with the call any more */
+    FAR_FOREIGN = 4,  /* what another user sent: dropped rather than to end a session's history */
+    FAR_REPLY = 8,    /* the answer to a request of session, by id_hash */
+    FAR_TO_ROOM = 16, /* it is call.incoming of a room: `name` is its id */
 };
 
 /* All slices are lent. What a kind does not use is empty. */
@@ -35,7 +36,7 @@ struct far_message {
     uint8_t flags;                     /* SAY */
     uint8_t event;                     /* EVENT: enum call_event_kind */
     bool can_wait;                     /* EVENT: NEW */
-    struct slice name;                 /* CROSS: of the caller */
+    struct slice name;                 /* CROSS: of the caller; SAY with FAR_TO_ROOM: the room */
     struct slice text;                 /* SAY: the body; ASK, CROSS: the client's message */
 };
 

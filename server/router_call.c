@@ -143,7 +143,7 @@ static void limited(const struct request *q, uint32_t wait_ms)
 static bool may_dial(const struct request *q, struct slice to, uint32_t *wait_ms)
 {
     struct router *r = q->r;
-    uint64_t user = hash_bytes(user_id(q->s->user)), pair = user * 31 + hash_bytes(to);
+    uint64_t user = hash_bytes(request_user(q)), pair = user * 31 + hash_bytes(to);
 
     if (!limit_take(r->invites_short, user, 1, r->now_us))
         *wait_ms = limit_wait_ms(r->invites_short, user, r->now_us);
@@ -208,7 +208,7 @@ static struct push_call push_call_of(const struct request *q, const struct sig_c
 {
     return (struct push_call){.id = *id,
                               .caller = request_user(q),
-                              .caller_name = q->s ? session_name(q->s) : (struct slice){0},
+                              .caller_name = request_name(q),
                               .callee = to,
                               .video = video};
 }
@@ -279,7 +279,7 @@ void router_new_call_id(struct sig_call_id *id)
 
 enum sig_err router_ring_into(const struct request *q, const struct room *room, struct slice user,
                               const struct sig_room_invite *in, struct slice room_raw,
-                              struct sig_call_id *call)
+                              const struct router_invite *more, const struct sig_call_id *call)
 {
     struct call_device devices[CALL_LEGS_MAX];
     struct router *r = q->r;
@@ -289,14 +289,15 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
         counter_inc(&r->count.rate_limited);
         return SIG_ERR_RATE_LIMITED;
     }
-    router_new_call_id(call);
     unsigned pushed = router_push_count(r, user);
     size_t n = devices_of(r, user, room->id, devices);
+    for (size_t i = 0; i < more->devices_n && n < CALL_LEGS_MAX; i++)
+        devices[n++] = more->devices[i];
     call_table_invite(r->calls,
                       &(struct call_invite){.id = *call,
-                                            .user = user_id(q->s->user),
-                                            .device = session_device(q->s),
-                                            .name = session_name(q->s),
+                                            .user = request_user(q),
+                                            .device = request_device(q),
+                                            .name = request_name(q),
                                             .to = user,
                                             .metadata_raw = in->metadata,
                                             .room = room->id,
@@ -305,6 +306,7 @@ enum sig_err router_ring_into(const struct request *q, const struct room *room, 
                                             .ring_timeout_ms = in->ring_timeout_ms,
                                             .devices = devices,
                                             .devices_n = n,
+                                            .busy = more->busy,
                                             .pushed = pushed},
                       &r->fx, r->now_us);
     enum sig_err err = r->fx.n > 0 && r->fx.fx[0].kind == CALL_FX_ERROR ? r->fx.fx[0].err : SIG_OK;

@@ -196,6 +196,11 @@ void router_far_say(struct router *r, const struct call_fx *fx, struct slice bod
         m.flags = FAR_FOREIGN;
     else if (fx->kind == CALL_FX_ENDED)
         m.flags = FAR_OVER;
+    const struct call *c = fx->room_raw.len > 0 ? call_table_find(r->calls, &fx->call_id) : NULL;
+    if (c) {
+        m.flags |= FAR_TO_ROOM;
+        m.name = call_room(c);
+    }
     l->over = fx->kind == CALL_FX_ENDED;
     int err = l->away ? far_keep(r, l, &m) : far_send(r, far_leg_node(l), l->epoch, &m);
     if (err)
@@ -415,6 +420,16 @@ void router_far_session(struct router *r, struct session *s, enum call_event_kin
 
 /* ---- what other nodes say ---- */
 
+/* Whether a call may ring on it: as in devices_of(), router_call.c. */
+static bool may_ring(const struct session *s, const struct far_message *m)
+{
+    bool into_room = (m->flags & FAR_TO_ROOM) != 0;
+
+    if (!s->may_call || s->only_call)
+        return false;
+    return !into_room || (s->can_rooms && (!s->room || slice_is(m->name, s->room)));
+}
+
 /* A message for a device of ours. */
 static void take_say(struct router *r, struct slice node, uint64_t epoch,
                      const struct far_message *m)
@@ -428,7 +443,7 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
 
     if (wait)
         far_wait_drop(wait);
-    if (!s || s->ending || (rings && (!s->may_call || s->only_call))) {
+    if (!s || s->ending || (rings && !may_ring(s, m))) {
         if (rings)
             (void)far_send(r, node, epoch,
                            &(struct far_message){.kind = FAR_EVENT,

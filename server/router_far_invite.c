@@ -217,6 +217,21 @@ static void on_pair(struct redis_call *call, enum redis_end end, const struct re
     far_hold_look_at(&i->hold);
 }
 
+bool far_there_of(struct far_there *out, const struct presence_entry *e)
+{
+    if (e->node_epoch == 0 || e->device.len > sizeof(out->device) ||
+        e->node.len > sizeof(out->node))
+        return false;
+    *out = (struct far_there){.epoch = e->node_epoch,
+                              .attached = e->attached,
+                              .can_wait = e->call_waiting,
+                              .device_len = (uint8_t)e->device.len,
+                              .node_len = (uint8_t)e->node.len};
+    memcpy(out->device, e->device.p, e->device.len);
+    memcpy(out->node, e->node.p, e->node.len);
+    return true;
+}
+
 static void on_there(struct presence_lookup *l, int err, const struct presence_entry *entries,
                      size_t n)
 {
@@ -227,21 +242,8 @@ static void on_there(struct presence_lookup *l, int err, const struct presence_e
     i->hold.open--;
     if (err)
         i->hold.failed = true;
-    for (size_t k = 0; k < n; k++) {
-        const struct presence_entry *e = &entries[k];
-        struct far_there *t = &i->there[i->there_n];
-        if (e->node_epoch == 0 || e->device.len > sizeof(t->device) ||
-            e->node.len > sizeof(t->node))
-            continue;
-        *t = (struct far_there){.epoch = e->node_epoch,
-                                .attached = e->attached,
-                                .can_wait = e->call_waiting,
-                                .device_len = (uint8_t)e->device.len,
-                                .node_len = (uint8_t)e->node.len};
-        memcpy(t->device, e->device.p, e->device.len);
-        memcpy(t->node, e->node.p, e->node.len);
-        i->there_n++;
-    }
+    for (size_t k = 0; k < n && i->there_n < PRESENCE_DEVICES_MAX; k++)
+        i->there_n += far_there_of(&i->there[i->there_n], &entries[k]);
     far_hold_look_at(&i->hold);
 }
 

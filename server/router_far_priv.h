@@ -81,6 +81,8 @@ struct far {
     /* router_far_room.c, router_room_keep.c */
     struct htable seats_by_room, seats_by_session; /* struct far_seat */
     struct list seats, looks, dirty_rooms, room_saves;
+    struct list rings;         /* struct room_ring: router_far_ring.c */
+    struct room_ring *ringing; /* the one that is performed */
     uint64_t renew_us;
     uint8_t room_body[FAR_ROOM_BODY_MAX];
     /* router_resume.c */
@@ -325,8 +327,16 @@ void far_rooms_save_all(struct router *r);
 bool far_rooms_wait(const struct router *r);
 void far_rooms_keep_free(struct router *r);
 
+/* ---- router_far_ring.c ---- */
+
+uint64_t far_rings_deadline(const struct router *r);
+void far_rings_tick(struct router *r);
+void far_rings_free(struct router *r);
+
 /* ---- router_far_invite.c ---- */
 
+/* What the presence entry says of a device elsewhere. False: it is none. */
+bool far_there_of(struct far_there *out, const struct presence_entry *e);
 /* Everything is known that can be: makes the call, or says why not. Frees i. */
 void far_invite_make(struct far_invite *i, struct session *s);
 /* Whose the pair is: asks for its first entry, after what a dead node has left was taken out. */

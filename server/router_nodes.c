@@ -171,6 +171,7 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->saves);
     list_init(&f->logins);
     list_init(&f->seats);
+    list_init(&f->rings);
     list_init(&f->looks);
     list_init(&f->dirty_rooms);
     list_init(&f->room_saves);
@@ -189,6 +190,7 @@ void router_far_free(struct router *r)
     router_far_holds_free(r);
     router_keep_free(r);
     router_resume_free(r);
+    far_rings_free(r);
     far_rooms_free(r);
     far_rooms_keep_free(r);
     while (!list_empty(&f->dirty_sessions))
@@ -216,9 +218,11 @@ uint64_t router_far_deadline(const struct router *r)
     uint64_t keep = r->far ? router_keep_deadline(r) : CLOCK_NEVER;
 
     uint64_t rooms = r->far ? far_rooms_deadline(r) : CLOCK_NEVER;
+    uint64_t rings = r->far ? far_rings_deadline(r) : CLOCK_NEVER;
 
     at = keep < at ? keep : at;
     at = rooms < at ? rooms : at;
+    at = rings < at ? rings : at;
     return holds < at ? holds : at;
 }
 
@@ -233,5 +237,6 @@ void router_far_tick(struct router *r)
         far_drop(r->far, CONTAINER_OF(first, struct far_leg, link));
     router_far_holds_tick(r);
     far_rooms_tick(r);
+    far_rings_tick(r);
     router_keep_tick(r);
 }

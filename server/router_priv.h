@@ -196,10 +196,12 @@ bool router_in_call(const struct router *r, const struct session *s);
 void router_update_in_call(struct router *r, struct session *s);
 /* Whether s can take what another user sends it: flooded, it keeps what is its own instead. */
 bool router_has_room(const struct router *r, const struct session *s, size_t bytes);
-/* Rings one user into a room. Returns SIG_OK with *call, or why not. */
+struct router_invite;
+/* Rings one user into a room, by a call of this id. more: what is known beyond this node. Returns
+ * SIG_OK, or why not. */
 enum sig_err router_ring_into(const struct request *q, const struct room *room, struct slice user,
                               const struct sig_room_invite *in, struct slice room_raw,
-                              struct sig_call_id *call);
+                              const struct router_invite *more, const struct sig_call_id *call);
 /* Draws a random call id. */
 void router_new_call_id(struct sig_call_id *id);
 /* Ends a call by the server's will. False when there is no such live call. */
@@ -315,6 +317,17 @@ void router_far_room_reply(const struct request *q, struct slice body);
 
 /* The session of seats that are here goes on at another node. */
 void router_seat_adrift(struct router *r, const struct session *s);
+
+/* ---- router_far_ring.c ---- */
+
+/* room.invite: where the users are is asked first. False: it can be made now. */
+bool router_far_ring(const struct request *q, struct slice users);
+/* Its answer is still under way; with other nodes only. */
+bool router_far_ring_waits(const struct router *r, const struct session *s, uint64_t id_hash);
+/* Rings one user into a room. Returns SIG_OK with *call, or why not. */
+enum sig_err router_far_ring_one(const struct request *q, const struct room *room,
+                                 struct slice user, const struct sig_room_invite *in,
+                                 struct slice card, struct sig_call_id *call);
 
 /* ---- router_room_keep.c: rooms in Redis ---- */
 
@@ -443,6 +456,8 @@ void router_quality_tick(struct router *r);
 void router_room_request(const struct request *q);
 /* Performs it here: the room is run by this node, or by none. */
 void router_room_perform(const struct request *q);
+/* Performs room.invite: all is known that can be. */
+void router_room_invite_now(const struct request *q);
 /* Whether the request's user may join now: takes from the limit, and answers if not. */
 bool router_room_within_joins(const struct request *q);
 /* Tells the rooms of s's device what happened to its session. */

@@ -345,14 +345,28 @@ static enum sig_err invite_one(const struct request *q, struct seat *s, struct s
         return SIG_ERR_ROOM_EXISTS;
     if (room_is_banned(s->room, user))
         return SIG_ERR_FORBIDDEN;
-    enum sig_err err = router_ring_into(q, s->room, user, in, card, call);
+    enum sig_err err = router_far_ring_one(q, s->room, user, in, card, call);
     if (err == SIG_OK && !room_invite(q->r->rooms, s->room, user))
         err = SIG_ERR_OVERLOADED; /* it rings, but may not come in: tell the inviter */
     return err;
 }
 
-static void invite(const struct request *q, struct seat *s)
+static void invite(const struct request *q, const struct seat *s)
 {
+    struct sig_room_invite in;
+    struct sig_fault fault;
+
+    if (sig_room_invite(&in, q->m, &fault) != 0)
+        request_fail(q, fault.code, fault.text);
+    else if (!request_may_call(q) || !s->in)
+        request_fail(q, SIG_ERR_ROOM_FORBIDDEN, NULL);
+    else if (!router_far_ring(q, in.users))
+        router_room_invite_now(q);
+}
+
+void router_room_invite_now(const struct request *q)
+{
+    struct seat *s = seat_of(q->r->rooms, q->m->room, request_user(q), request_device(q));
     const struct sig_head head = {.type = q->m->type, .re = q->m->id, .room = q->m->room};
     struct { /* outcome per user */
         enum sig_err err;
@@ -369,8 +383,8 @@ static void invite(const struct request *q, struct seat *s)
         request_fail(q, fault.code, fault.text);
         return;
     }
-    if (!request_may_call(q) || !s->in) {
-        request_fail(q, SIG_ERR_ROOM_FORBIDDEN, NULL);
+    if (!s || !s->in) { /* it has left while the others were looked for */
+        request_fail(q, SIG_ERR_ROOM_NOT_FOUND, NULL);
         return;
     }
     struct slice card = room_card(q->r, s->room);

@@ -119,6 +119,8 @@ bool router_far_room_waits(const struct router *r, const struct session *s, uint
 {
     if (!r->far)
         return false;
+    if (router_far_ring_waits(r, s, id_hash))
+        return true;
     LIST_EACH(link, tmp, &r->far->looks)
     {
         const struct room_look *k = CONTAINER_OF(link, struct room_look, link);

@@ -264,6 +264,37 @@ async def test_the_media_server_refuses(s):
     assert code(await s.ask(bob, "sync")) == "room.not_found"
     assert (await bob.join(s.room))["type"] == "room.join"
 
+@scene
+async def test_invitations_ring_devices_of_any_node(s):
+    alice, bob = await s.pair()
+    carol, tablet = await s.come("c", "carol"), await s.come("a", "carol", "tablet")
+    plain = await s.come("c", "plain")
+    r = await s.ask(bob, "invite", {"users": [carol.user, alice.user, "nobody-there"], "metadata": {"isVideo": True}})
+    (inv,) = r["data"]["invites"]
+    assert inv["user"] == carol.user, r
+    assert {f["user"]: f["code"] for f in r["data"]["failed"]} == {
+        alice.user: "room.exists", "nobody-there": "callee.unreachable"}, r
+    call = inv["callId"]
+    for m in (carol, tablet):
+        d = await m.until("call.incoming")
+        assert d["callId"] == call and d["data"]["room"]["roomId"] == s.room and d["data"]["room"]["count"] == 2, d
+        assert d["from"] == bob.user, d
+        assert (await m.request("call.ringing", call))["type"] == "call.ringing"
+    assert (await bob.until("call.ringing"))["callId"] == call
+    r = await carol.request("call.answer", call)
+    assert r["data"]["roomId"] == s.room and r["data"]["state"] == "ended", r
+    assert (await bob.until("call.accepted"))["data"]["roomId"] == s.room
+    assert (await tablet.until("call.ended"))["data"]["reason"] == "answered_elsewhere"
+    assert (await carol.join(s.room))["type"] == "room.join"
+    for m in (alice, bob):
+        assert (await m.told("room.participant", "joined"))["participant"]["user"] == carol.user
+    # an invitation that is taken back, from a node that runs neither the room nor the call
+    r = await s.ask(bob, "invite", {"users": [plain.user]})
+    call = r["data"]["invites"][0]["callId"]
+    assert (await plain.until("call.incoming"))["callId"] == call
+    assert (await bob.request("call.cancel", call))["type"] == "call.cancel"
+    assert (await plain.until("call.ended"))["data"]["reason"] == "cancelled"
+
 
 if __name__ == "__main__":
     raise SystemExit(pytest.main([__file__, "-q"]))
