@@ -17,13 +17,14 @@
 
 enum far_kind { FAR_SAY, FAR_ASK, FAR_EVENT, FAR_CROSS, FAR_SUPERSEDE, FAR_MOVED, FAR_KINDS };
 
-/* Flags of FAR_SAY. */
+/* Flags of FAR_SAY; the last one of FAR_ASK and FAR_EVENT. */
 enum {
-    FAR_RINGS = 1,    /* it is call.incoming */
-    FAR_OVER = 2,     /* the device has nothing to do with the call any more */
-    FAR_FOREIGN = 4,  /* what another user sent: dropped rather than to end a session's history */
-    FAR_REPLY = 8,    /* the answer to a request of session, by id_hash */
-    FAR_TO_ROOM = 16, /* it is call.incoming of a room: `name` is its id */
+    FAR_RINGS = 1,      /* it is call.incoming */
+    FAR_OVER = 2,       /* the device has nothing to do with the call any more */
+    FAR_FOREIGN = 4,    /* what another user sent: dropped rather than to end a session's history */
+    FAR_REPLY = 8,      /* the answer to a request of session, by id_hash */
+    FAR_TO_ROOM = 16,   /* it is call.incoming of a room: `name` is its id */
+    FAR_CAN_ROOMS = 32, /* the device takes part in rooms */
 };
 
 /* All slices are lent. What a kind does not use is empty. */
@@ -33,7 +34,7 @@ struct far_message {
     struct slice user, device;
     uint8_t session[SESSION_ID_BYTES]; /* ASK, CROSS, SAY with FAR_REPLY */
     uint64_t id_hash;                  /* the same */
-    uint8_t flags;                     /* SAY */
+    uint8_t flags;                     /* SAY, ASK, EVENT */
     uint8_t event;                     /* EVENT: enum call_event_kind */
     bool can_wait;                     /* EVENT: NEW */
     struct slice name;                 /* CROSS: of the caller; SAY with FAR_TO_ROOM: the room */

@@ -10,6 +10,8 @@
 #include "proto/sig_server.h"
 #include "server/router_priv.h"
 
+#define NO_ROOMS_TEXT "a device of this call takes no part in rooms"
+
 struct session *router_find_session(const struct router *r, struct slice user, struct slice device)
 {
     struct user *u = user_find(r->sessions, user);
@@ -331,14 +333,6 @@ static bool other_device(const struct request *q, struct slice *user, struct sli
     return true;
 }
 
-/* Its session, or NULL. */
-static struct session *other_party(const struct request *q)
-{
-    struct slice user, device;
-
-    return other_device(q, &user, &device) ? router_find_session(q->r, user, device) : NULL;
-}
-
 /* The room that the call goes on in: the one agreed on, or a new id into text. */
 static struct slice upgrade_room(const struct call *c, char text[SIG_CALL_ID_TEXT + 1])
 {
@@ -350,6 +344,13 @@ static struct slice upgrade_room(const struct call *c, char text[SIG_CALL_ID_TEX
     return slice_str(sig_call_id_text(&id, text));
 }
 
+/* Whether who asks takes part in rooms. */
+static bool can_rooms(const struct request *q)
+{
+    return q->far ? router_far_can_rooms(q->r, &q->m->call_id, q->far->user, q->far->device)
+                  : q->s->can_rooms;
+}
+
 /* Prepares call.upgrade: the room is there before anybody hears of it. False: the request was
  * answered. *room borrows from text or the call. */
 static bool prepare_upgrade(const struct request *q, char text[SIG_CALL_ID_TEXT + 1],
@@ -357,17 +358,20 @@ static bool prepare_upgrade(const struct request *q, char text[SIG_CALL_ID_TEXT 
 {
     struct router *r = q->r;
     const struct call *c = call_table_find(r->calls, &q->m->call_id);
-    const struct session *other = other_party(q);
+    struct slice user, device;
 
     *room = (struct slice){0};
-    if (!c || !call_live(c) || call_rings(c) || !other)
+    if (!c || !call_live(c) || call_rings(c) || !other_device(q, &user, &device))
         return true; /* the machine has the error */
-    if (!q->s || !q->s->can_rooms || !other->can_rooms) {
-        request_fail(q, SIG_ERR_CALL_INVALID_STATE, "a device of this call takes no part in rooms");
+    const struct session *other = router_find_session(r, user, device);
+    if (!can_rooms(q) ||
+        (other ? !other->can_rooms : !router_far_can_rooms(r, &q->m->call_id, user, device))) {
+        request_fail(q, SIG_ERR_CALL_INVALID_STATE, NO_ROOMS_TEXT);
         return false;
     }
+    bool agreed = call_room(c).len > 0;
     *room = upgrade_room(c, text);
-    if (room_by_id(r->rooms, *room))
+    if (room_by_id(r->rooms, *room) || (agreed && r->far)) /* another node may run it by now */
         return true;
     if (!router_sfu_usable(r)) {
         request_error(q, &(struct sig_error){.code = SIG_ERR_SFU_UNAVAILABLE,

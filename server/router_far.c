@@ -270,6 +270,7 @@ void far_ask(const struct request *q, struct slice node, uint64_t epoch, enum fa
                             .user = request_user(q),
                             .device = request_device(q),
                             .id_hash = q->id_hash,
+                            .flags = q->s->can_rooms ? FAR_CAN_ROOMS : 0,
                             .name = session_name(q->s),
                             .text = q->text};
 
@@ -382,13 +383,33 @@ bool router_far_supersede(struct router *r, struct slice user, struct slice devi
 
 void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind kind, bool can_wait)
 {
+    const struct session *s = router_find_session(r, far_leg_user(l), far_leg_device(l));
+
     (void)far_send(r, far_leg_node(l), l->epoch,
                    &(struct far_message){.kind = FAR_EVENT,
                                          .call = l->call,
                                          .user = far_leg_user(l),
                                          .device = far_leg_device(l),
+                                         .flags = s && s->can_rooms ? FAR_CAN_ROOMS : 0,
                                          .event = (uint8_t)kind,
                                          .can_wait = can_wait});
+}
+
+bool router_far_can_rooms(const struct router *r, const struct sig_call_id *id, struct slice user,
+                          struct slice device)
+{
+    const struct far_leg *l = r->far ? far_find(r->far, id, user, device, false) : NULL;
+
+    return l && l->can_rooms;
+}
+
+/* The device has spoken from there. */
+static void learn(struct router *r, const struct far_message *m)
+{
+    struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, false);
+
+    if (l)
+        l->can_rooms = (m->flags & FAR_CAN_ROOMS) != 0;
 }
 
 void router_far_session(struct router *r, struct session *s, enum call_event_kind kind)
@@ -509,6 +530,7 @@ static void take_ask(struct router *r, struct slice node, uint64_t epoch,
     const struct call *c = call_table_find(r->calls, &msg.call_id);
     if (c && call_live(c))
         router_far_place(r, &msg.call_id, m->user, m->device, node, epoch);
+    learn(r, m);
     if (msg.type == SIG_CALL_QUALITY)
         router_quality_request(&q);
     else
@@ -542,6 +564,7 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
             far_away_drop(was);
         }
         router_far_place(r, &m->call, m->user, m->device, node, epoch);
+        learn(r, m);
     } else {
         const struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, false);
         if (!l || !slice_eq(far_leg_node(l), node) || l->epoch != epoch ||

@@ -23,6 +23,7 @@ struct far_leg {
     bool confirmed;    /* host: the device has heard of the call here */
     bool orphan;       /* host: its node is gone, the next one is looked for */
     bool over;         /* host: the device was told its end. owner: the host was */
+    bool can_rooms;    /* owner: the device takes part in rooms */
     bool away;         /* owner: nobody knows where the device is: what it is said waits in texts */
     struct list texts; /* struct far_held: bodies of SAY (router_away.c) */
     size_t texts_n, bytes;

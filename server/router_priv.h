@@ -239,6 +239,9 @@ void router_far_say(struct router *r, const struct call_fx *fx, struct slice bod
 /* A message of so many bytes for the device finds no room: it is away, and much waits for it. */
 bool router_far_full(const struct router *r, const struct sig_call_id *id, struct slice user,
                      struct slice device, size_t bytes);
+/* The device of a call of ours is on another node, and takes part in rooms. */
+bool router_far_can_rooms(const struct router *r, const struct sig_call_id *id, struct slice user,
+                          struct slice device);
 /* The device has come (back) here with its session: what waited for it is said to it. */
 void router_far_arrive(struct router *r, struct session *s);
 /* Answers a far request. */

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from callscene import answer, connect, dial, rings
 from clusterworld import Cluster
 from fakesfu import FakeSfu
 from roomscene import BOTH, MIC, Member, code
@@ -294,6 +295,46 @@ async def test_invitations_ring_devices_of_any_node(s):
     assert (await plain.until("call.incoming"))["callId"] == call
     assert (await bob.request("call.cancel", call))["type"] == "call.cancel"
     assert (await plain.until("call.ended"))["data"]["reason"] == "cancelled"
+
+async def talking(s, callee_node="b"):
+    """A call of alice on a and bob, which is active."""
+    alice, bob = await s.come("a", "alice"), await s.come(callee_node, "bob")
+    call, _ = await dial(alice, bob.user)
+    await rings(bob, call=call)
+    await answer(bob, call)
+    await connect(alice, bob, call)
+    return alice, bob, call
+
+
+@scene
+async def test_a_call_across_nodes_moves_to_a_room(s):
+    alice, bob, call = await talking(s)
+    r = await bob.request("call.upgrade", call)
+    assert r["type"] == "call.upgrade", r
+    s.room = r["data"]["roomId"]
+    assert (await alice.until("call.upgrade"))["data"]["roomId"] == s.room
+    assert (await alice.request("call.upgrade", call))["data"]["roomId"] == s.room
+    r = await bob.join(s.room)
+    assert r["data"]["role"] == "admin", r
+    r = await alice.join(s.room)
+    assert r["data"]["role"] == "admin" and len(r["data"]["participants"]) == 1, r
+    for m in (alice, bob):
+        m = await m.until("call.ended")
+        assert m["callId"] == call and m["data"]["reason"] == "room_migrated", m
+    assert s.runner() == "a"
+
+
+@scene
+async def test_a_call_with_a_device_without_rooms_stays_one(s):
+    alice = await s.come("a", "alice")
+    bob = await s.cluster.join("b", f"bob{s.n}")  # says nothing of rooms
+    s.made.append(bob)
+    call, _ = await dial(alice, bob.user)
+    await rings(bob, call=call)
+    await answer(bob, call)
+    await connect(alice, bob, call)
+    for m in (alice, bob):
+        assert code(await m.request("call.upgrade", call)) == "call.invalid_state"
 
 
 if __name__ == "__main__":
