@@ -330,9 +330,10 @@ void far_rooms_keep_free(struct router *r);
 
 /* ---- router_far_ring.c ---- */
 
+/* When to call far_rings_tick(), which rings with what is known by then. */
 uint64_t far_rings_deadline(const struct router *r);
 void far_rings_tick(struct router *r);
-void far_rings_free(struct router *r);
+void far_rings_free(struct router *r); /* nobody is told */
 
 /* ---- router_far_invite.c ---- */
 

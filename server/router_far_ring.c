@@ -220,9 +220,8 @@ static void on_look(struct redis_call *call, enum redis_end end, const struct re
     u->ring->open--;
     if (end != REDIS_ANSWERED || reply->kind != RESP_ARRAY)
         u->failed = true;
-    for (size_t i = 0; !u->failed && i + 1 < reply->n && i < 2 * CALL_CLAIMS_MAX; i += 2)
-        u->busy += call_claim_of_user(&c, resp_text(resp_at(reply, i)),
-                                      resp_text(resp_at(reply, i + 1))) == 0 &&
+    for (size_t i = 0; !u->failed && i < reply->n && i < FAR_FOUND_MAX; i++)
+        u->busy += call_claim_of_user(&c, resp_text(resp_at(reply, i))) == 0 &&
                    !far_claim_is_ours(f, &c) && far_claim_alive(f, &c) != NODE_DEAD;
     look_at(u->ring);
 }
