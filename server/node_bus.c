@@ -208,6 +208,13 @@ static void change_epoch(struct node_bus *b, struct peer *p, uint64_t epoch)
     p->live = false;
 }
 
+bool node_bus_is_replaced(const struct node_bus *b, struct slice node, uint64_t epoch)
+{
+    const struct peer *p = find_peer(b, node);
+
+    return p && epoch != 0 && epoch == p->former;
+}
+
 void node_bus_take_back(struct node_bus *b, struct slice node, uint64_t epoch,
                         node_bus_wants_fn *wants, void *arg)
 {
@@ -286,10 +293,29 @@ int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct 
     p->out_bytes += body.len;
     p->live = true;
     b->stats.sent++;
+    if (p->dead) /* it is said when it is back */
+        return 0;
     if (p->again_us == CLOCK_NEVER)
         p->again_us = now_us + NODE_BUS_AGAIN_US;
     say(b, p, k);
     return 0;
+}
+
+/* Whether the process lives, as far as its lease tells. */
+static void look_at(struct node_bus *b, struct peer *p, uint64_t now_us)
+{
+    bool was = p->dead;
+
+    p->dead = was ? !b->ops->lives(b->arg, node_of(p), p->epoch)
+                  : b->ops->dead(b->arg, node_of(p), p->epoch);
+    if (p->dead && was && now_us - p->dead_us >= NODE_BUS_DROP_US)
+        drop_all(b, p);
+    if (p->dead == was)
+        return;
+    p->dead_us = now_us;
+    p->again_us = list_empty(&p->out) || p->dead ? CLOCK_NEVER : now_us;
+    if (b->ears)
+        (p->dead ? b->ears->gone : b->ears->back)(b->ears_arg, node_of(p), p->epoch);
 }
 
 /* ---- hearing ---- */
@@ -327,12 +353,10 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
     take_ack(p, h.ack, now_us);
     if (h.first > p->in_seq + 1)
         p->in_seq = h.first - 1;
-    if (p->dead) {
-        p->dead = false;
-        if (b->ears)
-            b->ears->back(b->ears_arg, node_of(p), p->epoch);
-    }
-    if (h.bare)
+    if (p->dead)
+        look_at(b, p, now_us);
+    if (h.bare ||
+        p->dead) /* what it was asked is done elsewhere by now: first it has to learn that */
         return;
     p->live = true;
     if (h.seq != p->in_seq + 1) {
@@ -352,7 +376,8 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
 void node_bus_up(struct node_bus *b, uint64_t now_us)
 {
     LIST_EACH(l, tmp, &b->peers)
-    say_all(b, CONTAINER_OF(l, struct peer, link), now_us);
+    if (!CONTAINER_OF(l, struct peer, link)->dead)
+        say_all(b, CONTAINER_OF(l, struct peer, link), now_us);
 }
 
 void node_bus_settle(struct node_bus *b)
@@ -378,19 +403,6 @@ uint64_t node_bus_deadline(const struct node_bus *b)
         at = p->ack_us < at ? p->ack_us : at;
     }
     return at;
-}
-
-/* Whether the process lives, as far as its lease tells. */
-static void look_at(struct node_bus *b, struct peer *p, uint64_t now_us)
-{
-    if (p->dead && now_us - p->dead_us >= NODE_BUS_DROP_US)
-        drop_all(b, p);
-    if (p->dead || !b->ops->dead(b->arg, node_of(p), p->epoch))
-        return;
-    p->dead = true;
-    p->dead_us = now_us;
-    if (b->ears)
-        b->ears->gone(b->ears_arg, node_of(p), p->epoch);
 }
 
 void node_bus_look(struct node_bus *b, uint64_t now_us)

@@ -4,8 +4,9 @@
  * numbered, kept until it is acknowledged, and said again (docs/CLUSTER.md). A peer is a process,
  * not a name: when another process answers for the name, the peer is gone and what it has not
  * acknowledged is dropped. When its lease is over it is gone as well, but may come back (it was cut
- * off): what is kept for it is dropped a minute later only. What is to reach another instead is
- * taken back when the end is told (node_bus_take_back()).
+ * off): what is kept for it is dropped a minute later only, and what it says does not count until
+ * its lease stands again. What is to reach another instead is taken back when the end is told
+ * (node_bus_take_back()).
  *
  *     node_bus_send(b, node, epoch, body, now)   ops.message() at the other side
  *
@@ -30,13 +31,14 @@ struct node_bus;
 struct node_bus_ops {
     /* Says text in the node's channel; it may be lost. */
     void (*say)(void *arg, struct slice node, struct slice text);
-    /* Whether that process of the node is known to be dead. */
+    /* Whether that process of the node is known to be dead; known to live. */
     bool (*dead)(void *arg, struct slice node, uint64_t epoch);
+    bool (*lives)(void *arg, struct slice node, uint64_t epoch);
 };
 /* What comes. Slices are lent. None may free the bus; all may send. */
 struct node_bus_ears {
     void (*message)(void *arg, struct slice node, uint64_t epoch, struct slice body);
-    /* The process is gone; or only its lease was, and it speaks again. Never told from inside of
+    /* The process is gone; or only its lease was, and stands again. Never told from inside of
      * node_bus_send(). */
     void (*gone)(void *arg, struct slice node, uint64_t epoch);
     void (*back)(void *arg, struct slice node, uint64_t epoch);
@@ -49,6 +51,10 @@ struct node_bus *node_bus_new(struct slice node, uint64_t epoch, size_t bytes_ma
 void node_bus_free(struct node_bus *b); /* NULL is allowed */
 /* ears may be NULL: what comes is acknowledged and dropped. */
 void node_bus_hear(struct node_bus *b, const struct node_bus_ears *ears, void *arg);
+
+/* Whether another process has answered for the name of that one: it is no more, whatever its lease
+ * was. */
+bool node_bus_is_replaced(const struct node_bus *b, struct slice node, uint64_t epoch);
 
 /* Who this process is. */
 struct slice node_bus_node(const struct node_bus *b);

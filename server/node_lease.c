@@ -13,12 +13,18 @@
 #include "base/mem.h"
 #include "server/presence_wire.h"
 
-#define WANTED_US (60 * US_PER_S) /* a dead node that nobody has asked for is forgotten */
-#define NODES_MAX 1024
-#define RENEWALS  3              /* of a lease in its life */
-#define GRACE_US  (3 * US_PER_S) /* after Redis came back: others may be on their way to it */
-#define RETRY_US  (500 * US_PER_MS)
-#define LEFT_MS   1
+#define WANTED_US   (60 * US_PER_S) /* a dead node that nobody has asked for is forgotten */
+#define NODES_MAX   1024
+#define RENEWALS    3              /* of a lease in its life */
+#define GRACE_US    (3 * US_PER_S) /* after Redis came back: others may be on their way to it */
+#define RETRY_US    (500 * US_PER_MS)
+#define LEFT_MS     1
+#define DOUBTED_MAX 4 /* processes of one name whose life was asked about */
+
+/* A process that is not the one that lives as far as is known: of former times, or a newer one. */
+struct doubted {
+    uint64_t epoch, since_us; /* it is dead when the node was asked since, and said otherwise */
+};
 
 struct peer {
     struct hnode by_name;
@@ -28,6 +34,8 @@ struct peer {
     uint64_t epoch;             /* known: of the process that lives; 0: none */
     uint64_t sent_us, asked_us; /* the last question; the one whose answer is known */
     uint64_t heard_us, wanted_us;
+    struct doubted doubted[DOUBTED_MAX];
+    unsigned doubted_n; /* in all: the next one replaces the oldest */
     size_t name_len;
     uint8_t name[];
 };
@@ -42,6 +50,8 @@ struct node_lease {
     bool renewing, taken, lost, left, leaving;
     bool fresh; /* Redis is there again, and has not confirmed the lease since */
     uint64_t renew_us, poll_us, up_us;
+    uint64_t said_us,
+        sure_us; /* the last renewal; until when the lease stands by those that were answered */
 };
 
 static void key_of(struct node_lease *l, struct slice node, struct wr *w)
@@ -71,6 +81,7 @@ static void on_renewed(struct redis_call *call, enum redis_end end, const struct
     if (!is_new && !slice_is(said, "ok"))
         return;
     l->taken = true;
+    l->sure_us = l->said_us + l->conf.lease_us;
     if (is_new || l->fresh)
         l->ops->stands(l->arg, now_us);
     l->fresh = false;
@@ -96,8 +107,10 @@ static int say(struct node_lease *l, struct redis_call *call, uint64_t life_ms, 
 static void renew(struct node_lease *l, uint64_t now_us)
 {
     l->renew_us = now_us + l->conf.lease_us / RENEWALS;
-    if (!l->renewing && !l->lost && !l->left)
-        l->renewing = say(l, &l->renewal, l->conf.lease_us / US_PER_MS, now_us) == 0;
+    if (l->renewing || l->lost || l->left)
+        return;
+    l->said_us = now_us;
+    l->renewing = say(l, &l->renewal, l->conf.lease_us / US_PER_MS, now_us) == 0;
 }
 
 void node_lease_leave(struct node_lease *l, uint64_t now_us)
@@ -109,6 +122,25 @@ void node_lease_leave(struct node_lease *l, uint64_t now_us)
 }
 
 /* ---- others ---- */
+
+static void doubt(struct peer *p, uint64_t epoch, uint64_t since_us)
+{
+    p->doubted[p->doubted_n++ % DOUBTED_MAX] = (struct doubted){epoch, since_us};
+}
+
+/* Since when it is asked for, from now on at the latest. */
+static uint64_t doubted_since(struct peer *p, uint64_t epoch, uint64_t now_us)
+{
+    uint64_t since_us = CLOCK_NEVER;
+
+    for (unsigned i = 0; i < DOUBTED_MAX && i < p->doubted_n; i++)
+        if (p->doubted[i].epoch == epoch && p->doubted[i].since_us < since_us)
+            since_us = p->doubted[i].since_us;
+    if (since_us != CLOCK_NEVER)
+        return since_us;
+    doubt(p, epoch, now_us);
+    return now_us;
+}
 
 static void on_peer(struct redis_call *call, enum redis_end end, const struct resp *reply,
                     uint64_t now_us)
@@ -125,6 +157,8 @@ static void on_peer(struct redis_call *call, enum redis_end end, const struct re
     if (epoch == 0 && p->epoch != 0 && now_us < l->up_us + GRACE_US)
         epoch = p->epoch;
     bool other = !p->known || p->epoch != epoch;
+    if (p->epoch != 0 && p->epoch != epoch)
+        doubt(p, p->epoch, 0); /* it did live */
     p->known = true;
     p->epoch = epoch;
     p->asked_us = p->sent_us;
@@ -194,7 +228,8 @@ enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t 
     bool fresh = p->known && now_us < p->heard_us + 3 * l->conf.poll_us;
     if (fresh && p->epoch == epoch)
         return NODE_ALIVE;
-    if (fresh && p->asked_us >= read_us)
+    uint64_t since_us = doubted_since(p, epoch, now_us);
+    if (fresh && p->asked_us >= (read_us ? read_us : since_us))
         return NODE_DEAD;
     p->known = false;
     ask(l, p, now_us);
@@ -264,6 +299,11 @@ void node_lease_up(struct node_lease *l, uint64_t now_us)
     l->up_us = now_us;
     renew(l, now_us);
     poll_peers(l, now_us);
+}
+
+bool node_lease_is_sure(const struct node_lease *l, uint64_t now_us)
+{
+    return l->taken && !l->lost && !l->left && now_us < l->sure_us;
 }
 
 bool node_lease_is_lost(const struct node_lease *l)

@@ -43,7 +43,7 @@ void node_lease_use(struct node_lease *l, struct redis_client *client);
  * what is known is too old because Redis is away.
  *
  * read_us: when the epoch was read; it is not dead before the node was asked since, because it may
- * be that of a process which has just begun. 0: what is known will do. */
+ * be that of a process which has just begun. 0: now, unless it was asked for before. */
 enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t epoch,
                               uint64_t read_us, uint64_t now_us);
 
@@ -52,6 +52,9 @@ void node_lease_up(struct node_lease *l, uint64_t now_us);
 /* This process ends: others may take over at once what it had, instead of when the lease is over.
  * After all else that is to be written; nothing is renewed any more. */
 void node_lease_leave(struct node_lease *l, uint64_t now_us);
+/* Whether ours stands for certain: nobody can have found it gone. Not after this process stood
+ * still, or Redis was away, for as long as a lease. */
+bool node_lease_is_sure(const struct node_lease *l, uint64_t now_us);
 /* Ours is another process's: see lost(). */
 bool node_lease_is_lost(const struct node_lease *l);
 

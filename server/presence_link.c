@@ -20,13 +20,14 @@
 #include "server/redis_conf.h"
 #include "server/room_share.h"
 
+#define WORD      "w "
 #define TICK_US   (100 * US_PER_MS)
 #define ANSWER_US (5 * US_PER_S)    /* a failover is over by then */
 #define BUS_BYTES ((size_t)4 << 20) /* kept for each node until it has acknowledged */
 
 /* What the operator sees: written here, read on another thread. */
 struct presence_link_counters {
-    struct counter bus_sent, bus_again, bus_delivered, bus_dropped;
+    struct counter bus_sent, bus_again, bus_delivered, bus_dropped, bus_deaf;
     struct counter up, connects, losses, failures, commands, again, behind, full;
     struct counter ends[REDIS_ENDS];
 };
@@ -47,7 +48,12 @@ struct presence_link {
     struct node_bus *bus;
     struct call_claims claims;
     bool was_up;
-    uint64_t away_us; /* since when Redis is not ready */
+    /* Others may have taken us for dead: what waits in the ears was taken back, or done, elsewhere.
+     * Nothing of the bus counts until a word that we say to ourselves, with the lease certain
+     * again, is heard. */
+    bool deaf;
+    uint64_t word, first_word; /* the last one said; the first that counts, 0: none yet */
+    uint64_t away_us;          /* since when Redis is not ready */
     struct slice
         scripts[PRESENCE_SCRIPTS + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS + ROOM_SHARE_SCRIPTS];
     struct slice channel;
@@ -93,6 +99,71 @@ static void count(struct presence_link *l)
     show(&l->count.bus_dropped, node_bus_stats(l->bus)->dropped);
 }
 
+/* The bus is looked at when it wants to be: an acknowledgement must not wait for the tick. */
+static void arm_bus(struct presence_link *l)
+{
+    worker_timer(l->worker, &l->bus_tick, node_bus_deadline(l->bus));
+}
+
+static void bus_say(void *arg, struct slice node, struct slice text)
+{
+    struct presence_link *l = arg;
+    uint8_t key[PRESENCE_WIRE_KEY_MAX];
+    struct wr channel = wr_init(key, sizeof(key));
+
+    presence_wire_key(&channel, l->claims.prefix, "say", node);
+    const struct slice words[] = {SLICE_LIT("SPUBLISH"), wr_done(&channel), text};
+    /* While Redis is away it would only queue: it is said again when it is back. */
+    if (!channel.bad && redis_client_ready(l->claims.client))
+        (void)redis_client_call(l->claims.client, NULL, words, ARRAY_LEN(words),
+                                worker_now(l->worker));
+    arm_bus(l);
+}
+
+/* ---- hearing nothing stale ---- */
+
+/* By the clock, not the turn's time: it may be this turn that stood still. */
+static bool is_sure(const struct presence_link *l)
+{
+    return presence_store_redis_is_sure(l->store, clock_now_us());
+}
+
+/* Whether the bus may be heard. */
+static bool hears(struct presence_link *l)
+{
+    bool sure = is_sure(l);
+
+    if (!l->deaf && sure)
+        return true;
+    if (!l->deaf || !sure)
+        l->first_word = 0;
+    l->deaf = true;
+    return false;
+}
+
+static void say_word(struct presence_link *l)
+{
+    uint8_t text[32];
+    struct wr w = wr_init(text, sizeof(text));
+
+    if (!hears(l) && is_sure(l) && presence_link_ready(l)) {
+        l->word++;
+        if (l->first_word == 0)
+            l->first_word = l->word;
+        wr_str(&w, WORD);
+        wr_u64(&w, l->word);
+        bus_say(l, l->claims.node, wr_done(&w));
+    }
+}
+
+static void hear_word(struct presence_link *l, struct slice text)
+{
+    uint64_t n;
+
+    if (slice_to_u64(text, UINT64_MAX, &n) == 0 && l->first_word != 0 && n >= l->first_word)
+        l->deaf = false;
+}
+
 static void on_tick(void *arg, uint64_t now_us)
 {
     struct presence_link *l = arg;
@@ -103,14 +174,10 @@ static void on_tick(void *arg, uint64_t now_us)
     __atomic_store_n(&l->trouble, (int)trouble, __ATOMIC_RELAXED);
     enter(l);
     presence_store_redis_tick(l->store);
+    if (l->deaf)
+        say_word(l);
     count(l);
     worker_timer(l->worker, &l->tick, now_us + TICK_US);
-}
-
-/* The bus is looked at when it wants to be: an acknowledgement must not wait for the tick. */
-static void arm_bus(struct presence_link *l)
-{
-    worker_timer(l->worker, &l->bus_tick, node_bus_deadline(l->bus));
 }
 
 static void on_bus_tick(void *arg, uint64_t now_us)
@@ -163,7 +230,14 @@ static void on_said(void *arg, struct slice channel, struct slice payload, uint6
 
     (void)channel;
     enter(l);
-    if (node_bus_is(payload)) {
+    if (slice_starts(payload, SLICE_LIT(WORD))) {
+        hear_word(l, slice_sub(payload, sizeof(WORD) - 1, payload.len));
+    } else if (node_bus_is(payload)) {
+        if (!hears(l)) {
+            counter_inc(&l->count.bus_deaf);
+            say_word(l);
+            return;
+        }
         node_bus_heard(l->bus, payload, now_us);
         arm_bus(l);
     } else {
@@ -201,21 +275,6 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
 
 /* ---- other nodes ---- */
 
-static void bus_say(void *arg, struct slice node, struct slice text)
-{
-    struct presence_link *l = arg;
-    uint8_t key[PRESENCE_WIRE_KEY_MAX];
-    struct wr channel = wr_init(key, sizeof(key));
-
-    presence_wire_key(&channel, l->claims.prefix, "say", node);
-    const struct slice words[] = {SLICE_LIT("SPUBLISH"), wr_done(&channel), text};
-    /* While Redis is away it would only queue: it is said again when it is back. */
-    if (!channel.bad && redis_client_ready(l->claims.client))
-        (void)redis_client_call(l->claims.client, NULL, words, ARRAY_LEN(words),
-                                worker_now(l->worker));
-    arm_bus(l);
-}
-
 static bool bus_dead(void *arg, struct slice node, uint64_t epoch)
 {
     struct presence_link *l = arg;
@@ -223,7 +282,14 @@ static bool bus_dead(void *arg, struct slice node, uint64_t epoch)
     return presence_store_redis_alive(l->store, node, epoch) == NODE_DEAD;
 }
 
-static const struct node_bus_ops bus_ops = {.say = bus_say, .dead = bus_dead};
+static bool bus_lives(void *arg, struct slice node, uint64_t epoch)
+{
+    struct presence_link *l = arg;
+
+    return presence_store_redis_alive(l->store, node, epoch) == NODE_ALIVE;
+}
+
+static const struct node_bus_ops bus_ops = {.say = bus_say, .dead = bus_dead, .lives = bus_lives};
 
 static bool nodes_ready(void *arg, uint64_t *away_us)
 {
@@ -235,7 +301,12 @@ static bool nodes_ready(void *arg, uint64_t *away_us)
 
 static enum node_alive nodes_alive(void *arg, struct slice node, uint64_t epoch)
 {
-    return presence_store_redis_alive(((struct presence_link *)arg)->store, node, epoch);
+    struct presence_link *l = arg;
+
+    /* What is known of leases may be a second old. */
+    return node_bus_is_replaced(l->bus, node, epoch)
+               ? NODE_DEAD
+               : presence_store_redis_alive(l->store, node, epoch);
 }
 
 static void nodes_push(void *arg)
@@ -399,6 +470,8 @@ void presence_link_metrics(struct presence_link *l, struct metrics *m)
          METRIC_COUNTER, &n->bus_delivered},
         {"sori_bus_messages_total", "what=\"dropped\"", "Messages for other nodes.", METRIC_COUNTER,
          &n->bus_dropped},
+        {"sori_bus_messages_total", "what=\"stale\"", "Messages for other nodes.", METRIC_COUNTER,
+         &n->bus_deaf},
         {"sori_presence_behind", "", "Devices whose state Redis does not have yet.", METRIC_GAUGE,
          &n->behind},
         {"sori_presence_full_total", "", "Devices refused because their user has too many.",

@@ -381,6 +381,11 @@ struct presence_store *presence_store_redis_new(const struct presence_store_redi
     return &m->store;
 }
 
+bool presence_store_redis_is_sure(const struct presence_store *s, uint64_t now_us)
+{
+    return node_lease_is_sure(CONTAINER_OF(s, const struct presence_redis, store)->lease, now_us);
+}
+
 bool presence_store_redis_is_lost(const struct presence_store *s)
 {
     return node_lease_is_lost(CONTAINER_OF(s, const struct presence_redis, store)->lease);

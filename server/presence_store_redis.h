@@ -51,6 +51,8 @@ enum node_alive presence_store_redis_alive(struct presence_store *s, struct slic
 uint64_t presence_store_redis_deadline(const struct presence_store *s);
 void presence_store_redis_tick(struct presence_store *s);
 
+/* Whether this process is certain to live for others: node_lease_is_sure(). */
+bool presence_store_redis_is_sure(const struct presence_store *s, uint64_t now_us);
 /* Whether another process has taken this node's name: then nothing here reaches others any more,
  * and it should end. Entries of ours that Redis does not have yet; that were refused because the
  * user has PRESENCE_DEVICES_MAX elsewhere. */

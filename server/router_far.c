@@ -474,7 +474,13 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
                                                  .event = CALL_EV_EXPIRED});
         return;
     }
-    if ((m->flags & FAR_REPLY) == 0 && !over)
+    const struct call *ours = call_table_find(r->calls, &m->call);
+    if ((m->flags & FAR_REPLY) == 0 && ours && call_live(ours)) {
+        /* It stood still while the call was taken over, and has not seen it yet: what others asked
+         * it to pass on is passed on, what it decided is not. */
+        if ((m->flags & (FAR_FOREIGN | FAR_RINGS)) != FAR_FOREIGN)
+            return;
+    } else if ((m->flags & FAR_REPLY) == 0 && !over)
         l = far_host(r, &m->call, m->user, m->device, node, epoch);
     if (l)
         l->confirmed = true;

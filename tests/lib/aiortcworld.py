@@ -5,14 +5,12 @@ import asyncio
 import contextlib
 import fractions
 
-import pytest
+import aioice.ice
+import aiortc
+import av
+import numpy
 
-aiortc = pytest.importorskip("aiortc")
-import aioice.ice  # noqa: E402
-import av  # noqa: E402
-import numpy  # noqa: E402
-
-from soriclient import Client, token  # noqa: E402
+from soriclient import Client, token
 
 RATE, TONE_HZ, LOUD = 48000, 440, 2000
 

@@ -96,7 +96,12 @@ static void on_back(void *arg, struct slice node, uint64_t epoch)
     ((struct side *)arg)->back++;
 }
 
-static const struct node_bus_ops ops = {say, dead};
+static bool lives(void *arg, struct slice node, uint64_t epoch)
+{
+    return !dead(arg, node, epoch);
+}
+
+static const struct node_bus_ops ops = {say, dead, lives};
 static const struct node_bus_ears ears = {on_message, on_gone, on_back};
 
 static void begin_side(int i, uint64_t epoch)
@@ -269,6 +274,26 @@ static void test_who_was_cut_off_comes_back_with_all_that_was_said(void **state)
     assert_int_equal(side[1].heard, 2);
 }
 
+static void test_the_words_of_a_process_without_lease_do_not_count(void **state)
+{
+    (void)state;
+    assert_int_equal(send_text(0, 0xb1, "one"), 0);
+    pass(100 * MS);
+    side[0].peer_dead = true;
+    pass(2000 * MS);
+    assert_int_equal(side[0].gone, 1);
+    assert_int_equal(send_text(1, 0xa1, "late"), 0);
+    pass(3000 * MS);
+    assert_int_equal(side[0].heard, 0);
+    assert_int_equal(side[0].back, 0);
+    side[0].peer_dead = false; /* its lease stands again: it is said once more by then */
+    pass(1500 * MS);
+    assert_int_equal(side[0].back, 1);
+    assert_int_equal(side[0].heard, 1);
+    assert_string_equal(side[0].last, "late");
+    assert_int_equal(side[0].gone, 1);
+}
+
 static void test_what_is_taken_back_is_not_said_again(void **state)
 {
     (void)state;
@@ -291,7 +316,7 @@ static void test_what_is_taken_back_is_not_said_again(void **state)
     assert_int_equal(side[0].taken_n, 2); /* once only */
     lose = 0;
     side[0].peer_dead = false;
-    pass(500 * MS); /* it was only cut off: its numbers have no gap */
+    pass(1500 * MS); /* it was only cut off: its numbers have no gap */
     assert_string_equal(side[1].last, "keep");
     assert_int_equal(side[1].heard, 2);
     assert_int_equal(send_text(0, 0xb1, "more"), 0);
@@ -307,6 +332,8 @@ static void test_what_a_replaced_process_has_not_heard_can_be_taken_back(void **
     lose = 100;
     assert_int_equal(send_text(0, 0xb1, "one"), 0);
     assert_int_equal(send_text(0, 0xb2, "two"), 0); /* its end is told by the tick, not in here */
+    assert_true(node_bus_is_replaced(side[0].bus, SLICE_LIT("b"), 0xb1));
+    assert_false(node_bus_is_replaced(side[0].bus, SLICE_LIT("b"), 0xb2));
     assert_int_equal(side[0].gone, 0);
     assert_true(node_bus_deadline(side[0].bus) <= now);
     begin_side(1, 0xb2);
@@ -388,6 +415,7 @@ int main(void)
         TEST(test_loss_and_doubles_lose_and_double_nothing),
         TEST(test_another_process_of_the_name_gets_nothing_of_the_old_one),
         TEST(test_who_was_cut_off_comes_back_with_all_that_was_said),
+        TEST(test_the_words_of_a_process_without_lease_do_not_count),
         TEST(test_what_is_taken_back_is_not_said_again),
         TEST(test_what_a_replaced_process_has_not_heard_can_be_taken_back),
         TEST(test_settled_is_acknowledged),

@@ -237,6 +237,51 @@ static void test_a_newer_session_elsewhere_ends_ours(void **state)
     end();
 }
 
+/* What is known of a node is up to a second old: a process that was read of since may be newer. */
+static void test_a_newer_process_than_the_known_one_is_asked_for_before_it_is_dead(void **state)
+{
+    (void)state;
+    begin();
+    connect_it("$3\r\nnew\r\n");
+    world_take(4096);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_UNKNOWN);
+    world_take(4096);
+    world_say("$16\r\n0000000000000006\r\n");
+    world.now += S / 4;
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_ALIVE);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 7), NODE_UNKNOWN);
+    assert_non_null(strstr(world_take(4096), "sori:node:{b}"));
+    world_say("$16\r\n0000000000000007\r\n"); /* it has begun anew */
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 7), NODE_ALIVE);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6),
+                     NODE_DEAD); /* for certain */
+    world.now += S / 4;
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 8), NODE_UNKNOWN);
+    world_take(4096);
+    world_say("$16\r\n0000000000000007\r\n");
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 8), NODE_DEAD);
+    end();
+}
+
+static void test_a_lease_is_sure_as_long_as_its_last_renewal_that_was_answered(void **state)
+{
+    (void)state;
+    begin();
+    assert_false(presence_store_redis_is_sure(store, world.now));
+    connect_it("$3\r\nnew\r\n");
+    world_take(4096);
+    assert_true(presence_store_redis_is_sure(store, world.now));
+    world.now += 9 * S; /* this process stood still */
+    assert_false(presence_store_redis_is_sure(store, world.now));
+    tick(0);
+    assert_false(presence_store_redis_is_sure(store, world.now));
+    if (strstr(world_take(4096), "PING"))
+        world_say("+PONG\r\n");
+    world_say("$3\r\nnew\r\n");
+    assert_true(presence_store_redis_is_sure(store, world.now));
+    end();
+}
+
 static void test_who_leaves_gives_its_lease_back(void **state)
 {
     (void)state;
@@ -462,6 +507,8 @@ int main(void)
         cmocka_unit_test(test_a_name_that_was_taken_over_writes_no_more),
         cmocka_unit_test(test_others_count_while_their_lease_stands),
         cmocka_unit_test(test_a_process_that_has_just_begun_is_not_taken_for_dead),
+        cmocka_unit_test(test_a_newer_process_than_the_known_one_is_asked_for_before_it_is_dead),
+        cmocka_unit_test(test_a_lease_is_sure_as_long_as_its_last_renewal_that_was_answered),
         cmocka_unit_test(test_who_leaves_gives_its_lease_back),
         cmocka_unit_test(test_a_lease_that_redis_lost_ends_nobody_at_once),
         cmocka_unit_test(test_a_lookup_is_answered_in_time_whatever_redis_does),
