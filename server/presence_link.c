@@ -48,11 +48,13 @@ struct presence_link {
     struct node_bus *bus;
     struct call_claims claims;
     bool was_up;
+    bool stood; /* the lease was certain once */
     /* Others may have taken us for dead: what waits in the ears was taken back, or done, elsewhere.
      * Nothing of the bus counts until a word that we say to ourselves, with the lease certain
      * again, is heard. */
     bool deaf;
     uint64_t word, first_word; /* the last one said; the first that counts, 0: none yet */
+    uint64_t lapses;           /* how often it was so */
     uint64_t away_us;          /* since when Redis is not ready */
     struct slice
         scripts[PRESENCE_SCRIPTS + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS + ROOM_SHARE_SCRIPTS];
@@ -135,6 +137,10 @@ static bool hears(struct presence_link *l)
 
     if (!l->deaf && sure)
         return true;
+    if (!l->deaf) {
+        l->lapses++;
+        l->away_us = worker_now(l->worker);
+    }
     if (!l->deaf || !sure)
         l->first_word = 0;
     l->deaf = true;
@@ -173,9 +179,10 @@ static void on_tick(void *arg, uint64_t now_us)
 
     __atomic_store_n(&l->trouble, (int)trouble, __ATOMIC_RELAXED);
     enter(l);
-    presence_store_redis_tick(l->store);
-    if (l->deaf)
+    if (presence_link_ready(l) && l->stood)
         say_word(l);
+    l->stood = l->stood || is_sure(l);
+    presence_store_redis_tick(l->store);
     count(l);
     worker_timer(l->worker, &l->tick, now_us + TICK_US);
 }
@@ -296,7 +303,12 @@ static bool nodes_ready(void *arg, uint64_t *away_us)
     const struct presence_link *l = arg;
 
     *away_us = l->away_us;
-    return presence_link_ready(l);
+    return presence_link_ready(l) && !l->deaf;
+}
+
+static uint64_t nodes_lapses(void *arg)
+{
+    return ((const struct presence_link *)arg)->lapses;
 }
 
 static enum node_alive nodes_alive(void *arg, struct slice node, uint64_t epoch)
@@ -320,6 +332,7 @@ struct router_nodes presence_link_nodes(struct presence_link *l)
                                  .claims = &l->claims,
                                  .ready = nodes_ready,
                                  .alive = nodes_alive,
+                                 .lapses = nodes_lapses,
                                  .push = nodes_push,
                                  .arg = l};
 }

@@ -69,6 +69,8 @@ struct router_nodes {
     /* Whether Redis is there; since when it is not (never yet: since the start). */
     bool (*ready)(void *arg, uint64_t *away_us);
     enum node_alive (*alive)(void *arg, struct slice node, uint64_t epoch);
+    /* How often others may have taken this process for dead, and what it had. */
+    uint64_t (*lapses)(void *arg);
     /* Sends what was asked of Redis before clients are sent anything: what they hear is saved. */
     void (*push)(void *arg);
     void *arg;

@@ -94,6 +94,7 @@ struct far {
     struct sig_call_id dirty[64]; /* calls to be saved at the end of the turn */
     size_t dirty_n;
     bool was_ready, nodes_asked;
+    uint64_t lapses; /* at the last time that all was saved */
     uint64_t look_us, join_us;
     struct redis_call nodes_call;
     uint8_t snapshot[CALL_SNAPSHOT_MAX];

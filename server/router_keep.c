@@ -439,9 +439,11 @@ void router_keep_tick(struct router *r)
 {
     struct far *f = r->far;
     bool ready = is_ready(r);
+    uint64_t lapses = f->nodes.lapses(f->nodes.arg);
     bool saves = f->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r);
 
-    if (ready && !f->was_ready) {
+    if (ready && (!f->was_ready || f->lapses != lapses)) {
+        f->lapses = lapses;
         save_all(r);
         router_saves_all(r);
         far_rooms_save_all(r);
