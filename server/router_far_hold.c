@@ -175,6 +175,14 @@ static void end_orphans(struct router *r, const struct far_hold *h, const struct
     }
 }
 
+/* Also when another one's entry says otherwise: it was written by a node that was cut off. */
+static bool is_run_here(const struct router *r, const struct call_claim *claim)
+{
+    const struct call *c = call_table_find(r->calls, &claim->call);
+
+    return far_claim_is_ours(r->far, claim) || (c && call_live(c));
+}
+
 /* A call of the session's user is run elsewhere: it is told that the device is there. */
 static void greet_one(struct far_hold *h, struct session *s, const struct call_claim *c)
 {
@@ -199,7 +207,7 @@ static void greet(struct far_hold *h, struct session *s)
 
     for (size_t i = 0; i < h->found_n; i++) {
         const struct call_claim *c = &h->found[i];
-        if (far_claim_is_ours(r->far, c) || far_claim_alive(r->far, c) == NODE_DEAD ||
+        if (is_run_here(r, c) || far_claim_alive(r->far, c) == NODE_DEAD ||
             (h->only_call && !sig_call_id_eq(&c->call, &h->call)))
             continue;
         greet_one(h, s, c);
@@ -217,7 +225,7 @@ static void go_on(struct far_hold *h, struct session *s)
     for (size_t i = 0; i < h->found_n; i++) {
         const struct call_claim *c = &h->found[i];
         struct slice user = user_id(s->user), device = session_device(s);
-        if (!sig_call_id_eq(&c->call, &h->call) || far_claim_is_ours(r->far, c) ||
+        if (!sig_call_id_eq(&c->call, &h->call) || is_run_here(r, c) ||
             far_claim_alive(r->far, c) == NODE_DEAD)
             continue;
         struct far_leg *l = far_find(r->far, &c->call, user, device, true);

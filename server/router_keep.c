@@ -105,6 +105,8 @@ static void lose(struct router *r, const struct sig_call_id *id, struct slice no
         l->confirmed = true;
         far_tell(r, l, s->client ? CALL_EV_BACK : CALL_EV_LOST, s->can_wait);
     }
+    call_claims_drop_user(claims(r), id, call_caller(c), r->now_us);
+    call_claims_drop_user(claims(r), id, call_callee(c), r->now_us);
     call_table_forget(r->calls, id);
 }
 
