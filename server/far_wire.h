@@ -6,7 +6,8 @@
  *                     EVENT    what happened to its session
  *                     CROSS    an invite that crosses the owner's call (glare)
  *                     SUPERSEDE  the device dials anew: its call is over
- *     any -> former   MOVED    the session goes on at the sender
+ *     any -> former   MOVED    the session goes on at the sender, which has its messages up to a
+ * number
  *
  * Pure. SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SERVER_FAR_WIRE_H
@@ -33,7 +34,7 @@ struct far_message {
     struct sig_call_id call;
     struct slice user, device;
     uint8_t session[SESSION_ID_BYTES]; /* ASK, CROSS, SAY with FAR_REPLY */
-    uint64_t id_hash;                  /* the same */
+    uint64_t id_hash;                  /* the same; MOVED: that number */
     uint8_t flags;                     /* SAY, ASK, EVENT */
     uint8_t event;                     /* EVENT: enum call_event_kind */
     bool can_wait;                     /* EVENT: NEW */

@@ -230,6 +230,20 @@ bool reliable_restore_message(struct reliable *r, uint64_t seq, uint64_t id_hash
     return true;
 }
 
+struct slice reliable_body(struct slice text)
+{
+    size_t n = sizeof("{\"seq\":") - 1;
+    bool acks;
+
+    do {
+        while (n < text.len && text.p[n] != ',')
+            n++;
+        n++;
+        acks = slice_starts(slice_sub(text, n, text.len), SLICE_LIT("\"ack\":"));
+    } while (acks && n < text.len);
+    return slice_sub(text, n, text.len);
+}
+
 bool reliable_can_resume(const struct reliable *r, uint64_t last_seq)
 {
     return last_seq >= r->_out_acked && last_seq <= r->out_seq;

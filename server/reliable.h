@@ -64,6 +64,9 @@ bool reliable_has_room(const struct reliable *r, const struct reliable_limits *l
  * text, or an empty slice at the end. */
 struct slice reliable_replay(const struct reliable *r, uint64_t last_seq, const struct list **pos);
 
+/* The body of such a text, as reliable_send() had it. */
+struct slice reliable_body(struct slice text);
+
 /* True when everything after last_seq is still here: a client that claims it may resume. */
 bool reliable_can_resume(const struct reliable *r, uint64_t last_seq);
 

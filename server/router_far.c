@@ -616,6 +616,7 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
     case FAR_MOVED: {
         struct session *s = session_by_id(r->sessions, m.session);
         if (s && slice_eq(user_id(s->user), m.user)) {
+            router_resume_forward(r, s, node, epoch, m.id_hash);
             s->taken_away = true;
             router_end(r, s, CALL_EV_COUNT);
         }

@@ -212,6 +212,13 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
 /* A leg of a call of ours with this device, or NULL. */
 struct far_leg *far_next_of(const struct far *f, struct slice user, struct slice device);
 
+/* ---- router_resume.c ---- */
+
+/* The session goes on at that process, which has its messages up to a number: it is given the
+ * others. */
+void router_resume_forward(struct router *r, struct session *s, struct slice node, uint64_t epoch,
+                           uint64_t has);
+
 /* ---- router_away.c ---- */
 
 /* Whether a message of so many bytes can wait for the device; keeps one; forgets all. */

@@ -14,6 +14,7 @@
 
 #include "base/crypto.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "proto/sig_client.h"
 #include "server/call_share.h"
@@ -129,8 +130,9 @@ static void on_saved(struct redis_call *call, enum redis_end end, const struct r
     if (failed || gone) {
         save_again(r, s);
     } else if (call_share_owner(resp_text(reply), &epoch, &node) == 0) {
-        s->taken_away = true; /* its client has come to another node */
-        router_end(r, s, CALL_EV_COUNT);
+        s->taken_away =
+            true; /* its client has come to another node, which says what it has not (MOVED) */
+        router_saves_soon(r, s);
     }
 }
 
@@ -229,6 +231,13 @@ void router_saves_all(struct router *r)
     }
 }
 
+/* The node that has it does not say so: it is gone itself, or MOVED is on its way. */
+static void end_taken(struct router *r, struct session *s)
+{
+    if (s->soon_us == 0)
+        router_end(r, s, CALL_EV_COUNT);
+}
+
 void router_saves_tick(struct router *r, bool ready)
 {
     struct far *f = r->far;
@@ -249,7 +258,9 @@ void router_saves_tick(struct router *r, bool ready)
     while ((l = list_first(&now))) {
         struct session *s = CONTAINER_OF(l, struct session, dirty);
         list_del(l);
-        if (ready && !s->ending)
+        if (s->taken_away)
+            end_taken(r, s);
+        else if (ready && !s->ending)
             save(r, s);
     }
 }
@@ -276,6 +287,27 @@ void router_resume_cancel(struct far_login *k)
     mem_free(k);
 }
 
+void router_resume_forward(struct router *r, struct session *s, struct slice node, uint64_t epoch,
+                           uint64_t has)
+{
+    const struct list *pos = NULL;
+    struct far_message m = {
+        .kind = FAR_SAY, .user = user_id(s->user), .device = session_device(s), .flags = FAR_REPLY};
+    struct slice text;
+    uint64_t seq;
+
+    memcpy(m.session, s->id, sizeof(m.session));
+    while ((text = reliable_replay(&s->rel, has, &pos)).len > 0) {
+        reliable_numbers(pos, &seq, &m.id_hash);
+        m.text = reliable_body(text);
+        /* A request that the other node has not seen is repeated by the client, and answered there.
+         */
+        if (m.id_hash == 0 && far_send(r, node, epoch, &m) != 0)
+            log_warn("call", "a message for a session that went to node %.*s is lost",
+                     SLICE_FMT(node));
+    }
+}
+
 /* The node that had it hears that it has not any more. */
 static void tell_former(struct router *r, const struct session *s, const struct resp *reply)
 {
@@ -285,6 +317,7 @@ static void tell_former(struct router *r, const struct session *s, const struct 
     uint64_t epoch;
 
     memcpy(m.session, s->id, sizeof(m.session));
+    m.id_hash = s->rel.out_seq;
     if (call_share_owner(resp_text(resp_at(reply, 1)), &epoch, &node) == 0 &&
         epoch != node_bus_epoch(r->far->nodes.bus))
         (void)far_send(r, node, epoch, &m);

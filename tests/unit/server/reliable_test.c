@@ -307,9 +307,28 @@ static void test_random_losses_lose_and_double_nothing(void **state)
     }
 }
 
+static void test_the_body_of_a_text_is_what_was_numbered(void **state)
+{
+    struct reliable r;
+    const struct reliable_limits lim = {.messages = 8, .bytes = 4096};
+    struct slice body = SLICE_LIT("\"type\":\"call.info\",\"data\":{\"ack\":1,\"a\":[1,2]}}");
+
+    (void)state;
+    reliable_init(&r);
+    assert_true(slice_eq(reliable_body(reliable_send(&r, &lim, body, 0)), body));
+    assert_int_equal(reliable_recv(&r, 1, false, 0, 1), RELIABLE_NEW);
+    struct slice text = reliable_send(&r, &lim, body, 0);
+    assert_non_null(memmem(text.p, 24, ",\"ack\":1,", 9));
+    assert_true(slice_eq(reliable_body(text), body));
+    assert_int_equal(reliable_body(SLICE_LIT("{\"seq\":1")).len, 0);
+    assert_int_equal(reliable_body((struct slice){0}).len, 0);
+    reliable_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_body_of_a_text_is_what_was_numbered),
         cmocka_unit_test(test_messages_are_numbered_from_one_and_carry_the_ack),
         cmocka_unit_test(test_duplicates_are_seen_and_gaps_are_bad),
         cmocka_unit_test(test_an_ack_of_what_was_never_sent_is_bad),
