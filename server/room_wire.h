@@ -27,14 +27,12 @@ enum room_wire_kind {
 
 /* Flags of SAY; of CAST PLAIN alone. */
 enum {
-    ROOM_WIRE_REPLY = 1, /* the answer to a request, by id_hash */
-    ROOM_WIRE_JOIN = 2,  /* that was room.join */
-    ROOM_WIRE_IN = 4,    /* the session has a seat in the room (now) */
-    ROOM_WIRE_OUT = 8,   /* it has none (any more) */
-    ROOM_WIRE_FOREIGN =
-        16,               /* news: dropped rather than to end a session's history, and said back */
-    ROOM_WIRE_STATE = 32, /* room.state: nothing is missed any more */
-    ROOM_WIRE_PLAIN = 64, /* without a number */
+    ROOM_WIRE_REPLY = 1,    /* the answer to a request, by id_hash */
+    ROOM_WIRE_JOIN = 2,     /* that was room.join */
+    ROOM_WIRE_IN = 4,       /* the session has a seat in the room (now) */
+    ROOM_WIRE_OUT = 8,      /* it has none (any more) */
+    ROOM_WIRE_FOREIGN = 16, /* news: dropped rather than to end a session's history (MISSED) */
+    ROOM_WIRE_PLAIN = 32,   /* without a number */
 };
 
 /* Of EVENT: the first four as in enum room_session. */
@@ -44,7 +42,7 @@ enum {
     ROOM_WIRE_REPLACED,
     ROOM_WIRE_ENDED, /* its reason is LEFT */
     ROOM_WIRE_EXPIRED,
-    ROOM_WIRE_MISSED, /* news were dropped */
+    ROOM_WIRE_MISSED, /* news were dropped, and there is room again */
     ROOM_WIRE_EVENTS
 };
 

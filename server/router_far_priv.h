@@ -51,7 +51,7 @@ struct far_seat {
     uint64_t epoch; /* of the node's process */
     bool in;        /* it has a seat there */
     bool orphan;    /* its node is gone, or not known: the next one is looked for */
-    bool missed;    /* news were dropped, and the node knows: room.state will come */
+    bool missed;    /* news were dropped: the node is to know when there is room */
     unsigned joins; /* that are not answered yet */
     uint8_t room_len, node_len, participant_len;
     uint8_t room[SIG_ROOM_MAX], node[NODE_BUS_NODE_MAX], participant[CTL_PARTICIPANT_MAX];
@@ -82,9 +82,9 @@ struct far {
     /* router_far_room.c, router_room_keep.c */
     struct htable seats_by_room, seats_by_session; /* struct far_seat */
     struct list seats, looks, dirty_rooms, room_saves;
-    struct list rings;         /* struct room_ring: router_far_ring.c */
-    struct room_ring *ringing; /* the one that is performed */
-    uint64_t renew_us;
+    struct list rings;                     /* struct room_ring: router_far_ring.c */
+    struct room_ring *ringing;             /* the one that is performed */
+    uint64_t renew_us, seen_us, missed_us; /* missed_us: when to look whether there is room again */
     uint8_t room_body[FAR_ROOM_BODY_MAX];
     /* router_resume.c */
     struct list dirty_sessions, soon_sessions, saves, logins;
@@ -285,6 +285,8 @@ void far_seat_drop(struct far *f, struct far_seat *k);
 void far_seat_closed(struct router *r, struct far_seat *k, enum room_reason reason);
 /* The seats of a room, one after another: *n NULL gives the first. */
 struct far_seat *far_seat_next_of_room(const struct far *f, struct slice room, struct hnode **n);
+/* Who missed news, and has room for room.state now: its node is told. */
+void far_seats_look(struct router *r);
 /* A seat in the room whose node is known, or NULL. */
 const struct far_seat *far_room_runner(const struct far *f, struct slice room);
 /* Sends the request to the node that runs the room; its answer is waited for. tries: how often it

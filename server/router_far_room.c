@@ -326,12 +326,32 @@ void router_far_room_resume(struct router *r, struct session *s, struct slice ro
 
 /* ---- what other nodes say ---- */
 
-static void missed(struct router *r, struct far_seat *k, const struct session *s)
+static void missed(struct router *r, struct far_seat *k)
 {
     counter_inc(&r->count.rate_limited);
-    if (!k->missed)
-        far_seat_tell(r, k, s, ROOM_WIRE_MISSED);
     k->missed = true;
+    if (r->far->missed_us == CLOCK_NEVER)
+        r->far->missed_us = r->now_us + ROUTER_STALE_US;
+}
+
+void far_seats_look(struct router *r)
+{
+    struct far *f = r->far;
+
+    f->missed_us = CLOCK_NEVER;
+    LIST_EACH(link, tmp, &f->seats)
+    {
+        struct far_seat *k = CONTAINER_OF(link, struct far_seat, link);
+        const struct session *s = k->missed ? session_by_id(r->sessions, k->session) : NULL;
+        if (!s || !s->client || k->orphan) {
+            k->missed = false; /* it hears how all is when it is back */
+        } else if (router_has_room(r, s, ROUTER_PEOPLE_BYTES)) {
+            k->missed = false;
+            far_seat_tell(r, k, s, ROOM_WIRE_MISSED);
+        } else {
+            f->missed_us = r->now_us + ROUTER_STALE_US;
+        }
+    }
 }
 
 /* The runner tells how it stands with the session. */
@@ -385,15 +405,13 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
     struct far_seat *k = learn(r, node, epoch, m, s);
     if (!s)
         return;
-    if (k && (m->flags & ROOM_WIRE_STATE) != 0)
-        k->missed = false;
     struct wr w = router_body(r);
     wr_bytes(&w, m->text);
     if (foreign && !s->client)
         ; /* it hears how all is when it is back */
     else if (foreign && !router_has_room(r, s, m->text.len)) {
         if (k)
-            missed(r, k, s);
+            missed(r, k);
     } else if (m->text.len > 0 && !w.bad)
         router_send(r, s, wr_done(&w), reply ? m->id_hash : 0);
     router_update_in_call(r, s);
@@ -419,7 +437,7 @@ static void take_cast(struct router *r, struct slice node, uint64_t epoch,
         else if (router_has_room(r, s, m->text.len))
             router_send(r, s, wr_done(&w), 0);
         else
-            missed(r, k, s);
+            missed(r, k);
     }
 }
 

@@ -172,6 +172,7 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->logins);
     list_init(&f->seats);
     list_init(&f->rings);
+    f->missed_us = CLOCK_NEVER;
     list_init(&f->looks);
     list_init(&f->dirty_rooms);
     list_init(&f->room_saves);

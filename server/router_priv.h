@@ -22,6 +22,10 @@ struct sfu_wait;
 
 /* What a client is told to wait before it asks for an SFU again. */
 #define ROUTER_SFU_RETRY_MS 2000
+/* Of participants in one message. */
+#define ROUTER_PEOPLE_BYTES 49152
+/* How long after news were dropped it is looked whether there is room for room.state. */
+#define ROUTER_STALE_US (500 * US_PER_MS)
 /* Room for one outgoing message: a description, metadata, iceServers and the envelope. */
 #define ROUTER_OUT_BYTES (2 * SIG_LARGE_BYTES)
 
@@ -308,8 +312,8 @@ void router_far_room_resume(struct router *r, struct session *s, struct slice ro
 
 /* Where the session of whoever asks is. */
 void router_seat_place(struct seat *s, const struct request *q);
-/* Says a body to a seat that is THERE; flags: ROOM_WIRE_STATE, ROOM_WIRE_OUT or 0. False: it could
- * not be sent. */
+/* Says a body to a seat that is THERE; flags: ROOM_WIRE_FOREIGN, ROOM_WIRE_OUT or 0. False: it
+ * could not be sent. */
 bool router_seat_say(struct router *r, const struct seat *s, struct slice body, unsigned flags);
 /* Says it to all seats of the room that are THERE, but the one it is about (may be NULL). */
 void router_seat_cast(struct router *r, struct room *room, const struct seat *about,

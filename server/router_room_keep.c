@@ -211,8 +211,12 @@ static bool save(struct router *r, struct room *room)
 
 void far_rooms_save(struct router *r, bool ready)
 {
+    uint64_t lease_us = r->conf->redis.lease_s * US_PER_S, seen_us = r->far->seen_us;
     struct list now, *l;
 
+    r->far->seen_us = r->now_us;
+    if (seen_us > 0 && r->now_us > seen_us + lease_us)
+        far_rooms_save_all(r); /* the process stood still: others may have taken rooms over */
     list_init(&now);
     while ((l = list_first(&r->far->dirty_rooms))) {
         list_del(l);

@@ -387,7 +387,7 @@ void far_looks_free(struct router *r)
 
 uint64_t far_rooms_deadline(const struct router *r)
 {
-    uint64_t at = CLOCK_NEVER;
+    uint64_t at = r->far->missed_us;
 
     LIST_EACH(link, tmp, &r->far->looks)
     {
@@ -444,6 +444,8 @@ static void look_due(struct room_look *k)
 
 void far_rooms_tick(struct router *r)
 {
+    if (r->far->missed_us <= r->now_us)
+        far_seats_look(r);
     LIST_EACH(link, tmp, &r->far->looks)
     look_due(CONTAINER_OF(link, struct room_look, link));
 }

@@ -7,9 +7,6 @@
 #include "server/router_priv.h"
 #include "server/room_wire.h"
 
-#define STALE_RETRY_US (500 * US_PER_MS)
-#define PEOPLE_BYTES   49152 /* of participants in one message */
-
 /* ---- writing ---- */
 
 void router_room_write_tracks(struct wr *w, const struct seat *s)
@@ -59,7 +56,7 @@ const struct list *router_room_people(struct wr *w, const struct room *room,
         const struct seat *s = CONTAINER_OF(l, struct seat, of_room);
         if (s == self || !s->in || s->perms.hidden)
             continue;
-        if (w->bad || w->len - start > PEOPLE_BYTES)
+        if (w->bad || w->len - start > ROUTER_PEOPLE_BYTES)
             break;
         router_room_write_person(w, NULL, s, true);
     }
@@ -80,7 +77,7 @@ void router_room_missed(struct router *r, struct seat *s)
 {
     s->stale = true;
     if (r->stale_us == CLOCK_NEVER)
-        r->stale_us = r->now_us + STALE_RETRY_US;
+        r->stale_us = r->now_us + ROUTER_STALE_US;
 }
 
 /* Sends a body to one seat, or marks it. */
@@ -115,12 +112,12 @@ static void send_all(struct router *r, struct room *room, struct seat *to, const
     router_seat_cast(r, room, about, body, false);
 }
 
-/* Sends to a seat what it has asked for, or what has to be told; flags: as router_seat_say(). */
-static void send_own(struct router *r, struct seat *seat, struct slice body, unsigned flags)
+/* Sends room.state, or what goes with it. */
+static void send_own(struct router *r, struct seat *seat, struct slice body)
 {
     struct session *s = session_of(r, seat);
 
-    if (seat->at.where == SEAT_THERE && !router_seat_say(r, seat, body, flags))
+    if (seat->at.where == SEAT_THERE && !router_seat_say(r, seat, body, ROOM_WIRE_FOREIGN))
         router_room_missed(r, seat);
     else if (s)
         router_send(r, s, body, 0);
@@ -138,7 +135,7 @@ void router_room_rest(struct router *r, struct seat *seat, const struct list *fr
         sig_room_end(&w);
         if (w.bad)
             return;
-        send_own(r, seat, wr_done(&w), 0);
+        send_own(r, seat, wr_done(&w));
     }
 }
 
@@ -153,7 +150,7 @@ static void remind(struct router *r, struct seat *seat)
     sig_room_open(&w, &head);
     sig_room_word(&w, "reason", room_reason_name(ROOM_REASON_MEDIA_LOST));
     sig_room_end(&w);
-    send_own(r, seat, wr_done(&w), 0);
+    send_own(r, seat, wr_done(&w));
 }
 
 /* Whether room.state could be sent to the seat's session now. */
@@ -174,7 +171,7 @@ void router_room_send_state(struct router *r, struct seat *seat)
 
     if (!has_ears(r, seat) || !seat->in) /* once more when it is there */
         return;
-    if (s && !router_has_room(r, s, PEOPLE_BYTES)) {
+    if (s && !router_has_room(r, s, ROUTER_PEOPLE_BYTES)) {
         router_room_missed(r, seat);
         return;
     }
@@ -187,7 +184,7 @@ void router_room_send_state(struct router *r, struct seat *seat)
     sig_room_end(&w);
     if (w.bad)
         return;
-    send_own(r, seat, wr_done(&w), ROOM_WIRE_STATE);
+    send_own(r, seat, wr_done(&w));
     router_room_rest(r, seat, rest);
     remind(r, seat);
 }

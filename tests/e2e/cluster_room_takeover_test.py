@@ -1,11 +1,12 @@
 """The node that runs a room dies, or its Redis does: who is at other nodes stays. SPDX-License-Identifier:
 BSD-3-Clause"""
 import asyncio
+import signal
 
 import pytest
 
 from cluster_rooms_test import LOOP, Scene, World
-from roomscene import BOTH, code
+from roomscene import BOTH, Member, code
 
 
 def scene(*names, extra=""):
@@ -69,6 +70,96 @@ async def test_the_node_of_the_room_dies(s):
     assert (await carol.told("room.track", "muted"))["track"]["trackId"] == track
     await s.ask(bob, "leave")
     assert (await alice.told("room.participant", "left"))["participant"]["user"] == bob.user
+
+
+@scene("a", "b")
+async def test_everybody_was_at_the_dead_node(s):
+    alice, anna = await s.join("a", "alice", tracks=BOTH), await s.join("a", "anna")
+    s.cluster.kill("a")
+    await asyncio.sleep(0.1)
+    for m in (alice, anna):
+        m.url = s.cluster["b"].ws
+        assert (await m.connect(m.resume(), close_timeout=0.1))["resumed"]
+    assert (await alice.told("room.state", timeout=10))["full"]
+    await s.ask(alice, "update", {"metadata": {"n": 1}})
+    while (await anna.told("room.participant", "updated"))["participant"].get("metadata") != {"n": 1}:
+        pass
+    assert s.runner() == "b" and set(s.sfu.peers["b"].rooms[s.room]) == {alice.id, anna.id}
+
+
+@scene("a", "b", "c")
+async def test_the_node_of_a_guest_dies(s):
+    alice, bob = await s.pair()
+    s.cluster.kill("b")
+    d = await alice.told("room.participant", "reconnecting", timeout=8)
+    assert d["participant"]["participantId"] == bob.id, d
+    await s.ask(alice, "update", {"metadata": {"n": 1}})
+    bob.url = s.cluster["c"].ws
+    assert (await bob.connect(bob.resume(), close_timeout=0.1))["resumed"]
+    assert (await bob.told("room.state"))["participants"][0]["metadata"] == {"n": 1}
+    d = await alice.told("room.participant", "connected")
+    assert d["participant"]["participantId"] == bob.id and s.runner() == "a"
+
+
+@scene("a", "b")
+async def test_a_node_that_was_only_frozen_has_lost_its_rooms(s):
+    alice, bob = await s.pair()
+    process = s.cluster["a"].d.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        await taken_over(s, "b")
+        assert (await bob.told("room.state"))["full"]
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert (await alice.told("room.state", timeout=8))["full"]  # its people are guests of the other now
+    await s.ask(alice, "update", {"metadata": {"n": 1}})
+    while (await bob.told("room.participant", "updated"))["participant"].get("metadata") != {"n": 1}:
+        pass
+    await s.ask(bob, "leave")
+    assert (await alice.told("room.participant", "left"))["participant"]["participantId"] == bob.id
+    assert s.runner() == "b"
+
+
+@scene("a", "b")
+async def test_a_node_that_stops_leaves_its_rooms_to_others_at_once(s):
+    alice, bob = await s.pair()
+    began = asyncio.get_running_loop().time()
+    s.cluster["a"].d.process.send_signal(signal.SIGTERM)
+    alice.url = s.cluster["b"].ws
+    await alice.socket.wait_closed()
+    assert (await alice.connect(alice.resume(), close_timeout=0.1))["resumed"]
+    await taken_over(s, "b")
+    assert asyncio.get_running_loop().time() - began < 6
+    assert (await bob.told("room.state"))["full"]
+    await s.ask(alice, "update", {"metadata": {"n": 1}})
+    while (await bob.told("room.participant", "updated"))["participant"].get("metadata") != {"n": 1}:
+        pass
+
+
+@scene("a", "b")
+async def test_redis_is_away(s):
+    alice, bob = await s.pair()
+    s.cluster.redis.stop()
+    began = asyncio.get_running_loop().time()
+    dora = Member(s.cluster["a"].ws, "dora")
+    await dora.connect(close_timeout=0.1)
+    s.made.append(dora)
+    # the room goes on, and at its node people come
+    assert (await dora.join(s.room))["type"] == "room.join"
+    assert (await alice.told("room.participant", "joined"))["participant"]["user"] == "dora"
+    # of another room it cannot be told now whose it is
+    assert code(await dora.join("another")) == "store.unavailable"
+    assert asyncio.get_running_loop().time() - began < 7
+    # what is said to the other node is late, not lost
+    asked = await bob.send("room.update", data={"metadata": {"n": 1}}, roomId=s.room)
+    await asyncio.sleep(0.2)
+    s.cluster.redis.start()
+    seen = [(await bob.told("room.participant", "joined"))["participant"]["user"]]
+    assert seen == ["dora"] and (await bob.until(asked))["type"] == "room.update"
+    while (await alice.told("room.participant", "updated"))["participant"].get("metadata") != {"n": 1}:
+        pass
+    assert s.runner() == "a"  # it is written again: Redis came back empty
+    assert (await dora.join("another"))["type"] == "room.join"
 
 
 if __name__ == "__main__":

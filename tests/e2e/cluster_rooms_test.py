@@ -233,6 +233,51 @@ async def test_a_socket_that_breaks_and_comes_back(s):
 
 
 @scene
+async def test_a_session_moves_to_another_node_with_its_seat(s):
+    alice, bob = await s.pair()
+    for node in "cab":  # a third one, the one that runs the room, and back again
+        bob.url = s.cluster[node].ws
+        d = await bob.connect(bob.resume(), close_timeout=0.1)
+        assert d["resumed"], d
+        d = await bob.told("room.state")
+        assert d["full"] is True and d["participants"][0]["participantId"] == alice.id, d
+        await s.ask(bob, "update", {"metadata": {"at": node}})
+        while (await alice.told("room.participant", "updated"))["participant"].get("metadata") != {"at": node}:
+            pass
+        await s.ask(alice, "update", {"metadata": {"seen": node}})
+        assert (await bob.told("room.participant", "updated"))["participant"]["metadata"] == {"seen": node}
+    # so does that of whoever is where the room is run
+    alice.url = s.cluster["c"].ws
+    assert (await alice.connect(alice.resume(), close_timeout=0.1))["resumed"]
+    assert (await alice.told("room.state"))["full"]
+    await s.ask(alice, "leave")
+    while (await bob.told("room.participant", "left"))["participant"]["participantId"] != alice.id:
+        pass
+
+
+@scene
+async def test_who_does_not_keep_up_is_told_by_room_state(s):
+    alice, bob = await s.pair()
+    peer, seq = s.sfu.peers["a"], bob.last
+    for i in range(300):  # more than is kept for a client that acknowledges nothing
+        await s.sfu.event("layers", peer=peer, room=s.room, participant=bob.id, mid="v", pause="bandwidth")
+        if i % 50 == 0:
+            await asyncio.sleep(0.02)
+    got = 0
+    while True:  # what was kept comes; the rest was dropped
+        try:
+            m = await bob.next(0.5)
+            got += m["type"] == "room.layers"
+        except asyncio.TimeoutError:
+            break
+    assert 100 < got < 300 and bob.last > seq, got
+    await bob.raw({"type": "ack", "ack": bob.last})
+    assert (await bob.told("room.state"))["full"] is True
+    await s.ask(alice, "update", {"metadata": {"n": 2}})
+    assert (await bob.told("room.participant", "updated"))["participant"]["metadata"] == {"n": 2}
+
+
+@scene
 async def test_a_device_that_joins_anew_takes_its_place(s):
     alice, bob = await s.pair()
     again = await s.join("c", "bob")  # the same device, on a third node

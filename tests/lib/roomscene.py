@@ -31,9 +31,9 @@ class Member(Client):
         return await self.room("offer", {"offer": {"type": "offer", "sdp": "v=0\r\ns=fresh\r\n"}, "fresh": True,
                                          "tracks": MIC if tracks is None else tracks})
 
-    async def told(self, kind, event=None):
+    async def told(self, kind, event=None, timeout=5):
         while True:
-            m = await self.until(kind)
+            m = await self.until(kind, timeout)
             if event is None or m["data"].get("event") == event:
                 return m["data"]
 
