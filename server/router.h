@@ -47,7 +47,9 @@ struct router_counters {
         closes_rate, closes_other;
     struct counter logins_ok, logins_refused, resumes_ok, resumes_lost;
     struct counter rate_limited, duplicates, ended[SIG_REASON_COUNT];
-    struct counter rooms, participants; /* gauges */
+    struct counter rooms, participants;       /* gauges */
+    struct counter rooms_hosted, room_guests; /* the same, of rooms that other nodes run */
+    struct counter rooms_taken;               /* those of dead nodes that go on here */
     struct counter joins_ok, joins_failed, room_restarts;
     struct counter quality_accepted, quality_clamped, quality_refused; /* reports */
     struct counter quality_bad[ROUTER_BADS], quality_silence_ms;

@@ -271,7 +271,7 @@ void far_room_gone(struct router *r, struct slice node, uint64_t epoch);
 int far_room_send(struct router *r, struct slice node, uint64_t epoch,
                   const struct room_message *m);
 /* The session has a seat in a room that the node runs. NULL: memory is out. */
-struct far_seat *far_seat_need(struct far *f, struct slice room,
+struct far_seat *far_seat_need(struct router *r, struct slice room,
                                const uint8_t session[SESSION_ID_BYTES], struct slice node,
                                uint64_t epoch);
 struct far_seat *far_seat_find(const struct far *f, struct slice room,
@@ -280,7 +280,7 @@ struct far_seat *far_seat_find(const struct far *f, struct slice room,
 void far_seat_tell(struct router *r, const struct far_seat *k, const struct session *s,
                    unsigned event);
 void far_seat_set_node(struct far_seat *k, struct slice node, uint64_t epoch); /* empty: orphan */
-void far_seat_drop(struct far *f, struct far_seat *k);
+void far_seat_drop(struct router *r, struct far_seat *k);
 /* Its session hears that the room is over for it. Drops k. */
 void far_seat_closed(struct router *r, struct far_seat *k, enum room_reason reason);
 /* The seats of a room, one after another: *n NULL gives the first. */

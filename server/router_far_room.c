@@ -89,16 +89,18 @@ void far_seat_set_node(struct far_seat *k, struct slice node, uint64_t epoch)
 {
     k->node_len = (uint8_t)(node.len < sizeof(k->node) ? node.len : sizeof(k->node));
     if (node.len > 0)
-        memcpy(k->node, node.p, k->node_len);
+        memmove(k->node, node.p, k->node_len); /* it may be its own */
     k->epoch = epoch;
     k->orphan = node.len == 0;
 }
 
-struct far_seat *far_seat_need(struct far *f, struct slice room,
+struct far_seat *far_seat_need(struct router *r, struct slice room,
                                const uint8_t session[SESSION_ID_BYTES], struct slice node,
                                uint64_t epoch)
 {
+    struct far *f = r->far;
     struct far_seat *k = far_seat_find(f, room, session);
+    struct hnode *n = NULL;
 
     if (room.len > SIG_ROOM_MAX)
         return NULL;
@@ -109,6 +111,8 @@ struct far_seat *far_seat_need(struct far *f, struct slice room,
         memcpy(k->session, session, SESSION_ID_BYTES);
         k->room_len = (uint8_t)room.len;
         memcpy(k->room, room.p, room.len);
+        counter_add(&r->count.room_guests, 1);
+        counter_add(&r->count.rooms_hosted, far_seat_next_of_room(f, room, &n) == NULL);
         htable_add(&f->seats_by_room, &k->by_room, hash_bytes(room));
         htable_add(&f->seats_by_session, &k->by_session, session_hash(session));
         list_append(&f->seats, &k->link);
@@ -117,9 +121,14 @@ struct far_seat *far_seat_need(struct far *f, struct slice room,
     return k;
 }
 
-void far_seat_drop(struct far *f, struct far_seat *k)
+void far_seat_drop(struct router *r, struct far_seat *k)
 {
+    struct far *f = r->far;
+    struct hnode *n = NULL;
+
     htable_del(&f->seats_by_room, &k->by_room);
+    counter_sub(&r->count.room_guests, 1);
+    counter_sub(&r->count.rooms_hosted, far_seat_next_of_room(f, far_seat_room(k), &n) == NULL);
     htable_del(&f->seats_by_session, &k->by_session);
     list_del(&k->link);
     mem_free(k);
@@ -131,7 +140,7 @@ void far_seat_closed(struct router *r, struct far_seat *k, enum room_reason reas
     struct wr w = router_body(r);
 
     router_room_write_closed(&w, far_seat_room(k), reason);
-    far_seat_drop(r->far, k);
+    far_seat_drop(r, k);
     if (!s)
         return;
     router_send(r, s, wr_done(&w), 0);
@@ -179,7 +188,7 @@ void far_room_ask(const struct request *q, struct slice node, uint64_t epoch, ui
 {
     struct far *f = q->r->far;
     bool joins = q->m->type == SIG_ROOM_JOIN;
-    struct far_seat *k = joins ? far_seat_need(f, q->m->room, q->s->id, node, epoch)
+    struct far_seat *k = joins ? far_seat_need(q->r, q->m->room, q->s->id, node, epoch)
                                : far_seat_find(f, q->m->room, q->s->id);
     struct far_wait *wait = q->m->has_id && k ? wait_new(q, node, epoch) : NULL;
     struct room_message m = {.kind = ROOM_WIRE_ASK,
@@ -199,7 +208,7 @@ void far_room_ask(const struct request *q, struct slice node, uint64_t epoch, ui
         if (wait)
             far_wait_drop(wait);
         if (k && joins && !k->in && k->joins == 0)
-            far_seat_drop(f, k);
+            far_seat_drop(q->r, k);
         far_room_unavailable(q);
         return;
     }
@@ -266,7 +275,7 @@ void router_far_room_session(struct router *r, struct session *s, enum room_sess
         if (!k->orphan && !s->taken_away && (k->in || ends))
             far_seat_tell(r, k, s, event);
         if (ends) {
-            far_seat_drop(r->far, k);
+            far_seat_drop(r, k);
             n = NULL; /* from the first again */
         }
     }
@@ -302,9 +311,8 @@ static void resume_one(struct router *r, struct session *s, struct slice id)
         return;
     }
     const struct far_seat *known = far_room_runner(r->far, id);
-    struct far_seat *k =
-        far_seat_need(r->far, id, s->id, known ? far_seat_node(known) : (struct slice){0},
-                      known ? known->epoch : 0);
+    struct far_seat *k = far_seat_need(
+        r, id, s->id, known ? far_seat_node(known) : (struct slice){0}, known ? known->epoch : 0);
     if (!k)
         return;
     k->in = true; /* its node hears that it is back with all that have one */
@@ -362,7 +370,7 @@ static struct far_seat *learn(struct router *r, struct slice node, uint64_t epoc
     bool joined = (m->flags & ROOM_WIRE_JOIN) != 0;
 
     if (!k && s && (m->flags & ROOM_WIRE_IN) != 0)
-        k = far_seat_need(r->far, m->room, m->session, node, epoch);
+        k = far_seat_need(r, m->room, m->session, node, epoch);
     if (!k)
         return NULL;
     if (joined && k->joins > 0)
@@ -383,7 +391,7 @@ static struct far_seat *learn(struct router *r, struct slice node, uint64_t epoc
         if (s)
             router_saves_whole(r, s);
         if (k->joins == 0) {
-            far_seat_drop(r->far, k);
+            far_seat_drop(r, k);
             return NULL;
         }
     }
@@ -457,7 +465,7 @@ static void take_again(struct router *r, const struct room_message *m)
     if (k && k->in)
         k->orphan = true;
     else if (k && k->joins == 0)
-        far_seat_drop(r->far, k);
+        far_seat_drop(r, k);
     if (m->text.len > 0)
         (void)far_look_push(r, m->room, m->session, m->id_hash, m->tries, m->text);
     else
@@ -536,7 +544,7 @@ void far_room_gone(struct router *r, struct slice node, uint64_t epoch)
         if (k->in)
             far_look_begin(r, far_seat_room(k));
         else
-            far_seat_drop(r->far, k);
+            far_seat_drop(r, k);
     }
 }
 
@@ -546,7 +554,7 @@ void far_rooms_free(struct router *r)
 
     far_looks_free(r);
     LIST_EACH(link, tmp, &f->seats)
-    far_seat_drop(f, CONTAINER_OF(link, struct far_seat, link));
+    far_seat_drop(r, CONTAINER_OF(link, struct far_seat, link));
     htable_fini(&f->seats_by_room);
     htable_fini(&f->seats_by_session);
 }

@@ -287,6 +287,7 @@ struct room *far_room_restore(struct router *r, struct slice id, const struct re
             seats++;
     }
     room->node = node_by_name(r, sfu);
+    counter_inc(&r->count.rooms_taken);
     log_info("room", "%.*s goes on here with %zu seats: the node that ran it is gone",
              SLICE_FMT(room->id), seats);
     all_dirty(r, room);
@@ -302,8 +303,7 @@ void far_room_lose(struct router *r, struct room *room, struct slice node, uint6
         struct session *s = seat->at.where == SEAT_HERE && seat->in && !seat->orphan
                                 ? session_by_id(r->sessions, seat->at.session)
                                 : NULL;
-        struct far_seat *k =
-            s ? far_seat_need(r->far, room->id, seat->at.session, node, epoch) : NULL;
+        struct far_seat *k = s ? far_seat_need(r, room->id, seat->at.session, node, epoch) : NULL;
         if (!k)
             continue;
         k->in = true;

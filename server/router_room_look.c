@@ -286,7 +286,7 @@ static void bring_home(struct router *r, struct room *room, struct slice id)
             continue;
         }
         seat->at.where = SEAT_HERE;
-        far_seat_drop(r->far, k);
+        far_seat_drop(r, k);
         seat_session(r->rooms, seat, s->client ? ROOM_SESSION_BACK : ROOM_SESSION_LOST,
                      ROOM_REASON_NONE, r->now_us);
     }

@@ -7,6 +7,7 @@ import pytest
 
 from cluster_rooms_test import LOOP, Scene, World
 from roomscene import BOTH, Member, code
+from soridaemon import metric
 
 
 def scene(*names, extra=""):
@@ -56,6 +57,7 @@ async def test_the_node_of_the_room_dies(s):
     adopt = await s.sfu.requested("adopt")
     assert adopt["room"] == s.room and adopt["from"] == "a", adopt
     assert set(s.sfu.peers[now].rooms[s.room]) == {alice.id, bob.id, carol.id}
+    assert metric(s.cluster[now].admin, "sori_rooms_taken_total") == 1
     # who was at the dead node resumes at another one, into the same seat
     alice.url = s.cluster["b"].ws
     d = await alice.connect(alice.resume(), close_timeout=0.1)

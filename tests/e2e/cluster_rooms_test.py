@@ -86,6 +86,11 @@ class Scene:
         o = self.cluster.redis.do("HGET", f"sori:room:{{{self.room}}}", "o")
         return o and o.decode().split()[1]
 
+    def guests(self, node):
+        """How many rooms of others that node has people of, and how many people."""
+        admin = self.cluster[node].admin
+        return metric(admin, "sori_rooms_hosted"), metric(admin, "sori_room_guests")
+
     async def pair(self):
         """Alice on a, which runs the room, and bob on b."""
         alice = await self.join("a", "alice", tracks=BOTH)
@@ -124,7 +129,9 @@ async def test_people_of_two_nodes_are_in_one_room(s):
     for m in (alice, bob):
         assert (await m.told("room.participant", "joined"))["participant"]["user"] == carol.user
     assert {p["user"] for p in carol.data["participants"]} == {alice.user, bob.user}
+    assert s.guests("b") == (1, 1) and s.guests("a") == (0, 0)
     await s.ask(bob, "leave")
+    assert s.guests("b") == (0, 0) and s.guests("c") == (1, 1)
     for m in (alice, carol):
         left = await m.told("room.participant", "left")
         assert left["participant"]["participantId"] == bob.id and left["reason"] == "left", left
