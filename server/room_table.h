@@ -111,6 +111,7 @@ struct room {
     struct sig_call_id call;
     bool closing;
     struct list dirty;      /* the router's: rooms that are to be saved */
+    uint64_t saved_us;      /* the same: when it was saved last */
     bool whole;             /* the same: not only seats of it */
     struct list seats_gone; /* struct room_gone: seats that ended since it was saved last */
 };

@@ -312,11 +312,12 @@ void far_rooms_tick(struct router *r);
 
 /* ---- router_far_seat.c: the runner's side ---- */
 
-/* A request of a session there, or what happened to one. */
+/* A request of a session there, or what happened to one. looked: Redis was asked, and the room is
+ * ours. */
 void far_seat_take_ask(struct router *r, struct slice node, uint64_t epoch,
-                       const struct room_message *m);
+                       const struct room_message *m, bool looked);
 void far_seat_take_event(struct router *r, struct slice node, uint64_t epoch,
-                         const struct room_message *m);
+                         const struct room_message *m, bool looked);
 /* The node is gone, or speaks again. */
 void far_seats_gone(struct router *r, struct slice node, uint64_t epoch);
 void far_seats_back(struct router *r, struct slice node, uint64_t epoch);
@@ -331,7 +332,7 @@ struct room *far_room_restore(struct router *r, struct slice id, const struct re
 void far_room_lose(struct router *r, struct room *room, struct slice node, uint64_t epoch);
 /* Of room_share.h. */
 unsigned far_room_scripts(const struct router *r);
-uint64_t far_room_life_us(void);
+uint64_t far_room_life_us(const struct router *r);
 /* At the end of the turn; Redis is there again; whether something waits. */
 void far_rooms_save(struct router *r, bool ready);
 void far_rooms_save_all(struct router *r);

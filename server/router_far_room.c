@@ -495,10 +495,10 @@ void far_room_take(struct router *r, struct slice node, uint64_t epoch,
 {
     switch (m->kind) {
     case ROOM_WIRE_ASK:
-        far_seat_take_ask(r, node, epoch, m);
+        far_seat_take_ask(r, node, epoch, m, false);
         break;
     case ROOM_WIRE_EVENT:
-        far_seat_take_event(r, node, epoch, m);
+        far_seat_take_event(r, node, epoch, m, false);
         break;
     case ROOM_WIRE_SAY:
         take_say(r, node, epoch, m);

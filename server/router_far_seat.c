@@ -139,19 +139,19 @@ void router_far_room_reply(const struct request *q, struct slice body)
 
 /* ---- what comes ---- */
 
-/* The room is not run here: whoever has asked looks for it again. */
-static void send_back(struct router *r, struct slice node, uint64_t epoch,
-                      const struct room_message *m)
+/* The room is not run here, whatever the node says: Redis is asked, and m waits behind that. False:
+ * it was (looked), or cannot be. */
+static bool looks_for(struct router *r, struct slice node, uint64_t epoch,
+                      const struct room_message *m, bool looked)
 {
-    struct room_message back = *m;
-
-    back.kind = ROOM_WIRE_AGAIN;
-    back.tries++;
-    (void)far_room_send(r, node, epoch, &back);
+    if (looked || room_by_id(r->rooms, m->room) || !far_hold_may_ask(r, false))
+        return false;
+    far_look_begin(r, m->room);
+    return far_room_hold(r, node, epoch, m);
 }
 
 void far_seat_take_ask(struct router *r, struct slice node, uint64_t epoch,
-                       const struct room_message *m)
+                       const struct room_message *m, bool looked)
 {
     struct wr scratch = wr_init(r->scratch, sizeof(r->scratch));
     struct far_who who = {.node = node,
@@ -171,16 +171,16 @@ void far_seat_take_ask(struct router *r, struct slice node, uint64_t epoch,
                         .scratch = &scratch,
                         .id_hash = m->id_hash};
 
-    if (far_room_hold(r, node, epoch, m))
+    if (far_room_hold(r, node, epoch, m) || looks_for(r, node, epoch, m, looked))
         return;
     memcpy(who.session, m->session, sizeof(who.session));
     if (sig_decode(&msg, m->text, &scratch, &fault) != 0 || !sig_type_needs_room(msg.type) ||
         !slice_eq(msg.room, m->room))
         return; /* the node has read it before: it is of another version */
-    if (room_by_id(r->rooms, m->room))
+    if (looked || room_by_id(r->rooms, m->room))
         router_room_perform(&q);
     else
-        send_back(r, node, epoch, m);
+        far_room_unavailable(&q);
 }
 
 /* The device comes (back) to a seat that it has not any more. */
@@ -220,20 +220,15 @@ static void seat_event(struct router *r, struct seat *s, unsigned event)
 }
 
 void far_seat_take_event(struct router *r, struct slice node, uint64_t epoch,
-                         const struct room_message *m)
+                         const struct room_message *m, bool looked)
 {
     struct room *room = room_by_id(r->rooms, m->room);
     bool back = m->event == ROOM_WIRE_BACK, comes = back || m->event == ROOM_WIRE_LOST;
     struct seat *s;
 
-    if (far_room_hold(r, node, epoch, m))
+    if (far_room_hold(r, node, epoch, m) || (comes && looks_for(r, node, epoch, m, looked)))
         return;
-    if (!room) {
-        if (comes)
-            send_back(r, node, epoch, m);
-        return;
-    }
-    struct seat *in = room_seat_of_session(room, m->session, true);
+    struct seat *in = room ? room_seat_of_session(room, m->session, true) : NULL;
     if (comes && !in) {
         say_closed(r, node, epoch, m);
         return;

@@ -17,8 +17,8 @@
 #include "server/room_snapshot.h"
 #include "server/router_far_priv.h"
 
-#define LIFE_US  (24 * 3600 * US_PER_S) /* of a room that nothing happens to */
-#define RENEW_US (6 * 3600 * US_PER_S)
+#define SPARE_US (60 * US_PER_S)
+#define RENEWALS 3 /* in the life of what is saved */
 
 /* A save under way. */
 struct room_save {
@@ -34,9 +34,10 @@ unsigned far_room_scripts(const struct router *r)
     return r->far->nodes.claims->first + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS;
 }
 
-uint64_t far_room_life_us(void)
+/* A room outlives its node until nobody of it can resume any more: who comes later begins anew. */
+uint64_t far_room_life_us(const struct router *r)
 {
-    return LIFE_US;
+    return r->conf->session.resume_ttl_s * US_PER_S + SPARE_US;
 }
 
 /* ---- what has changed ---- */
@@ -194,6 +195,8 @@ static bool save(struct router *r, struct room *room)
     struct room_share_save out = {.fields_n = 0};
     struct wr w = wr_init(r->far->room_body, sizeof(r->far->room_body));
     bool more = gather(r, room, &out, &w);
+
+    room->saved_us = r->now_us;
     struct room_save *k = mem_zalloc(sizeof(*k));
 
     if (!k)
@@ -204,9 +207,20 @@ static bool save(struct router *r, struct room *room)
     k->call = (struct redis_call){.fn = on_saved, .arg = k, .again = true};
     list_append(&r->far->room_saves, &k->link);
     if (room_share_keep(r->far->nodes.claims, far_room_scripts(r), &k->call, room->id, &out,
-                        LIFE_US, r->now_us) != 0)
+                        far_room_life_us(r), r->now_us) != 0)
         free_save(k);
     return more;
+}
+
+/* What nothing has happened to for long is said to live. */
+static void renew(struct router *r)
+{
+    struct hnode *saved = NULL;
+    size_t pos = 0;
+
+    for (struct room *room; (room = room_walk(r->rooms, &pos, &saved));)
+        if (r->now_us >= room->saved_us + far_room_life_us(r) / RENEWALS)
+            make_dirty(r, room);
 }
 
 void far_rooms_save(struct router *r, bool ready)
@@ -230,8 +244,8 @@ void far_rooms_save(struct router *r, bool ready)
     }
     if (!ready || r->now_us < r->far->renew_us)
         return;
-    r->far->renew_us = r->now_us + RENEW_US;
-    far_rooms_save_all(r);
+    r->far->renew_us = r->now_us + US_PER_S;
+    renew(r);
 }
 
 void far_rooms_save_all(struct router *r)

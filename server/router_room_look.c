@@ -148,7 +148,7 @@ static void look_ask(struct room_look *k)
         .fn = on_claimed, .arg = k, .deadline_us = r->now_us + FAR_ANSWER_US, .again = true};
     k->again_us = r->now_us + LOOK_AGAIN_US;
     k->open = room_share_claim(r->far->nodes.claims, far_room_scripts(r), &k->call, look_room(k),
-                               slice_of(k->dead, k->dead_len), far_room_life_us(), r->now_us) == 0;
+                               slice_of(k->dead, k->dead_len), far_room_life_us(r), r->now_us) == 0;
 }
 
 /* Whose the room is, is asked now, or was already. NULL: memory is out. */
@@ -235,9 +235,9 @@ static void replay_far(struct router *r, const struct room_held *t, bool ours)
     if (room_wire_decode(&m, slice_of(t->text, t->len)) != 0)
         return;
     if (ours && m.kind == ROOM_WIRE_ASK) {
-        far_seat_take_ask(r, node, t->epoch, &m);
+        far_seat_take_ask(r, node, t->epoch, &m, true);
     } else if (ours) {
-        far_seat_take_event(r, node, t->epoch, &m);
+        far_seat_take_event(r, node, t->epoch, &m, true);
     } else {
         m.kind = ROOM_WIRE_AGAIN;
         m.tries++;

@@ -58,6 +58,7 @@ class Scene:
 
     def __init__(self, world):
         world.rooms += 1
+        world.sfu.log.clear()
         self.world, self.cluster, self.sfu = world, world.cluster, world.sfu
         self.room, self.n, self.made = f"room{world.rooms}", world.rooms, []
 
@@ -150,6 +151,11 @@ async def test_tracks_come_and_go_across_nodes(s):
     r = await s.ask(bob, "subscribe", {"tracks": [{"trackId": alice.data["tracks"][1]["trackId"], "wanted": True}]})
     assert {"mid": "v", "trackId": alice.data["tracks"][1]["trackId"], "participantId": alice.id}.items() <= \
         r["data"]["slots"][1].items(), r
+    await s.ask(bob, "mute", {"trackId": track["trackId"], "muted": True})
+    assert (await alice.told("room.track", "muted"))["track"]["trackId"] == track["trackId"]
+    asked = await bob.send("room.sync", roomId=s.room)
+    while (m := await bob.next()).get("re") != asked:
+        assert m["type"] != "room.track", m  # it was his own doing
     await s.ask(bob, "unpublish", {"trackId": track["trackId"]})
     assert (await alice.told("room.track", "unpublished"))["track"]["trackId"] == track["trackId"]
     assert code(await s.ask(bob, "unpublish", {"trackId": track["trackId"]})) == "room.track_not_found"
@@ -302,6 +308,28 @@ async def test_two_who_join_at_once_are_in_one_room(s):
     await asyncio.gather(*(m.join(s.room) for m in people))
     r = await s.ask(people[2], "sync")
     assert {p["user"] for p in r["data"]["participants"]} == {people[0].user, people[1].user}, r
+
+
+@scene
+async def test_claims_that_nobody_remembers(s):
+    redis = s.cluster.redis
+    epoch = redis.do("HGET", "sori:node:{a}", "epoch").decode()
+    redis.do("HSET", f"sori:room:{{{s.room}}}", "o", f"{epoch} a")  # a claims it and has not heard that it got it
+    bob = await s.join("b", "bob")
+    assert s.runner() == "a" and s.guests("b")[1] > 0
+    assert [p for p in bob.data["participants"]] == []
+    await s.ask(bob, "leave")
+    s.room += "-2"
+    redis.do("HSET", f"sori:room:{{{s.room}}}", "o", "0000000000000001 a", "r", "junk", "sx", "junk")  # of a dead one
+    await bob.join(s.room)
+    assert s.runner() == "b"
+    s.room += "-3"
+    redis.do("HSET", f"sori:room:{{{s.room}}}", "o", f"{epoch} a")  # nothing comes of this one
+    assert code(await s.ask(bob, "sync")) == "room.not_found"
+    ghost = await s.come("c", "ghost", room="elsewhere")
+    assert code(await ghost.join(s.room)) == "room.forbidden"
+    while s.runner():
+        await asyncio.sleep(0.01)
 
 
 @scene
