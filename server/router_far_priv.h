@@ -82,9 +82,9 @@ struct far {
     /* router_far_room.c, router_room_keep.c */
     struct htable seats_by_room, seats_by_session; /* struct far_seat */
     struct list seats, looks, dirty_rooms, room_saves;
-    struct list rings;                     /* struct room_ring: router_far_ring.c */
-    struct room_ring *ringing;             /* the one that is performed */
-    uint64_t renew_us, seen_us, missed_us; /* missed_us: when to look whether there is room again */
+    struct list rings;            /* struct room_ring: router_far_ring.c */
+    struct room_ring *ringing;    /* the one that is performed */
+    uint64_t renew_us, missed_us; /* missed_us: when to look whether there is room again */
     uint8_t room_body[FAR_ROOM_BODY_MAX];
     /* router_resume.c */
     struct list dirty_sessions, soon_sessions, saves, logins;
@@ -318,6 +318,8 @@ void far_seat_take_ask(struct router *r, struct slice node, uint64_t epoch,
                        const struct room_message *m, bool looked);
 void far_seat_take_event(struct router *r, struct slice node, uint64_t epoch,
                          const struct room_message *m, bool looked);
+/* The room is not ours any more: the seat's node is to look whose it is. */
+void far_seat_lost(struct router *r, const struct seat *s);
 /* The node is gone, or speaks again. */
 void far_seats_gone(struct router *r, struct slice node, uint64_t epoch);
 void far_seats_back(struct router *r, struct slice node, uint64_t epoch);

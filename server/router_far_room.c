@@ -398,6 +398,16 @@ static struct far_seat *learn(struct router *r, struct slice node, uint64_t epoc
     return k;
 }
 
+/* It stood still while the room was taken over, and has not seen it yet. */
+static bool is_stale(const struct router *r, struct slice node, uint64_t epoch,
+                     const struct room_message *m)
+{
+    const struct far_seat *k = far_seat_find(r->far, m->room, m->session);
+
+    return room_by_id(r->rooms, m->room) ||
+           (k && !k->orphan && (k->epoch != epoch || !slice_eq(far_seat_node(k), node)));
+}
+
 static void take_say(struct router *r, struct slice node, uint64_t epoch,
                      const struct room_message *m)
 {
@@ -410,6 +420,8 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
         far_wait_drop(wait);
     if (s && s->ending)
         s = NULL;
+    if (!reply && is_stale(r, node, epoch, m))
+        return;
     struct far_seat *k = learn(r, node, epoch, m, s);
     if (!s)
         return;

@@ -249,6 +249,15 @@ void far_seat_take_event(struct router *r, struct slice node, uint64_t epoch,
         seat_event(r, s, m->event);
 }
 
+void far_seat_lost(struct router *r, const struct seat *s)
+{
+    struct room_message m = {
+        .kind = ROOM_WIRE_AGAIN, .room = s->room->id, .user = s->user, .device = s->device};
+
+    memcpy(m.session, s->at.session, sizeof(m.session));
+    (void)far_room_send(r, node_of(s), s->at.epoch, &m);
+}
+
 /* ---- nodes ---- */
 
 void far_seats_gone(struct router *r, struct slice node, uint64_t epoch)

@@ -225,12 +225,8 @@ static void renew(struct router *r)
 
 void far_rooms_save(struct router *r, bool ready)
 {
-    uint64_t lease_us = r->conf->redis.lease_s * US_PER_S, seen_us = r->far->seen_us;
     struct list now, *l;
 
-    r->far->seen_us = r->now_us;
-    if (seen_us > 0 && r->now_us > seen_us + lease_us)
-        far_rooms_save_all(r); /* the process stood still: others may have taken rooms over */
     list_init(&now);
     while ((l = list_first(&r->far->dirty_rooms))) {
         list_del(l);
@@ -314,6 +310,8 @@ void far_room_lose(struct router *r, struct room *room, struct slice node, uint6
     LIST_EACH(l, tmp, &room->seats)
     {
         const struct seat *seat = CONTAINER_OF(l, struct seat, of_room);
+        if (seat->at.where == SEAT_THERE)
+            far_seat_lost(r, seat);
         struct session *s = seat->at.where == SEAT_HERE && seat->in && !seat->orphan
                                 ? session_by_id(r->sessions, seat->at.session)
                                 : NULL;
