@@ -102,6 +102,7 @@ struct call_event {
 struct call_saved {
     uint64_t state, texts; /* as call_snapshot.h tells them apart */
     bool known;            /* it stands there, as far as we know */
+    bool dirty;            /* to be saved at the end of the turn */
 };
 
 enum call_role {

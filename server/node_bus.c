@@ -2,11 +2,12 @@
  *
  * Run by presence_link.c, used by router_far.c. Pure. A text is
  *
- *     "m " FROM_EPOCH " " TO_EPOCH " " SEQ " " FIRST " " ACK " " NODE "\n" BODY, or "a " … without
- * a BODY
+ *     "m " FROM_EPOCH " " TO_EPOCH " " SEQ " " FIRST " " ACK " " NODE "\n" BODIES, or "a " …
+ * without BODIES: one or more LENGTH " " BODY, of which the first has the number SEQ
  *
- * epochs in 16 hex digits. What comes out of its order is not kept: the sender goes back to the
- * first that was not acknowledged. SPDX-License-Identifier: BSD-3-Clause */
+ * epochs in 16 hex digits. All that is sent to a peer in a turn is one text. What comes out of its
+ * order is not kept: the sender goes back to the first that was not acknowledged.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/node_bus.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ struct peer {
     size_t out_bytes;
     bool untold;            /* the former process's end is told at the next tick */
     uint64_t epoch, former; /* former: the process before it, whose last words may still come */
-    uint64_t out_seq, in_seq;
+    uint64_t out_seq, said_seq, in_seq;
     uint64_t again_us, ack_us; /* when to say again, to acknowledge */
     bool live;                 /* something was sent or heard: its end is told */
     bool dead;                 /* its lease is over, since dead_us */
@@ -46,9 +47,10 @@ struct node_bus {
     void *arg;
     const struct node_bus_ears *ears;
     void *ears_arg;
+    bool waits; /* some peer's out_seq is above its said_seq */
     struct list peers;
     struct node_bus_stats stats;
-    uint8_t text[NODE_BUS_HEAD_MAX + NODE_BUS_BODY_MAX];
+    uint8_t text[NODE_BUS_HEAD_MAX + NODE_BUS_LEN_MAX + NODE_BUS_BODY_MAX];
 };
 
 /* ---- texts ---- */
@@ -84,10 +86,9 @@ int node_bus_decode(struct node_bus_head *out, struct slice text)
         return -EBADMSG;
     bool whole = text.len > 0 && memchr(text.p, '\n', text.len);
     h.from = cut(&text, '\n');
-    h.body = text;
+    h.bodies = text;
     if (!whole || h.from_epoch == 0 || h.from.len == 0 || h.from.len > NODE_BUS_NODE_MAX ||
-        (h.bare ? h.body.len > 0 : h.seq < h.first || h.first == 0) ||
-        h.body.len > NODE_BUS_BODY_MAX)
+        (h.bare ? h.bodies.len > 0 : h.seq < h.first || h.first == 0))
         return -EBADMSG;
     *out = h;
     return 0;
@@ -108,7 +109,26 @@ void node_bus_encode(struct wr *w, const struct node_bus_head *h)
     wr_u8(w, ' ');
     wr_bytes(w, h->from);
     wr_u8(w, '\n');
-    wr_bytes(w, h->body);
+    wr_bytes(w, h->bodies);
+}
+
+bool node_bus_take(struct slice *bodies, struct slice *body)
+{
+    uint64_t n;
+
+    if (bodies->len == 0 || slice_to_u64(cut(bodies, ' '), NODE_BUS_BODY_MAX, &n) != 0 ||
+        n > bodies->len)
+        return false;
+    *body = slice_sub(*bodies, 0, n);
+    *bodies = slice_sub(*bodies, n, bodies->len);
+    return true;
+}
+
+void node_bus_add(struct wr *w, struct slice body)
+{
+    wr_u64(w, body.len);
+    wr_u8(w, ' ');
+    wr_bytes(w, body);
 }
 
 /* ---- peers ---- */
@@ -203,7 +223,7 @@ static void change_epoch(struct node_bus *b, struct peer *p, uint64_t epoch)
     p->dead = false;
     p->former = p->epoch;
     p->epoch = epoch;
-    p->out_seq = p->in_seq = 0;
+    p->out_seq = p->said_seq = p->in_seq = 0;
     p->again_us = p->ack_us = CLOCK_NEVER;
     p->live = false;
 }
@@ -236,33 +256,78 @@ void node_bus_take_back(struct node_bus *b, struct slice node, uint64_t epoch,
 
 /* ---- saying ---- */
 
-static void say(struct node_bus *b, struct peer *p, const struct kept *k)
+static struct kept *kept_of(struct list *l)
 {
-    const struct list *head = list_first(&p->out);
-    uint64_t first = head ? CONTAINER_OF(head, const struct kept, link)->seq : p->out_seq + 1;
+    return CONTAINER_OF(l, struct kept, link);
+}
+
+/* Says what is kept from `from` on, as much as fits into a text; NULL: an acknowledgement alone.
+ * Gives the first that did not fit, or NULL. */
+static struct list *say(struct node_bus *b, struct peer *p, struct list *from)
+{
+    struct list *head = list_first(&p->out), *l = from;
     struct wr w = wr_init(b->text, sizeof(b->text));
 
-    node_bus_encode(
-        &w, &(struct node_bus_head){.bare = !k,
-                                    .from_epoch = b->epoch,
-                                    .to_epoch = p->epoch,
-                                    .seq = k ? k->seq : 0,
-                                    .first = first,
-                                    .ack = p->in_seq,
-                                    .from = b->node,
-                                    .body = k ? slice_of(k->body, k->len) : (struct slice){0}});
+    node_bus_encode(&w, &(struct node_bus_head){.bare = !from,
+                                                .from_epoch = b->epoch,
+                                                .to_epoch = p->epoch,
+                                                .seq = from ? kept_of(from)->seq : 0,
+                                                .first = head ? kept_of(head)->seq : p->out_seq + 1,
+                                                .ack = p->in_seq,
+                                                .from = b->node});
+    size_t bodies = w.len;
+    for (; l && l != &p->out; l = l->next) {
+        const struct kept *k = kept_of(l);
+        if (l != from && w.len - bodies + k->len > NODE_BUS_TEXT_MAX)
+            break;
+        node_bus_add(&w, slice_of(k->body, k->len));
+        if (k->seq > p->said_seq)
+            p->said_seq = k->seq;
+        else
+            b->stats.again++;
+    }
     p->ack_us = CLOCK_NEVER;
     b->ops->say(b->arg, node_of(p), wr_done(&w));
+    return l == &p->out ? NULL : l;
+}
+
+static void say_ack(struct node_bus *b, struct peer *p)
+{
+    (void)say(b, p, NULL);
 }
 
 static void say_all(struct node_bus *b, struct peer *p, uint64_t now_us)
 {
-    LIST_EACH(l, tmp, &p->out)
-    {
-        say(b, p, CONTAINER_OF(l, struct kept, link));
-        b->stats.again++;
-    }
+    for (struct list *l = list_first(&p->out); l;)
+        l = say(b, p, l);
     p->again_us = list_empty(&p->out) ? CLOCK_NEVER : now_us + NODE_BUS_AGAIN_US;
+}
+
+/* Says what was not said yet. */
+static void say_new(struct node_bus *b, struct peer *p)
+{
+    struct list *l = &p->out;
+
+    if (p->out_seq <= p->said_seq || list_empty(l))
+        return;
+    while (l->prev != &p->out && kept_of(l->prev)->seq > p->said_seq)
+        l = l->prev;
+    while (l && l != &p->out)
+        l = say(b, p, l);
+}
+
+bool node_bus_waits(const struct node_bus *b)
+{
+    return b->waits;
+}
+
+void node_bus_flush(struct node_bus *b)
+{
+    if (!b->waits)
+        return;
+    b->waits = false;
+    LIST_EACH(l, tmp, &b->peers)
+    say_new(b, CONTAINER_OF(l, struct peer, link));
 }
 
 int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct slice body,
@@ -297,7 +362,7 @@ int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct 
         return 0;
     if (p->again_us == CLOCK_NEVER)
         p->again_us = now_us + NODE_BUS_AGAIN_US;
-    say(b, p, k);
+    b->waits = true;
     return 0;
 }
 
@@ -333,6 +398,32 @@ static void take_ack(struct peer *p, uint64_t ack, uint64_t now_us)
         p->again_us = list_empty(&p->out) ? CLOCK_NEVER : now_us + NODE_BUS_AGAIN_US;
 }
 
+/* Hands out what is new of a text, in its order. */
+static void take_bodies(struct node_bus *b, struct peer *p, const struct node_bus_head *h,
+                        uint64_t now_us)
+{
+    struct slice rest = h->bodies, body;
+    bool some = false;
+
+    for (uint64_t seq = h->seq; node_bus_take(&rest, &body); seq++) {
+        if (p->epoch != h->from_epoch) /* whoever heard the last one has sent to another process */
+            return;
+        if (seq != p->in_seq + 1)
+            continue;
+        some = true;
+        p->in_seq = seq;
+        if (p->ack_us == CLOCK_NEVER)
+            p->ack_us = now_us + NODE_BUS_ACK_US;
+        if (body.len == 0) /* it was taken back */
+            continue;
+        b->stats.delivered++;
+        if (b->ears)
+            b->ears->message(b->ears_arg, node_of(p), h->from_epoch, body);
+    }
+    if (!some)
+        say_ack(b, p); /* a double, or something before it was lost */
+}
+
 void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
 {
     struct node_bus_head h;
@@ -347,7 +438,7 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
     tell_former(b, p);
     if (h.to_epoch != b->epoch) { /* it means a process that was here before: it learns who is */
         if (!h.bare)
-            say(b, p, NULL);
+            say_ack(b, p);
         return;
     }
     take_ack(p, h.ack, now_us);
@@ -359,18 +450,7 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
         p->dead) /* what it was asked is done elsewhere by now: first it has to learn that */
         return;
     p->live = true;
-    if (h.seq != p->in_seq + 1) {
-        say(b, p, NULL); /* a double, or something before it was lost */
-        return;
-    }
-    p->in_seq = h.seq;
-    if (p->ack_us == CLOCK_NEVER)
-        p->ack_us = now_us + NODE_BUS_ACK_US;
-    if (h.body.len == 0) /* it was taken back */
-        return;
-    b->stats.delivered++;
-    if (b->ears)
-        b->ears->message(b->ears_arg, node_of(p), h.from_epoch, h.body);
+    take_bodies(b, p, &h, now_us);
 }
 
 void node_bus_up(struct node_bus *b, uint64_t now_us)
@@ -382,11 +462,12 @@ void node_bus_up(struct node_bus *b, uint64_t now_us)
 
 void node_bus_settle(struct node_bus *b)
 {
+    node_bus_flush(b);
     LIST_EACH(l, tmp, &b->peers)
     {
         struct peer *p = CONTAINER_OF(l, struct peer, link);
         if (p->ack_us != CLOCK_NEVER)
-            say(b, p, NULL);
+            say_ack(b, p);
     }
 }
 
@@ -396,6 +477,8 @@ uint64_t node_bus_deadline(const struct node_bus *b)
 {
     uint64_t at = list_empty(&b->peers) ? CLOCK_NEVER : b->look_us;
 
+    if (b->waits)
+        return 0;
     LIST_EACH(l, tmp, &b->peers)
     {
         const struct peer *p = CONTAINER_OF(l, struct peer, link);
@@ -420,6 +503,7 @@ void node_bus_tick(struct node_bus *b, uint64_t now_us)
 {
     bool look = now_us >= b->look_us;
 
+    node_bus_flush(b);
     if (look) {
         b->look_us = now_us + NODE_BUS_LOOK_US;
         node_bus_look(b, now_us);
@@ -430,7 +514,7 @@ void node_bus_tick(struct node_bus *b, uint64_t now_us)
         if (now_us >= p->again_us)
             say_all(b, p, now_us);
         if (now_us >= p->ack_us)
-            say(b, p, NULL);
+            say_ack(b, p);
     }
 }
 

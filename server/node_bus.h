@@ -20,6 +20,8 @@
 #define NODE_BUS_NODE_MAX  64
 #define NODE_BUS_PEERS_MAX 256
 #define NODE_BUS_BODY_MAX  ((size_t)262144)
+#define NODE_BUS_LEN_MAX   7               /* a body's length in a text, and a space */
+#define NODE_BUS_TEXT_MAX  ((size_t)65536) /* bodies of a text, when it is more than one */
 #define NODE_BUS_HEAD_MAX  (2 + 17 + 17 + 21 + 21 + 21 + NODE_BUS_NODE_MAX + 1)
 #define NODE_BUS_AGAIN_US  (250 * US_PER_MS) /* an unacknowledged message is said again */
 #define NODE_BUS_ACK_US    (50 * US_PER_MS)  /* what is heard is acknowledged by then */
@@ -61,7 +63,8 @@ struct slice node_bus_node(const struct node_bus *b);
 /* The same: its epoch. */
 uint64_t node_bus_epoch(const struct node_bus *b);
 
-/* Sends to a process of another node; nothing of an empty body is heard there. Returns 0; -ENOBUFS:
+/* Sends to a process of another node, with all else of this turn: at node_bus_flush() or
+ * node_bus_settle(). Nothing of an empty body is heard there. Returns 0; -ENOBUFS:
  * it has too much unacknowledged; -EINVAL: too long, or this node; -ESRCH: that process is gone;
  * -ENOMEM. */
 int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct slice body,
@@ -81,7 +84,10 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us);
 /* The channels work (again): what is unacknowledged is said at once. */
 void node_bus_up(struct node_bus *b, uint64_t now_us);
 
-/* Acknowledges at once what was heard: called together with saving what came of it, so that
+/* Whether something was sent and not said yet; says it: at the end of a turn. */
+bool node_bus_waits(const struct node_bus *b);
+void node_bus_flush(struct node_bus *b);
+/* The same, and acknowledges at once what was heard: called behind saving what came of it, so that
  * what this process has handled when it dies is what it has acknowledged. */
 void node_bus_settle(struct node_bus *b);
 
@@ -104,10 +110,13 @@ const struct node_bus_stats *node_bus_stats(const struct node_bus *b);
 struct node_bus_head {
     bool bare; /* an acknowledgement alone */
     uint64_t from_epoch, to_epoch;
-    uint64_t seq, first, ack; /* first: nothing before it will be said (again) */
-    struct slice from, body;
+    uint64_t seq, first, ack; /* of the first body; first: nothing before it will be said (again) */
+    struct slice from, bodies;
 };
 int node_bus_decode(struct node_bus_head *out, struct slice text);
 void node_bus_encode(struct wr *w, const struct node_bus_head *h);
+/* Takes the next body off; false: there is none, or it cannot be read. */
+bool node_bus_take(struct slice *bodies, struct slice *body);
+void node_bus_add(struct wr *w, struct slice body);
 
 #endif

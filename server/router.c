@@ -499,7 +499,8 @@ static void session_message(const struct request *q, const struct sig_fault *fau
 /* What changes nothing when it is said once more: a client whose node has died repeats it. */
 static bool may_come_twice(const struct sig_msg *m)
 {
-    return m->type == SIG_ACK || m->type == SIG_PING || m->type == SIG_CALL_STATE ||
+    return m->type == SIG_ACK || m->type == SIG_PING || m->type == SIG_CALL_INVITE ||
+           m->type == SIG_CALL_RINGING || m->type == SIG_CALL_STATE ||
            m->type == SIG_CALL_CANDIDATES || m->type == SIG_ROOM_CANDIDATES ||
            m->type == SIG_CALL_QUALITY;
 }

@@ -86,7 +86,8 @@ struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct s
 void far_drop(struct far *f, struct far_leg *l)
 {
     htable_del(&f->by_call, &l->by_call);
-    htable_del(&f->by_device, &l->by_device);
+    if (!l->host || !l->over)
+        htable_del(&f->by_device, &l->by_device);
     list_del(&l->link);
     far_away_drop(l);
     mem_free(l);
@@ -99,6 +100,7 @@ static void end_leg(struct router *r, struct far_leg *l)
         return;
     l->over = true;
     l->forget_us = r->now_us + r->conf->call.ended_keep_s * US_PER_S;
+    htable_del(&r->far->by_device, &l->by_device); /* who dials all day has many */
     list_del(&l->link);
     list_append(&r->far->over, &l->link);
 }

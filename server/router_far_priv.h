@@ -91,7 +91,7 @@ struct far {
     uint8_t record[SESSION_SHARE_RECORD_MAX];
     /* router_keep.c */
     struct list steps, sweeps;
-    struct sig_call_id dirty[64]; /* calls to be saved at the end of the turn */
+    struct sig_call_id dirty[512]; /* calls to be saved at the end of the turn */
     size_t dirty_n;
     bool was_ready, nodes_asked;
     uint64_t lapses; /* at the last time that all was saved */

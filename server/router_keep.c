@@ -214,23 +214,27 @@ void router_keep(struct router *r, const struct sig_call_id *id)
 {
     struct far *f = r->far;
 
-    if (!f)
+    struct call_saved *saved = f ? call_table_saved(r->calls, id) : NULL;
+
+    if (!saved || saved->dirty)
         return;
-    for (size_t i = 0; i < f->dirty_n; i++)
-        if (sig_call_id_eq(&f->dirty[i], id))
-            return;
     if (f->dirty_n == ARRAY_LEN(f->dirty))
         router_keep_tick(r);
+    saved->dirty = true;
     f->dirty[f->dirty_n++] = *id;
 }
 
-static void save_dirty(struct router *r)
+/* Not ready: all are saved when Redis is back. */
+static void save_dirty(struct router *r, bool ready)
 {
     struct far *f = r->far;
 
     for (size_t i = 0; i < f->dirty_n; i++) {
         const struct call *c = call_table_find(r->calls, &f->dirty[i]);
-        if (c)
+        if (!c)
+            continue;
+        call_table_saved(r->calls, &f->dirty[i])->dirty = false;
+        if (ready)
             save(r, c);
     }
     f->dirty_n = 0;
@@ -432,7 +436,8 @@ uint64_t router_keep_deadline(const struct router *r)
 {
     uint64_t at = router_saves_deadline(r);
 
-    if (r->far->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r))
+    if (r->far->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r) ||
+        node_bus_waits(r->far->nodes.bus))
         return r->now_us;
     return r->far->look_us < at ? r->far->look_us : at;
 }
@@ -443,6 +448,7 @@ void router_keep_tick(struct router *r)
     bool ready = is_ready(r);
     uint64_t lapses = f->nodes.lapses(f->nodes.arg);
     bool saves = f->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r);
+    bool says = node_bus_waits(f->nodes.bus);
 
     if (ready && (!f->was_ready || f->lapses != lapses)) {
         f->lapses = lapses;
@@ -451,16 +457,15 @@ void router_keep_tick(struct router *r)
         far_rooms_save_all(r);
     }
     f->was_ready = ready;
-    if (ready)
-        save_dirty(r);
-    else
-        f->dirty_n = 0; /* all are saved when it is back */
+    save_dirty(r, ready);
     far_rooms_save(r, ready);
     router_saves_tick(r, ready);
-    if (ready && saves) {
+    if (ready && saves)
         node_bus_settle(f->nodes.bus); /* what was acknowledged is saved, and the other way round */
+    else
+        node_bus_flush(f->nodes.bus);
+    if (ready && (saves || says))
         f->nodes.push(f->nodes.arg);
-    }
     if (r->now_us < f->look_us)
         return;
     f->look_us = r->now_us + LOOK_US;

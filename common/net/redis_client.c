@@ -28,14 +28,14 @@ struct redis_slot *redis_slot_new(struct redis_client *c, enum redis_slot_kind k
                                   const struct slice *words, size_t n)
 {
     size_t size = resp_command_size(words, n);
-    struct redis_slot *s = mem_zalloc(sizeof(*s) + size);
+    struct redis_slot *s = mem_realloc(NULL, sizeof(*s) + size);
 
     if (!s)
         return NULL;
+    *s = (struct redis_slot){.kind = kind};
     struct wr w = wr_init(s->bytes, size);
     resp_command(&w, words, n);
     assert(!w.bad);
-    s->kind = kind;
     s->len = w.len;
     if (kind == REDIS_SLOT_CALL) {
         c->calls++;

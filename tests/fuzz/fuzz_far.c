@@ -111,8 +111,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(h.from.len > 0 && h.from.len <= NODE_BUS_NODE_MAX && h.seq >= (h.bare ? 0 : h.first));
     node_bus_encode(&w, &h);
     must(!w.bad && node_bus_decode(&back, wr_done(&w)) == 0);
-    must(back.seq == h.seq && back.ack == h.ack && slice_eq(back.body, h.body));
-    body(h.body);
-    room_body(h.body);
+    must(back.seq == h.seq && back.ack == h.ack && slice_eq(back.bodies, h.bodies));
+    for (struct slice one; node_bus_take(&h.bodies, &one);) {
+        body(one);
+        room_body(one);
+    }
     return 0;
 }

@@ -15,7 +15,7 @@
 #include "base/rand.h"
 #include "server/node_bus.h"
 
-enum { MS = 1000, CHANNEL = 256, TEXT = 512 };
+enum { MS = 1000, CHANNEL = 256, TEXT = 8192 };
 
 static struct channel {
     int n;
@@ -34,12 +34,14 @@ static struct side {
 } side[2];
 static uint64_t now;
 static int lose; /* of a hundred */
+static int said;
 static struct rand_src rnd;
 
 static void say(void *arg, struct slice node, struct slice text)
 {
     (void)arg;
     struct channel *c = &channel[slice_is(node, "b")];
+    said++;
     if (lose > 0 && rand_src_below(&rnd, 100) < (unsigned)lose)
         return;
     for (int twice = lose > 0 && rand_src_below(&rnd, 10) == 0; twice >= 0; twice--) {
@@ -159,8 +161,11 @@ static void pass(uint64_t us)
 
 static int send_text(int from, uint64_t epoch, const char *text)
 {
-    return node_bus_send(side[from].bus, from == 0 ? SLICE_LIT("b") : SLICE_LIT("a"), epoch,
-                         slice_str(text), now);
+    int err = node_bus_send(side[from].bus, from == 0 ? SLICE_LIT("b") : SLICE_LIT("a"), epoch,
+                            slice_str(text), now);
+
+    node_bus_flush(side[from].bus);
+    return err;
 }
 
 static void test_a_text_is_read_as_it_was_written(void **state)
@@ -178,13 +183,15 @@ static void test_a_text_is_read_as_it_was_written(void **state)
         "a 00000000000000a1 00000000000000b1 0 1 0 a\nx",
         "m 00000000000000a1 00000000000000b1 1 1 z a\nx",
     };
+    static const char *const cut[] = {"", "x", " ", "1 ", "2 a", "-1 a", "262145 a"};
+    struct slice body;
     struct node_bus_head h, in = {.from_epoch = 0xa1,
                                   .to_epoch = 0xb1,
                                   .seq = 7,
                                   .first = 3,
                                   .ack = 9,
                                   .from = SLICE_LIT("fra-1"),
-                                  .body = SLICE_LIT("a\nb c")};
+                                  .bodies = SLICE_LIT("3 a\nb0 2 c ")};
     uint8_t buf[256];
     struct wr w = wr_init(buf, sizeof(buf));
 
@@ -193,8 +200,16 @@ static void test_a_text_is_read_as_it_was_written(void **state)
     assert_int_equal(node_bus_decode(&h, wr_done(&w)), 0);
     assert_true(!h.bare && h.from_epoch == 0xa1 && h.to_epoch == 0xb1 && h.seq == 7 &&
                 h.first == 3 && h.ack == 9 && slice_is(h.from, "fra-1") &&
-                slice_is(h.body, "a\nb c"));
-    for (size_t n = 0; n < w.len - in.body.len; n++)
+                slice_eq(h.bodies, in.bodies));
+    assert_true(node_bus_take(&h.bodies, &body) && slice_is(body, "a\nb"));
+    assert_true(node_bus_take(&h.bodies, &body) && body.len == 0);
+    assert_true(node_bus_take(&h.bodies, &body) && slice_is(body, "c "));
+    assert_false(node_bus_take(&h.bodies, &body));
+    for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
+        h.bodies = slice_str(cut[i]);
+        assert_false(node_bus_take(&h.bodies, &body));
+    }
+    for (size_t n = 0; n < w.len - in.bodies.len; n++)
         assert_int_equal(node_bus_decode(&h, slice_of(buf, n)), -EBADMSG);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(node_bus_decode(&h, slice_str(bad[i])), -EBADMSG);
@@ -212,6 +227,46 @@ static void test_what_is_sent_comes_at_once_and_once(void **state)
     assert_int_equal(send_text(0, 0xb1, ""), 0);
     assert_int_equal(node_bus_send(side[0].bus, SLICE_LIT("a"), 0xa1, SLICE_LIT("x"), now),
                      -EINVAL);
+}
+
+static void test_what_is_sent_in_a_turn_is_one_text(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(node_bus_send(side[0].bus, SLICE_LIT("b"), 0xb1,
+                                       i == 2 ? SLICE_LIT("last") : SLICE_LIT("x"), now),
+                         0);
+    assert_int_equal(channel[1].n, 0);
+    assert_true(node_bus_waits(side[0].bus) && node_bus_deadline(side[0].bus) <= now);
+    node_bus_settle(side[0].bus);
+    assert_int_equal(channel[1].n, 1);
+    node_bus_settle(side[0].bus);
+    assert_int_equal(channel[1].n, 1);
+    channel[1].n = 0; /* lost */
+    assert_int_equal(send_text(0, 0xb1, "newest"), 0);
+    deliver(); /* out of order: not taken */
+    assert_int_equal(side[1].heard, 0);
+    pass(500 * MS);
+    assert_int_equal(side[1].heard, 4);
+    assert_string_equal(side[1].last, "newest");
+    assert_int_equal(node_bus_stats(side[0].bus)->again, 4);
+}
+
+static void test_what_is_long_is_several_texts(void **state)
+{
+    static uint8_t big[3000];
+    struct node_bus *b = node_bus_new(SLICE_LIT("a"), 0xa2, 1 << 20, &ops, &side[0]);
+
+    (void)state;
+    assert_non_null(b);
+    lose = 100; /* they do not fit into the channel of this test */
+    for (int i = 0; i < 60; i++)
+        assert_int_equal(node_bus_send(b, SLICE_LIT("b"), 0xb1, slice_of(big, sizeof(big)), now),
+                         0);
+    said = 0;
+    node_bus_settle(b);
+    assert_int_equal(said, 3); /* of 21 and less */
+    node_bus_free(b);
 }
 
 static void test_loss_and_doubles_lose_and_double_nothing(void **state)
@@ -388,6 +443,7 @@ static void test_what_is_kept_is_bounded(void **state)
     lose = 100;
     while (node_bus_send(side[0].bus, SLICE_LIT("b"), 0xb1, slice_of(big, sizeof(big)), now) == 0)
         sent++;
+    node_bus_flush(side[0].bus);
     assert_int_equal(sent, 4096 / sizeof(big));
     lose = 0;
     pass(500 * MS);
@@ -412,6 +468,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_text_is_read_as_it_was_written),
         TEST(test_what_is_sent_comes_at_once_and_once),
+        TEST(test_what_is_sent_in_a_turn_is_one_text),
+        TEST(test_what_is_long_is_several_texts),
         TEST(test_loss_and_doubles_lose_and_double_nothing),
         TEST(test_another_process_of_the_name_gets_nothing_of_the_old_one),
         TEST(test_who_was_cut_off_comes_back_with_all_that_was_said),
