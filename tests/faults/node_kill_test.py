@@ -9,7 +9,7 @@ from faultworld import LONG, SEED, crash, elsewhere, figure, say, sized
 from truth import Crowd
 
 EXTRA = "messages_per_s = 1000\nmessages_burst = 1000\nlogin_failures_per_10min = 0\n"
-PEOPLE, CALLS = sized(24, 1000), sized(6, 200)
+PEOPLE, CALLS = sized(24, 10_000), sized(6, 200)
 ALL_S, P99_S = 30, 15
 TALK_S = sized(0.1, 1)
 LATE_S = 4  # later than a lease and a take-over

@@ -378,6 +378,7 @@ class Crowd:
         self.setups = []            # (began, seconds or None, tries, why)
         self.late_ms = 0.0
         self.changed = asyncio.Condition()
+        self.waking = False
         self.people = [Person(self, f"{prefix}{i}", urls[i % len(urls):] + urls[:i % len(urls)])
                        for i in range(people)]
         self.standing_n = calls
@@ -393,8 +394,11 @@ class Crowd:
         """Wakes who waits in until()."""
         async def wake():
             async with self.changed:
+                self.waking = False
                 self.changed.notify_all()
-        asyncio.ensure_future(wake())
+        if not self.waking:  # one for all that comes in a turn of the loop
+            self.waking = True
+            asyncio.ensure_future(wake())
 
     async def until(self, true, timeout_s, what):
         """Waits until true() is; looked at with each piece of news."""
