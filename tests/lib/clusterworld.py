@@ -28,8 +28,7 @@ presence_linger = 1
 [admin]
 listen = 127.0.0.1:{admin}
 [limits]
-handshakes_per_s = 1000
-handshakes_burst = 1000
+handshakes_per_s = 0
 invites_per_10s = 1000
 invites_per_hour = 10000
 invites_per_pair_per_min = 1000

@@ -41,9 +41,9 @@ class Lost(Exception):
 
 
 class Refused(Exception):
-    def __init__(self, code):
+    def __init__(self, code, retry_after_s=0.0):
         super().__init__(code)
-        self.code = code
+        self.code, self.retry_after_s = code, retry_after_s
 
 
 class Call:
@@ -258,7 +258,7 @@ class Person:
         finally:
             self.waiting.pop(ident, None)
         if m["type"] == "error":
-            raise Refused(m["data"]["code"])
+            raise Refused(m["data"]["code"], m["data"].get("retryAfterMs", 0) / 1000)
         return m["data"]
 
     def _take(self, m):
@@ -473,7 +473,7 @@ class Crowd:
                 return
             except (Lost, Refused) as e:
                 why = str(e)
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(getattr(e, "retry_after_s", 0) or 0.5)  # when it was told to
         self.setups.append((began, None, tries, why))
 
     async def quiet(self, timeout_s=20):
