@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from cluster_rooms_test import LOOP, Scene, World
+from clusterroom import LOOP, Scene, World
 from roomscene import BOTH, Member, code
 from soridaemon import metric
 
