@@ -20,11 +20,11 @@
 struct presence_entry {
     struct slice user, device, node; /* node empty = this one */
     uint8_t session[PRESENCE_SESSION_BYTES];
-    uint64_t generation;     /* grows with each socket of the session */
-    uint64_t node_epoch;     /* of the process that has it; lookups of other nodes' only */
-    enum sig_presence state; /* what the user set on this device */
-    bool attached;           /* its session has a socket */
-    bool call_waiting;       /* capability */
+    uint64_t generation;      /* grows with each socket of the session */
+    uint64_t node_epoch;      /* of the process that has it; lookups of other nodes' only */
+    enum sig_presence state;  /* what the user set on this device */
+    bool attached;            /* its session has a socket */
+    bool call_waiting, rooms; /* capabilities */
 };
 
 /* A lookup under way. The caller owns it and keeps it alive until fn ran or it was cancelled. fn

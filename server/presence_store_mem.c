@@ -15,7 +15,7 @@ struct mem_device {
     uint8_t session[PRESENCE_SESSION_BYTES];
     uint64_t generation;
     enum sig_presence state;
-    bool attached, call_waiting;
+    bool attached, call_waiting, rooms;
     struct slice node;   /* in text, behind the device */
     struct slice device; /* in text */
     uint8_t text[];
@@ -146,6 +146,7 @@ static int mem_put(struct presence_store *s, const struct presence_entry *e)
     d->state = e->state;
     d->attached = e->attached;
     d->call_waiting = e->call_waiting;
+    d->rooms = e->rooms;
     list_append(&u->devices, &d->of_user);
     u->devices_n++;
     m->entries++;
@@ -184,7 +185,8 @@ static void mem_lookup(struct presence_store *s, struct slice user, struct prese
                                          .generation = d->generation,
                                          .state = d->state,
                                          .attached = d->attached,
-                                         .call_waiting = d->call_waiting};
+                                         .call_waiting = d->call_waiting,
+                                         .rooms = d->rooms};
             memcpy(e->session, d->session, PRESENCE_SESSION_BYTES);
         }
     }

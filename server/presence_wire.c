@@ -12,6 +12,7 @@
 #define SESSION_TEXT ((size_t)2 * PRESENCE_SESSION_BYTES)
 #define EPOCH_TEXT   16
 #define FLAGS_TEXT   3
+enum { CALL_WAITING = 1, ROOMS = 2 }; /* of the third one */
 
 /* KEYS pres, watch. ARGV device, session, generation, stamp (0: this session is new to the store),
  * rest of the entry, most devices, life in ms.
@@ -148,7 +149,7 @@ void presence_wire_rest(struct wr *w, const struct presence_entry *e, uint64_t e
     wr_u8(w, ' ');
     wr_u8(w, (uint8_t)('0' + (int)e->state));
     wr_u8(w, e->attached ? '1' : '0');
-    wr_u8(w, e->call_waiting ? '1' : '0');
+    wr_u8(w, (uint8_t)('0' + (e->call_waiting ? CALL_WAITING : 0) + (e->rooms ? ROOMS : 0)));
     wr_u8(w, ' ');
     wr_bytes(w, node);
 }
@@ -188,8 +189,11 @@ int presence_wire_decode(struct presence_wire *out, struct slice text)
         v.e.node.len == 0 || v.e.node.len > PRESENCE_WIRE_NODE_MAX)
         return -EBADMSG;
     if (flags.p[0] < '0' || flags.p[0] >= '0' + (int)SIG_PRESENCE_UNKNOWN ||
-        !read_flag(flags.p[1], &v.e.attached) || !read_flag(flags.p[2], &v.e.call_waiting))
+        !read_flag(flags.p[1], &v.e.attached) || flags.p[2] < '0' ||
+        flags.p[2] > '0' + CALL_WAITING + ROOMS)
         return -EBADMSG;
+    v.e.call_waiting = ((flags.p[2] - '0') & CALL_WAITING) != 0;
+    v.e.rooms = ((flags.p[2] - '0') & ROOMS) != 0;
     v.e.state = (enum sig_presence)(flags.p[0] - '0');
     *out = v;
     return 0;

@@ -225,6 +225,7 @@ bool far_there_of(struct far_there *out, const struct presence_entry *e)
     *out = (struct far_there){.epoch = e->node_epoch,
                               .attached = e->attached,
                               .can_wait = e->call_waiting,
+                              .can_rooms = e->rooms,
                               .device_len = (uint8_t)e->device.len,
                               .node_len = (uint8_t)e->node.len};
     memcpy(out->device, e->device.p, e->device.len);

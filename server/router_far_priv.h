@@ -166,7 +166,7 @@ struct far_hold {
 /* The device of the callee on another node. */
 struct far_there {
     uint64_t epoch;
-    bool attached, can_wait;
+    bool attached, can_wait, can_rooms;
     uint8_t device_len, node_len;
     uint8_t device[SIG_DEVICE_MAX], node[NODE_BUS_NODE_MAX];
 };

@@ -91,7 +91,7 @@ static struct router_invite more_of(struct room_ring *k, struct slice user,
         for (size_t n = 0; n < u->there_n; n++) {
             const struct far_there *t = &u->there[n];
             struct slice device = slice_of(t->device, t->device_len);
-            if (!router_find_session(k->r, user, device))
+            if (t->can_rooms && !router_find_session(k->r, user, device))
                 devices[more.devices_n++] = (struct call_device){device, t->attached, t->can_wait};
         }
     }

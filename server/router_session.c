@@ -46,7 +46,8 @@ void router_show(struct router *r, struct session *s)
                                .generation = s->generation,
                                .state = s->state,
                                .attached = s->client != NULL,
-                               .call_waiting = s->can_wait};
+                               .call_waiting = s->can_wait,
+                               .rooms = s->can_rooms};
 
     memcpy(e.session, s->id, sizeof(e.session));
     s->shown = e.attached;

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from callscene import answer, connect, dial, rings
+from callscene import answer, connect, dial, rings, silent
 from clusterroom import LOOP, Scene, World
 from roomscene import BOTH, MIC, code
 
@@ -101,8 +101,7 @@ async def test_mute_kick_and_close_by_an_admin_of_another_node(s):
     assert code(await bob.join(s.room)) == "room.forbidden"
     assert code(await s.ask(boss, "close")) is None
     assert (await alice.told("room.closed"))["reason"] == "closed"
-    while s.runner():
-        await asyncio.sleep(0.01)
+    await s.over()
     again = await s.join("b", "dora")  # a room of that name is made anew, wherever somebody comes
     assert s.runner() == "b" and again.data["participants"] == []
 
@@ -243,8 +242,7 @@ async def test_claims_that_nobody_remembers(s):
     assert code(await s.ask(bob, "sync")) == "room.not_found"
     ghost = await s.come("c", "ghost", room="elsewhere")
     assert code(await ghost.join(s.room)) == "room.forbidden"
-    while s.runner():
-        await asyncio.sleep(0.01)
+    await s.over()
 
 
 @scene
@@ -284,6 +282,12 @@ async def test_invitations_ring_devices_of_any_node(s):
     assert (await carol.join(s.room))["type"] == "room.join"
     for m in (alice, bob):
         assert (await m.told("room.participant", "joined"))["participant"]["user"] == carol.user
+    # devices that take no part in rooms do not ring
+    old = await s.cluster.join("c", f"old{s.n}")
+    s.made.append(old)
+    r = await s.ask(bob, "invite", {"users": [old.user]})
+    assert r["data"] == {"invites": [], "failed": [{"user": old.user, "code": "callee.unreachable"}]}, r
+    await silent(old)
     # an invitation that is taken back, from a node that runs neither the room nor the call
     r = await s.ask(bob, "invite", {"users": [plain.user]})
     call = r["data"]["invites"][0]["callId"]

@@ -78,6 +78,13 @@ class Scene:
         o = self.cluster.redis.do("HGET", f"sori:room:{{{self.room}}}", "o")
         return o and o.decode().split()[1]
 
+    async def over(self, timeout=5):
+        """Waits until nobody runs the room."""
+        async def wait():
+            while self.runner():
+                await asyncio.sleep(0.01)
+        await asyncio.wait_for(wait(), timeout)
+
     def guests(self, node):
         """How many rooms of others that node has people of, and how many people."""
         admin = self.cluster[node].admin

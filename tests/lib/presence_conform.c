@@ -125,7 +125,8 @@ static int put(struct node *n, const char *user, const char *device, uint8_t ses
                                      .generation = generation,
                                      .state = SIG_PRESENCE_AWAY,
                                      .attached = true,
-                                     .call_waiting = generation % 2 == 1};
+                                     .call_waiting = generation % 2 == 1,
+                                     .rooms = generation % 2 == 1};
 
     return presence_store_put(n->store, &e);
 }
@@ -147,7 +148,7 @@ static void an_entry_comes_back_as_it_was_put(struct node *n)
     MUST(look_up(n, "ann") == 1);
     const struct presence_entry *e = entry_of("phone");
     MUST(e && e->session[0] == 1 && e->generation == 7 && e->state == SIG_PRESENCE_AWAY);
-    MUST(e->attached && e->call_waiting);
+    MUST(e->attached && e->call_waiting && e->rooms);
     MUST(put(n, "ann", "tab", 2, 1) == 0);
     MUST(look_up(n, "ann") == 2 && entry_of("tab"));
     MUST(look_up(n, "an") == 0);

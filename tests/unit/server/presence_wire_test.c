@@ -63,6 +63,10 @@ static void test_an_entry_is_read(void **state)
     assert_true(v.e.attached && !v.e.call_waiting);
     presence_wire_rest(&w, &v.e, v.epoch, v.e.node);
     assert_true(slice_is(wr_done(&w), EPOCH " 210 fra-1"));
+    v.e.rooms = v.e.call_waiting = true;
+    w = wr_init(buf, sizeof(buf));
+    presence_wire_rest(&w, &v.e, v.epoch, v.e.node);
+    assert_true(slice_is(wr_done(&w), EPOCH " 213 fra-1"));
     w = wr_init(buf, sizeof(buf));
     presence_wire_session(&w, v.e.session);
     assert_true(slice_is(wr_done(&w), SESSION));
@@ -83,6 +87,7 @@ static void test_what_nobody_of_ours_wrote_is_refused(void **state)
         "1 " SESSION " 7 1 " EPOCH " 220 n",
         "1 " SESSION " 7 1 " EPOCH " 21 n",
         "1 " SESSION " 7 1 " EPOCH " 210 ",
+        "1 " SESSION " 7 1 " EPOCH " 214 n",
         "1 " SESSION " 7 1 " EPOCH " 210",
     };
     struct slice good = SLICE_LIT(ENTRY);
