@@ -70,7 +70,8 @@ struct far_invite;
 
 #define FAR_ANSWER_US     (5 * US_PER_S) /* a question to Redis: a failover is over by then */
 #define FAR_FOUND_MAX     16             /* calls of one user elsewhere that are looked at */
-#define FAR_ROOM_BODY_MAX 65536          /* of a room that is saved, at once */
+#define FAR_ADOPT_US      (10 * US_PER_S) /* after a start: others see by then whose place it takes */
+#define FAR_ROOM_BODY_MAX 65536           /* of a room that is saved, at once */
 #define FAR_RETRY_MS      1000 /* what a client is told to wait when nobody can answer now */
 
 struct far {
@@ -82,8 +83,10 @@ struct far {
     /* router_far_room.c, router_room_keep.c */
     struct htable seats_by_room, seats_by_session; /* struct far_seat */
     struct list seats, looks, dirty_rooms, room_saves;
-    struct list rings;            /* struct room_ring: router_far_ring.c */
-    struct room_ring *ringing;    /* the one that is performed */
+    struct list rings;         /* struct room_ring: router_far_ring.c */
+    struct room_ring *ringing; /* the one that is performed */
+    bool sync_waits;
+    uint64_t sync_end_us;         /* until then rooms of a former process may be taken over */
     uint64_t renew_us, missed_us; /* missed_us: when to look whether there is room again */
     uint8_t room_body[FAR_ROOM_BODY_MAX];
     /* router_resume.c */

@@ -173,6 +173,7 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->seats);
     list_init(&f->rings);
     f->missed_us = CLOCK_NEVER;
+    f->sync_end_us = r->now_us + FAR_ADOPT_US;
     list_init(&f->looks);
     list_init(&f->dirty_rooms);
     list_init(&f->room_saves);

@@ -303,6 +303,8 @@ void router_far_room_session(struct router *r, struct session *s, enum room_sess
                              enum room_reason reason);
 /* The device has a seat in a room that another node runs. */
 bool router_far_room_has(const struct router *r, const struct session *s);
+/* The end of syncs waits, and comes with a tick. */
+bool router_far_sync_waits(struct router *r);
 /* Rooms in which the session has a seat, each followed by a space; and a session that comes from
  * another node has them again. */
 void router_far_room_list(const struct router *r, const struct session *s, struct wr *w);

@@ -323,5 +323,9 @@ void far_room_lose(struct router *r, struct room *room, struct slice node, uint6
         memcpy(k->participant, seat->id.p, seat->id.len);
         far_seat_tell(r, k, s, s->client ? ROOM_WIRE_BACK : ROOM_WIRE_LOST);
     }
+    if (room->node != ROOM_NODE_NONE) { /* where it is the new one's, we have none to close */
+        r->ctl = (struct ctl_msg){.type = CTL_CLOSE_ROOM, .room = room->id};
+        router_sfu_tell(r, room);
+    }
     room_forget(r->rooms, room);
 }

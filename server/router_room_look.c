@@ -389,6 +389,9 @@ uint64_t far_rooms_deadline(const struct router *r)
 {
     uint64_t at = r->far->missed_us;
 
+    if (r->far->sync_waits && r->far->sync_end_us < at)
+        at = r->far->sync_end_us;
+
     LIST_EACH(link, tmp, &r->far->looks)
     {
         const struct room_look *k = CONTAINER_OF(link, struct room_look, link);
@@ -442,8 +445,26 @@ static void look_due(struct room_look *k)
         k->again_us = r->now_us + LOOK_SLOW_US;
 }
 
+bool router_far_sync_waits(struct router *r)
+{
+    if (!r->far || r->now_us >= r->far->sync_end_us)
+        return false;
+    r->far->sync_waits = true;
+    return true;
+}
+
+static void end_syncs(struct router *r)
+{
+    r->far->sync_waits = false;
+    for (size_t i = 0; i < r->nodes_n; i++)
+        if (r->nodes[i] && node_up(r->nodes[i]))
+            node_sync_end(r->nodes[i], r->now_us);
+}
+
 void far_rooms_tick(struct router *r)
 {
+    if (r->far->sync_waits && r->now_us >= r->far->sync_end_us)
+        end_syncs(r);
     if (r->far->missed_us <= r->now_us)
         far_seats_look(r);
     LIST_EACH(link, tmp, &r->far->looks)

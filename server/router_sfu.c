@@ -493,6 +493,14 @@ static void each_room(struct router *r, size_t node, void (*fn)(struct router *,
             fn(r, room);
 }
 
+/* The node may close what no sync has named. Of several servers not at once: rooms of a former
+ * process of ours may be on their way to others, or to us. */
+static void end_sync(struct router *r, struct node *n)
+{
+    if (!router_far_sync_waits(r))
+        node_sync_end(n, r->now_us);
+}
+
 static void on_changed(void *arg, struct node *n, enum node_change what)
 {
     struct router *r = arg;
@@ -502,7 +510,7 @@ static void on_changed(void *arg, struct node *n, enum node_change what)
     case NODE_CAME:
         log_info("sfu", "%.*s is up", SLICE_FMT(node_name(n)));
         each_room(r, i, sync_room);
-        node_sync_end(n, r->now_us);
+        end_sync(r, n);
         break;
     case NODE_WENT:
         log_warn("sfu", "%.*s: the connection is gone", SLICE_FMT(node_name(n)));
@@ -510,7 +518,7 @@ static void on_changed(void *arg, struct node *n, enum node_change what)
     case NODE_FORGOT:
         log_warn("sfu", "%.*s has restarted: its rooms start over", SLICE_FMT(node_name(n)));
         each_room(r, i, restart_room);
-        node_sync_end(n, r->now_us);
+        end_sync(r, n);
         break;
     case NODE_REFUSED:
         if (router_has_other_node(r, i))
