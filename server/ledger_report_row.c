@@ -49,7 +49,8 @@ int ledger_row_leg(struct usage_report *r, const struct ledger_row *row)
                           .samples = samples < UINT32_MAX ? (unsigned)samples : UINT32_MAX,
                           .mos_milli = mos < UINT32_MAX ? (unsigned)mos : UINT32_MAX,
                           .at_ms = number(row, 5),
-                          .network = text(row, 6)};
+                          .network = text(row, 6),
+                          .leg = text(row, 7)};
 
     read_id(row, &l.id);
     ledger_path_parse(text(row, 2), &l.path);

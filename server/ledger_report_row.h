@@ -18,7 +18,7 @@ struct ledger_row {
  *
  * call:     call_id, kind, media, created_ms, ring_ms, answer_ms, end_ms, state, end_reason, path,
  *           region
- * leg:      call_id, codec, path, samples, mos_avg, at_ms, network
+ * leg:      call_id, codec, path, samples, mos_avg, at_ms, network, leg
  * push:     call_id, kind, status, reason, sent_ms, answered_ms
  * sum:      day, region, path, state, calls, seconds, ice_failed
  * push_sum: day, kind, status, reason, pushes */

@@ -14,7 +14,7 @@
     " JOIN cdr c ON c.call_id=p.call_id"                                                 \
     " LEFT JOIN quality_leg q ON q.call_id=p.call_id AND q.user_id=p.user_id AND"        \
     "  q.leg=(SELECT leg FROM quality_leg WHERE call_id=p.call_id AND user_id=p.user_id" \
-    "  ORDER BY samples DESC, leg LIMIT 1)"                                              \
+    "  ORDER BY CASE leg WHEN 'relay' THEN 1 ELSE 0 END, samples DESC, leg LIMIT 1)"     \
     " WHERE p.user_id=?1 AND (p.created_ms, p.call_id)<(?2, ?3)"
 /* When somebody last told how a call sounds; 0: nobody did. */
 #define HEARD_OF      "COALESCE((SELECT MAX(q.at_ms) FROM quality_leg q WHERE q.call_id=cdr.call_id), 0)"

@@ -121,9 +121,9 @@ static int read_all(struct source *s)
     if (rc == 0)
         rc = each(s,
                   s->version < NETWORK_SINCE
-                      ? "SELECT call_id, codec, path, samples, mos_avg, at_ms, ''::text FROM"
+                      ? "SELECT call_id, codec, path, samples, mos_avg, at_ms, ''::text, leg FROM"
                         " quality_leg WHERE at_ms"
-                      : "SELECT call_id, codec, path, samples, mos_avg, at_ms, network FROM"
+                      : "SELECT call_id, codec, path, samples, mos_avg, at_ms, network, leg FROM"
                         " quality_leg WHERE at_ms",
                   ms, ledger_row_leg);
     if (rc == 0)

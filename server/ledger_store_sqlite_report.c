@@ -104,13 +104,14 @@ static int read_all(struct source *s)
                   ledger_row_call);
 
     if (rc == 0)
-        rc = each(s, "quality_leg",
-                  s->version < NETWORK_SINCE
-                      ? "SELECT call_id, codec, path, samples, mos_avg, at_ms, '' FROM quality_leg"
-                        " WHERE at_ms BETWEEN ?1 AND ?2"
-                      : "SELECT call_id, codec, path, samples, mos_avg, at_ms, network FROM"
-                        " quality_leg WHERE at_ms BETWEEN ?1 AND ?2",
-                  ledger_row_leg);
+        rc = each(
+            s, "quality_leg",
+            s->version < NETWORK_SINCE
+                ? "SELECT call_id, codec, path, samples, mos_avg, at_ms, '', '' FROM quality_leg"
+                  " WHERE at_ms BETWEEN ?1 AND ?2"
+                : "SELECT call_id, codec, path, samples, mos_avg, at_ms, network, leg FROM"
+                  " quality_leg WHERE at_ms BETWEEN ?1 AND ?2",
+            ledger_row_leg);
     if (rc == 0)
         rc = each(s, "push_log",
                   "SELECT call_id, kind, status, reason, sent_ms, answered_ms FROM push_log"

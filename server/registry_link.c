@@ -18,6 +18,7 @@
 #include "server/node_link.h"
 #include "server/node_list.h"
 #include "server/redis_conf.h"
+#include "server/relay_media.h"
 #include "server/router.h"
 #include "server/ws_listener.h"
 
@@ -48,7 +49,9 @@ struct registry_link {
     struct router *router;
     struct ws_listener *listener;
     struct node_list *list;
-    struct redis_link *redis;
+    struct redis_link *redis, *ears;
+    struct slice channel; /* that relays tell in how media fares */
+    uint8_t channel_buf[NODE_RECORD_KEY_MAX];
     struct resolver *resolver;
     struct tls_ctx *tls;
     struct wtimer poll;
@@ -244,6 +247,22 @@ static void on_up(void *arg, uint64_t now_us)
     on_poll(k, now_us);
 }
 
+/* Whoever can write to Redis can say this; it changes figures of quality, nothing else. */
+static void on_said(void *arg, struct slice channel, struct slice payload, uint64_t now_us)
+{
+    struct registry_link *k = arg;
+    struct relay_media m;
+
+    (void)channel;
+    if (relay_media_decode(&m, payload) != 0) {
+        if (log_allow(&k->noise, 1, now_us))
+            log_warn("cluster", "a relay's word of media can't be read");
+        return;
+    }
+    ws_listener_enter(k->listener);
+    router_relay_media(k->router, &m);
+}
+
 /* ---- life ---- */
 
 static struct slice turn_secret(const struct server_conf *c)
@@ -253,7 +272,7 @@ static struct slice turn_secret(const struct server_conf *c)
 
 static bool make(struct registry_link *k, char err[TLS_ERR_MAX])
 {
-    static const struct redis_client_ops ops = {.up = on_up};
+    static const struct redis_client_ops ops = {.up = on_up}, ears_ops = {.message = on_said};
     const struct server_conf *c = k->conf;
     struct node_list_conf list = {.secret = turn_secret(c), .region = slice_str(c->turn.region)};
     struct redis_link_conf conf = {.name = "registry", .tls_name = c->redis.tls_name};
@@ -275,7 +294,17 @@ static bool make(struct registry_link *k, char err[TLS_ERR_MAX])
     conf.client.scripts = node_record_scripts;
     conf.client.scripts_n = NODE_SCRIPTS;
     k->redis = redis_link_new(k->worker, &conf, &ops, k);
-    return k->redis != NULL;
+    struct wr channel = wr_init(k->channel_buf, sizeof(k->channel_buf));
+    node_record_media_channel(&channel, slice_str(c->redis.key_prefix));
+    k->channel = wr_done(&channel);
+    conf.name = "relays' quality";
+    conf.client.scripts = NULL;
+    conf.client.scripts_n = 0;
+    conf.client.channels = &k->channel;
+    conf.client.channels_n = 1;
+    conf.client.sharded = true;
+    k->ears = redis_link_new(k->worker, &conf, &ears_ops, k);
+    return k->redis && k->ears;
 }
 
 struct registry_link *registry_link_new(struct worker *w, const struct server_conf *c,
@@ -318,6 +347,7 @@ void registry_link_free(struct registry_link *k)
     router_set_relays(k->router, NULL);
     for (size_t i = 0; i < ARRAY_LEN(k->members); i++)
         node_link_free(k->members[i].link);
+    redis_link_free(k->ears);
     redis_link_free(k->redis);
     tls_ctx_free(k->tls);
     resolver_free(k->resolver);

@@ -31,6 +31,7 @@ struct presence_store;
 struct push;
 struct push_job;
 struct push_out;
+struct relay_media;
 struct router;
 struct session;
 struct token_keys;
@@ -54,6 +55,8 @@ struct router_counters {
     struct counter quality_accepted, quality_clamped, quality_refused; /* reports */
     struct counter quality_bad[ROUTER_BADS], quality_silence_ms;
     struct tally mos[SIG_ROUTE_COUNT][ROUTER_VOICES]; /* by path and codec */
+    struct tally relay_mos;
+    struct counter relay_media, relay_media_stray; /* relays' words of calls here, and of others */
 };
 
 /* keys: where the present token keys are found (they may be replaced between two turns); borrowed,
@@ -128,6 +131,8 @@ size_t router_node_add(struct router *r, const struct server_sfu *sfu);
 void router_node_drop(struct router *r, size_t i);
 /* Whether a node could take a room now that is not the one of this index. */
 bool router_has_other_node(const struct router *r, size_t than);
+/* A relay tells how media of a call fared: its ends' legs "relay", if the call is ours. */
+void router_relay_media(struct router *r, const struct relay_media *m);
 /* Relays to give to clients besides [turn] urls; lent, NULL: none. */
 void router_set_relays(struct router *r, struct node_list *relays);
 

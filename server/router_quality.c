@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "server/relay_media.h"
 #include "server/router_priv.h"
 
 #define LAST_WORD_US   (10 * US_PER_S) /* after the end, for the last report */
@@ -18,6 +19,8 @@
 #define MODEL          SLICE_LIT("g107")
 #define LEG_HEARD      SLICE_LIT("heard") /* the client's word */
 #define LEG_SFU        SLICE_LIT("sfu")   /* ours */
+#define LEG_RELAY      SLICE_LIT("relay") /* ours, up to the relay */
+#define OWN_RELAY_US   (30 * US_PER_S)    /* so long a relay of one's own counts alone */
 #define CENTI_TO_MILLI 10
 
 /* From when on a sample counts as bad (docs/OPERATIONS.md: alerts). */
@@ -37,6 +40,10 @@ struct quality_watch {
     bool over;
     uint64_t at_ms[2];
     struct call_leg leg[2]; /* caller, callee */
+    struct relay_ear {
+        struct call_leg leg; /* what came for this end as far as a relay */
+        uint64_t at_ms, own_us;
+    } relay[2];
 };
 
 /* A member of a room, as the SFU judges it. */
@@ -54,6 +61,7 @@ bool router_quality_init(struct router *r)
     for (size_t i = 0; i < SIG_ROUTE_COUNT; i++)
         for (size_t k = 0; k < ROUTER_VOICES; k++)
             tally_init(&r->count.mos[i][k], mos_bounds, ARRAY_LEN(mos_bounds));
+    tally_init(&r->count.relay_mos, mos_bounds, ARRAY_LEN(mos_bounds));
     list_init(&r->watches);
     list_init(&r->watches_over);
     return htable_init(&r->watches_by_id, 64) == 0;
@@ -101,8 +109,10 @@ static struct quality_watch *make_watch(struct router *r, const struct call *c)
     if (!w)
         return NULL;
     w->id = *call_id(c);
-    for (size_t i = 0; i < ARRAY_LEN(w->leg); i++)
+    for (size_t i = 0; i < ARRAY_LEN(w->leg); i++) {
         call_leg_begin(&w->leg[i], call_times(c)->answered_us);
+        call_leg_begin(&w->relay[i].leg, call_times(c)->answered_us);
+    }
     w->over = !call_live(c);
     w->due_us = w->over ? call_times(c)->ended_us + LAST_WORD_US : r->now_us + LOOK_US;
     htable_add(&r->watches_by_id, &w->by_id, id_hash(&w->id));
@@ -165,13 +175,13 @@ static unsigned milli_of(double v)
 }
 
 static void put_sample(struct router *r, const struct sig_call_id *id, struct slice user,
-                       const struct call_sample *s, uint64_t at_ms)
+                       struct slice leg_name, const struct call_sample *s, uint64_t at_ms)
 {
     if (!keeps(r))
         return;
     const struct ledger_sample v = {.call_id = *id,
                                     .user = user,
-                                    .leg = LEG_HEARD,
+                                    .leg = leg_name,
                                     .codec = slice_str(sig_voice_name(s->voice)),
                                     .path = path_of(s->route),
                                     .at_ms = at_ms,
@@ -275,8 +285,9 @@ static void answer(const struct request *q, const struct call_leg *leg, const st
 static enum ledger_path call_path(const struct quality_watch *w)
 {
     enum sig_route a = w->leg[0].route, b = w->leg[1].route;
+    bool relayed = w->relay[0].leg.samples + w->relay[1].leg.samples > 0;
 
-    if (a == SIG_ROUTE_TURN || b == SIG_ROUTE_TURN)
+    if (a == SIG_ROUTE_TURN || b == SIG_ROUTE_TURN || relayed)
         return LEDGER_TURN;
     return path_of(a != SIG_ROUTE_UNKNOWN ? a : b);
 }
@@ -294,7 +305,7 @@ static void take(const struct request *q, const struct call *c, size_t end, stru
     call_leg_add(leg, in, (unsigned)r->conf->call.device_ms, r->now_us, &s);
     count_sample(r, &s);
     w->at_ms[end] = now_ms > w->at_ms[end] ? now_ms : w->at_ms[end] + 1;
-    put_sample(r, &w->id, request_user(q), &s, w->at_ms[end]);
+    put_sample(r, &w->id, request_user(q), LEG_HEARD, &s, w->at_ms[end]);
     if (w->over || leg->samples % SUMMARY_EVERY == 0)
         put_summary(r, &w->id, request_user(q), LEG_HEARD, leg);
     if (w->over && call_path(w) != before)
@@ -334,6 +345,73 @@ void router_quality_request(const struct request *q)
         refused(q, &(struct sig_error){.code = SIG_ERR_INTERNAL});
 }
 
+/* ---- what relays say ---- */
+
+/* The call that a relay may speak of now. */
+static const struct call *call_of_media(const struct router *r, const struct relay_media *m)
+{
+    const struct call *c = call_table_find(r->calls, &m->call);
+    bool good = c && call_times(c)->answered_us != 0 &&
+                (call_live(c) || r->now_us - call_times(c)->ended_us <= LAST_WORD_US);
+
+    return good ? c : NULL;
+}
+
+/* What came for one end of the call. */
+static void hear_relay(struct router *r, struct quality_watch *w, const struct call *c, size_t end,
+                       const struct sig_quality *q)
+{
+    struct relay_ear *ear = &w->relay[end];
+    struct slice user = end == 0 ? call_caller(c) : call_callee(c);
+    uint64_t now_ms = r->wall_us / US_PER_MS;
+    struct call_sample s;
+
+    call_leg_add(&ear->leg, q, (unsigned)r->conf->call.device_ms, r->now_us, &s);
+    if (!s.judged || s.interval_ms == 0)
+        return;
+    tally_add(&r->count.relay_mos, milli_of(s.mos));
+    ear->at_ms = now_ms > ear->at_ms ? now_ms : ear->at_ms + 1;
+    put_sample(r, &w->id, user, LEG_RELAY, &s, ear->at_ms);
+    if (w->over || ear->leg.samples % SUMMARY_EVERY == 0)
+        put_summary(r, &w->id, user, LEG_RELAY, &ear->leg);
+}
+
+/* Both ends may use a relay each: what an end's own relay says of what came for it is nearest to
+ * what is heard, so the other one's counts only where that says nothing. */
+static void take_media(struct router *r, const struct call *c, struct quality_watch *w, size_t end,
+                       const struct relay_media *m)
+{
+    struct relay_ear *other = &w->relay[1 - end];
+    enum ledger_path before = call_path(w);
+    struct sig_quality q;
+
+    if (relay_media_heard(m, &m->down, &q)) {
+        w->relay[end].own_us = r->now_us;
+        hear_relay(r, w, c, end, &q);
+    }
+    if ((other->own_us == 0 || r->now_us - other->own_us > OWN_RELAY_US) &&
+        relay_media_heard(m, &m->up, &q))
+        hear_relay(r, w, c, 1 - end, &q);
+    if (w->over && call_path(w) != before)
+        router_history_again(r, c, before);
+}
+
+void router_relay_media(struct router *r, const struct relay_media *m)
+{
+    const struct call *c = call_of_media(r, m);
+    bool caller = c && slice_eq(m->user, call_caller(c));
+    struct quality_watch *w = NULL;
+
+    if (caller || (c && slice_eq(m->user, call_callee(c)))) {
+        w = find_watch(r, &m->call);
+        if (!w)
+            w = make_watch(r, c);
+    }
+    counter_inc(w ? &r->count.relay_media : &r->count.relay_media_stray);
+    if (w)
+        take_media(r, c, w, caller ? 0 : 1, m);
+}
+
 /* ---- the end of a call ---- */
 
 enum ledger_path router_quality_path(const struct router *r, const struct sig_call_id *id)
@@ -350,8 +428,10 @@ void router_quality_ended(struct router *r, const struct call *c)
 
     if (!w || w->over)
         return;
-    for (size_t i = 0; i < ARRAY_LEN(users); i++)
+    for (size_t i = 0; i < ARRAY_LEN(users); i++) {
         put_summary(r, &w->id, users[i], LEG_HEARD, &w->leg[i]);
+        put_summary(r, &w->id, users[i], LEG_RELAY, &w->relay[i].leg);
+    }
     list_del(&w->link);
     w->over = true;
     w->due_us = r->now_us + LAST_WORD_US;

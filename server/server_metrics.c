@@ -67,6 +67,10 @@ static void add_quality(struct metrics *m, const struct router_counters *r)
          &r->quality_bad[ROUTER_BAD_JITTER]},
         {"sori_quality_silence_milliseconds_total", "",
          "Time in which nobody was heard though nobody was muted.", &r->quality_silence_ms},
+        {"sori_quality_relay_records_total", "result=\"taken\"",
+         "What relays told of calls' media.", &r->relay_media},
+        {"sori_quality_relay_records_total", "result=\"elsewhere\"",
+         "What relays told of calls' media.", &r->relay_media_stray},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
@@ -76,6 +80,9 @@ static void add_quality(struct metrics *m, const struct router_counters *r)
             metrics_add_tally(m, "sori_quality_mos", path_and_codec((enum sig_route)p, v),
                               "Estimated MOS of judged reports, and of what media servers say.",
                               &r->mos[p][v]);
+    metrics_add_tally(m, "sori_quality_relay_mos", "",
+                      "Estimated MOS of voice as far as a relay, by what relays tell.",
+                      &r->relay_mos);
 }
 
 void server_metrics_register(struct metrics *m, const struct router_counters *r,

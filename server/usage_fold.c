@@ -218,13 +218,25 @@ static int fold_allocs(struct usage_report *r)
 
 /* ---- calls ---- */
 
+/* Relays' legs count where there are no others. */
+static bool only_relays(const struct usage_call_entry *c)
+{
+    for (const struct usage_leg_entry *l = c->legs; l; l = l->next)
+        if (!l->relay)
+            return false;
+    return true;
+}
+
 /* What its legs say: the codec of the one with most samples, and how media went. */
 static enum ledger_path hear_legs(struct usage_call_entry *c)
 {
     const struct usage_leg_entry *best = NULL;
     enum ledger_path path = c->path;
+    bool relays = only_relays(c);
 
     for (const struct usage_leg_entry *l = c->legs; l; l = l->next) {
+        if (l->relay && !relays)
+            continue;
         if (!best || l->samples > best->samples ||
             (l->samples == best->samples && strcmp(l->codec, best->codec) > 0))
             best = l;
@@ -271,7 +283,11 @@ static void fold_network(struct usage_row *row, const struct usage_call_entry *c
 
 static int fold_legs(struct usage_report *r, const struct usage_call_entry *c, const char *region)
 {
+    bool relays = only_relays(c);
+
     for (const struct usage_leg_entry *l = c->legs; l; l = l->next) {
+        if (l->relay && !relays)
+            continue;
         uint32_t on = c->known ? c->day : l->day;
         struct usage_row *row = usage_row_at(r, false, on, c->row_path, region, l->codec);
         struct usage_day_entry *day = usage_day_at(r, on);

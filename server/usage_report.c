@@ -403,6 +403,7 @@ int usage_report_leg(struct usage_report *r, const struct usage_leg *in)
                                   .samples = in->samples,
                                   .mos_milli = in->mos_milli,
                                   .network = usage_network_parse(in->network),
+                                  .relay = slice_is(in->leg, "relay"),
                                   .path = in->path,
                                   .codec = codec};
     c->legs = l;

@@ -144,7 +144,7 @@ struct usage_call {
 /* One leg's quality. */
 struct usage_leg {
     struct sig_call_id id;
-    struct slice codec, network;
+    struct slice codec, network, leg;
     uint64_t at_ms;
     enum ledger_path path;
     unsigned samples, mos_milli;

@@ -46,6 +46,7 @@ struct usage_leg_entry {
     uint32_t day;
     unsigned samples, mos_milli;
     enum usage_network network;
+    bool relay; /* as far as a relay: where nobody else has told */
     enum ledger_path path;
     const char *codec;
 };

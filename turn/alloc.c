@@ -16,6 +16,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "turn/media_quality.h"
 #include "turn/tcp_meter.h"
 
 #define ALLOC_EXPECT 256
@@ -76,6 +77,7 @@ void alloc_free(struct alloc *a)
         crypto_wipe(a->grant, sizeof(*a->grant));
     mem_free(a->grant);
     tcp_meter_unref(a->meter);
+    media_quality_free(a->media);
     mem_free(a->mobile);
     mem_free(a);
 }

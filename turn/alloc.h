@@ -14,6 +14,7 @@
 #include "turn/perm.h"
 #include "turn/throttle.h"
 
+struct media_quality;
 struct offload_flow;
 struct tcp_meter;
 
@@ -75,12 +76,13 @@ struct alloc {
     uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer; see alloc_bytes() */
     uint32_t lifetime_s;                               /* as granted last */
     unsigned n_conns;                                  /* of conns */
-    struct list conns;       /* peer data connections of a TCP allocation: peer_conn.h */
-    struct tcp_meter *meter; /* of a TCP allocation; a reference */
-    uint16_t pool;           /* index of the relay address */
-    uint16_t realm;          /* of its user */
-    uint8_t refused_family;  /* as on the wire; 0: the client got what it asked for */
-    uint16_t refused_code;   /* its ADDRESS-ERROR-CODE */
+    struct list conns;           /* peer data connections of a TCP allocation: peer_conn.h */
+    struct media_quality *media; /* owned; NULL: its packets are not judged */
+    struct tcp_meter *meter;     /* of a TCP allocation; a reference */
+    uint16_t pool;               /* index of the relay address */
+    uint16_t realm;              /* of its user */
+    uint8_t refused_family;      /* as on the wire; 0: the client got what it asked for */
+    uint16_t refused_code;       /* its ADDRESS-ERROR-CODE */
     bool has_token;
     uint8_t token[STUN_RESERVATION_BYTES]; /* of the reserved neighbour, for retransmissions */
     uint8_t tid[STUN_TID_BYTES];           /* of the Allocate that made it */

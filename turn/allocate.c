@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "turn/connect.h"
+#include "turn/media_quality.h"
 #include "turn/mobility.h"
 #include "turn/tcp_meter.h"
 
@@ -395,6 +396,8 @@ int allocate_request(struct request *r, struct wr *w)
                    : err;
     }
     alloc_add(&c->allocs, a);
+    if (c->shared->limits.media_quality && !a->tcp && (a->media = media_quality_new(a, r->now_us)))
+        list_append(&c->media, &a->media->due); /* without memory it is not judged */
     alloc_refresh(&c->allocs, a, within_token(r, wish.lifetime_s), r->now_us);
     counter_inc(&c->metrics.allocations);
     counter_inc(&c->metrics.allocations_made);

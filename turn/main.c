@@ -233,6 +233,7 @@ static int start_registrar(struct daemon *d)
         log_error("turn", "cannot start: %s", err);
         return EX_CONFIG;
     }
+    turn_node_publish(d->node, d->registrar);
     return count_registrar(d) == 0 ? EX_OK : EX_OSERR;
 }
 
@@ -381,6 +382,8 @@ static void stop(struct daemon *d)
     file_watch_free(d->files);
     control_listener_stop(d->control);
     admin_http_stop(d->admin);
+    if (d->registrar)
+        turn_node_publish(d->node, NULL);
     registrar_stop(d->registrar);
     turn_node_free(d->node);
     pulse_free(d->pulse);

@@ -412,6 +412,8 @@ static void add_flow(struct offload_worker *o, struct alloc *a, const struct off
     f->alloc = a;
     f->next = a->flows;
     a->flows = f;
+    if (a->media)
+        media_quality_blind(a->media);
     list_append(&o->flows, &f->in_worker);
     counter_inc(&o->channels);
 }

@@ -10,6 +10,7 @@
 #include "turn/relay.h"
 
 #include "proto/chandata.h"
+#include "turn/media_quality.h"
 #include "turn/mobility.h"
 
 /* Types and codes, RFC 792 and RFC 4443. */
@@ -65,6 +66,12 @@ static bool within_limits(struct turn_core *c, struct alloc *a, size_t len, uint
     return v == THROTTLE_PASS || drop(c, why[v]);
 }
 
+static void judge(struct alloc *a, enum media_way way, struct slice payload, uint64_t now_us)
+{
+    if (a->media)
+        media_quality_packet(a->media, way, payload, now_us);
+}
+
 /* The last step towards a peer: limits, counts, result. */
 static bool to_peer(struct turn_core *c, struct alloc *a, const struct addr *peer,
                     struct slice payload, uint64_t now_us, struct relay_to_peer *out)
@@ -74,6 +81,7 @@ static bool to_peer(struct turn_core *c, struct alloc *a, const struct addr *pee
     if (!within_limits(c, a, payload.len, now_us))
         return false;
     relay_count(c, a, true, 1, payload.len);
+    judge(a, MEDIA_UP, payload, now_us);
     *out = (struct relay_to_peer){a,    turn_shared_to_wire(c->shared, *peer), payload, false, {0},
                                   false};
     return true;
@@ -184,6 +192,7 @@ bool relay_from_peer(struct turn_core *c, struct alloc *a, const struct addr *pe
     out->mark = (struct udp_mark){0};
     out->copy = false;
     relay_count(c, a, false, 1, payload.len);
+    judge(a, MEDIA_DOWN, payload, now_us);
     return true;
 }
 

@@ -408,6 +408,7 @@ struct turn_limits turn_conf_limits(const struct turn_conf *c)
         .stun_only = c->stun_only,
         .mobility = c->mobility,
         .tcp_allocations = c->tcp_allocations,
+        .media_quality = c->media_quality,
         .tcp_per_allocation = (unsigned)c->tcp_per_allocation,
         .tcp_connect_us = c->tcp_connect_s * US_PER_S,
         .tcp_bind_us = c->tcp_bind_s * US_PER_S,

@@ -82,6 +82,8 @@ struct turn_conf {
     uint64_t usage_interval_s;
     unsigned log_usage;
     char *usage_directory, *usage_node, *usage_region;
+    bool media_quality;
+    uint64_t media_interval_s;
     uint64_t usage_file_bytes, usage_keep_days, usage_buffer;
     struct conf_named realms; /* struct turn_realm_conf */
     struct addr redis;

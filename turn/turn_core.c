@@ -18,6 +18,7 @@ int turn_core_init(struct turn_core *c, struct turn_shared *shared, struct crede
     const struct turn_limits *l = &shared->limits;
 
     *c = (struct turn_core){.shared = shared, .creds = creds, .ops = ops, .ops_arg = ops_arg};
+    list_init(&c->media);
     c->sources = source_limit_new(l->source_entries, l->source);
     if (!c->sources || nonce_init(&c->nonces, shared->nonce_master, l->nonce_lifetime_s) != 0 ||
         alloc_table_init(&c->allocs, now_us) != 0 || peer_conns_init(&c->conns, now_us) != 0 ||

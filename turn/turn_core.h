@@ -51,6 +51,7 @@ struct turn_core {
     struct key_cache *keys;  /* of users who are known elsewhere; NULL: there is nobody to ask */
     struct held_list held;
     struct guests guests; /* clients here of allocations elsewhere */
+    struct list media;    /* of struct media_quality: whose interval ends first is first */
     struct turn_metrics metrics;
     const struct relay_ops *ops;
     void *ops_arg;

@@ -206,9 +206,28 @@ static int register_dtls(struct metrics *m, const struct turn_metrics *t)
     return err;
 }
 
+static int register_media(struct metrics *m, const struct turn_metrics *t)
+{
+    static const char *const from[] = {"from=\"client\"", "from=\"peer\""};
+    int err = 0;
+
+    for (unsigned i = 0; !err && i < ARRAY_LEN(from); i++) {
+        err = add(m, "sori_turn_media_expected_total", from[i],
+                  "Packets of voice that should have come here, by who sent them",
+                  &t->media_expected[i]);
+        if (!err)
+            err = add(m, "sori_turn_media_lost_total", from[i],
+                      "Those of them that did not come, by who sent them", &t->media_lost[i]);
+    }
+    return err;
+}
+
 int turn_metrics_register(struct metrics *m, const struct turn_metrics *t)
 {
     int err = register_relayed(m, t);
+
+    if (!err)
+        err = register_media(m, t);
 
     if (!err)
         err = register_dtls(m, t);

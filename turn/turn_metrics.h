@@ -101,6 +101,7 @@ struct turn_metrics {
     struct counter drops[TURN_DROPS];
     struct counter refused[TURN_REFUSALS];
     struct turn_relayed up[FIVE_TUPLE_TRANSPORTS], down[FIVE_TUPLE_TRANSPORTS];
+    struct counter media_expected[2], media_lost[2]; /* packets of voice: enum media_way */
     struct counter allocations, allocations_made, peers_refused;
     struct counter dtls_associations, dtls_half_open, dtls_made, dtls_failed;
     struct counter handed_over, moves;

@@ -502,6 +502,19 @@ unsigned turn_node_threads(const struct turn_node *n)
     return n->n_workers;
 }
 
+static void on_publish(struct turn_worker *w, void *arg, uint64_t now_us)
+{
+    (void)now_us;
+    w->registrar = arg;
+}
+
+void turn_node_publish(struct turn_node *n, struct registrar *r)
+{
+    for (unsigned i = 0; i < turn_node_threads(n); i++)
+        while (turn_worker_call(turn_node_worker(n, i), on_publish, r) != 0)
+            continue; /* it has to know that r is going: memory comes back */
+}
+
 void turn_node_drain(struct turn_node *n)
 {
     turn_shared_drain(&n->shared);

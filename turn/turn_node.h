@@ -5,6 +5,7 @@
 #include "base/metrics.h"
 #include "turn/turn_conf.h"
 
+struct registrar;
 struct turn_node;
 struct turn_redis_link;
 struct turn_worker;
@@ -27,6 +28,10 @@ int turn_node_reload(struct turn_node *n, const struct turn_conf *fresh, char er
 
 /* Begins the drain: every new Allocate is refused, what lives lives on. Main thread. */
 void turn_node_drain(struct turn_node *n);
+
+/* From now on the workers publish how media fares by r (lent; NULL: nowhere, and r is not used any
+ * more). While they run. */
+void turn_node_publish(struct turn_node *n, struct registrar *r);
 
 /* Allocations alive in all workers. Any thread. */
 uint64_t turn_node_allocations(const struct turn_node *n);

@@ -301,6 +301,13 @@ const struct conf_opt turn_options[] = {
     OPT("usage", "buffer", CONF_UINT, usage_buffer, "10000", 1, 1000000, "records", NULL,
         "Records that wait while the disk does not take them; then the oldest are lost, and "
         "counted."),
+    OPT("usage", "media_quality", CONF_BOOL, media_quality, "yes", 0, 0, NULL, NULL,
+        "Judge media that is relayed: loss, jitter and round trip up to the relay, from the clear "
+        "headers of RTP and connectivity checks. Sums stand in the record of an allocation's end; "
+        "each [usage] media_interval goes to sori-server, by [cluster]. Channels that the kernel "
+        "relays ([turn] offload) are not judged."),
+    OPT("usage", "media_interval", CONF_UINT, media_interval_s, "10", 1, 60, "s", NULL,
+        "How long one such judgement takes."),
     OPT("redis", "address", CONF_ADDR, redis, "", 0, 0, NULL, NULL,
         "Redis (ip:port). There is no TLS: keep it on this machine or a private network. Empty, "
         "and "

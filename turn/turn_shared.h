@@ -35,6 +35,7 @@ struct turn_limits {
     bool stun_only;                       /* Binding and nothing else */
     bool mobility;                        /* RFC 8016 */
     bool tcp_allocations;                 /* RFC 6062 */
+    bool media_quality;                   /* media_quality.h */
     unsigned tcp_per_allocation;          /* peer connections of one allocation */
     uint64_t tcp_connect_us, tcp_bind_us; /* patience with a peer, and with the client then */
     enum turn_sha256 sha256;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "net/registrar.h"
 #include "net/tls.h"
 #include "turn/forward.h"
 #include "turn/relay_sock.h"
@@ -123,6 +124,51 @@ static void write_record(struct turn_worker *w, const struct alloc *a, const cha
     log_info("usage", "%.*s", SLICE_FMT(wr_done(&line)));
 }
 
+/* Ends an interval of a's media, and tells of it. */
+static void hand_out_media(struct turn_worker *w, const struct alloc *a, uint64_t now_us)
+{
+    uint8_t text[USAGE_TEXT_MAX];
+    struct wr json = wr_init(text, sizeof(text));
+    struct media_report media;
+
+    if (a->flows)
+        media_quality_blind(a->media);
+    if (!media_quality_next(a->media, now_us, &media))
+        return;
+    for (unsigned i = 0; i < MEDIA_WAYS; i++) {
+        counter_add(&w->core.metrics.media_expected[i], media.leg[i].voice.expected);
+        counter_add(&w->core.metrics.media_lost[i], media.leg[i].voice.lost);
+    }
+    if (!w->registrar)
+        return;
+    const struct usage_stamp stamp = {.boot = w->boot, .node = slice_str(w->conf->usage_node)};
+    usage_media_json(&json, a, &media, &stamp);
+    if (!json.bad)
+        registrar_publish(w->registrar, wr_done(&json));
+}
+
+static struct media_quality *first_media(const struct turn_worker *w)
+{
+    return list_empty(&w->core.media)
+               ? NULL
+               : CONTAINER_OF(list_first(&w->core.media), struct media_quality, due);
+}
+
+static void on_media(void *arg, uint64_t now_us)
+{
+    struct turn_worker *w = arg;
+    uint64_t interval_us = w->conf->media_interval_s * US_PER_S;
+    struct media_quality *m;
+
+    while ((m = first_media(w)) && m->since_us + interval_us <= now_us) {
+        list_del(&m->due);
+        list_append(&w->core.media, &m->due);
+        hand_out_media(w, m->owner, now_us);
+    }
+    /* Whoever comes meanwhile is due later. */
+    worker_timer(w->loop, &w->media, (m ? m->since_us : now_us) + interval_us);
+}
+
 static int on_look_up(void *arg, unsigned realm, struct slice name)
 {
     const struct turn_worker *w = arg;
@@ -132,6 +178,8 @@ static int on_look_up(void *arg, unsigned realm, struct slice name)
 
 static void on_ended(void *arg, const struct alloc *a, const char *why, uint64_t now_us)
 {
+    if (a->media)
+        hand_out_media(arg, a, now_us);
     write_record(arg, a, why, now_us);
 }
 
@@ -291,6 +339,7 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
     rand_bytes(&w->boot, sizeof(w->boot));
     w->report = (struct wtimer){.fn = on_report, .arg = w};
     w->tick = (struct wtimer){.fn = on_tick, .arg = w};
+    w->media = (struct wtimer){.fn = on_media, .arg = w};
     if (turn_core_init(&w->core, shared, creds, &ops, w, worker_now(w->loop)) != 0)
         goto fail;
     w->core.worker = index;
@@ -313,6 +362,8 @@ struct turn_worker *turn_worker_new(unsigned index, const struct turn_conf *conf
     on_tick(w, worker_now(w->loop));
     if (conf->usage_interval_s > 0)
         on_report(w, worker_now(w->loop));
+    if (conf->media_quality)
+        on_media(w, worker_now(w->loop));
     return w;
 fail:
     turn_worker_free(w);

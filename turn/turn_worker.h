@@ -12,6 +12,7 @@
 
 struct source_limit;
 struct tls_ctx;
+struct registrar;
 struct turn_redis_link;
 struct usage_writer;
 struct turn_dtls_listener;
@@ -40,7 +41,8 @@ struct turn_worker {
     struct turn_redis_link *redis; /* lent; NULL: none */
     struct usage_writer *writer;   /* the same */
     uint64_t boot, records;        /* see struct usage_stamp; records of this worker so far */
-    struct wtimer tick, report;
+    struct registrar *registrar;   /* that media's quality is published by; NULL: none */
+    struct wtimer tick, report, media;
     struct offload_worker offload;
     /* By listener number: UDP first, then TCP, then TLS. */
     struct turn_udp_listener *udp[TURN_LISTEN_MAX];

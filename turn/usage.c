@@ -22,6 +22,45 @@ static void put_user(struct wr *w, struct slice user, enum usage_user privacy)
         wr_str(w, "-");
 }
 
+static const char *const ways[MEDIA_WAYS] = {"up", "down"};
+
+static uint64_t mean(uint64_t sum, uint64_t n)
+{
+    return n > 0 ? sum / n : 0;
+}
+
+/* Sums of voice of each way that had any, up to the relay. */
+static void put_media_words(struct wr *w, const struct media_quality *m)
+{
+    for (unsigned i = 0; i < MEDIA_WAYS; i++) {
+        const struct media_sums *s = &m->sums[i];
+        if (s->jitter_n > 0)
+            wr_fmt(w,
+                   " %s_lost=%" PRIu64 "/%" PRIu64 " %s_jitter_us=%" PRIu64 " %s_rtt_us=%" PRIu64,
+                   ways[i], s->lost, s->expected, ways[i], mean(s->jitter_us, s->jitter_n), ways[i],
+                   mean(s->rtt_us, s->rtt_n));
+    }
+}
+
+static void put_media_sums(struct wr *w, const struct media_quality *m)
+{
+    const char *sep = "";
+
+    wr_str(w, ",\"media\":{");
+    for (unsigned i = 0; i < MEDIA_WAYS; i++) {
+        const struct media_sums *s = &m->sums[i];
+        if (s->jitter_n == 0)
+            continue;
+        wr_fmt(w,
+               "%s\"%s\":{\"expected\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"runs\":%" PRIu64
+               ",\"jitter_us\":%" PRIu64 ",\"rtt_us\":%" PRIu64 "}",
+               sep, ways[i], s->expected, s->lost, s->runs, mean(s->jitter_us, s->jitter_n),
+               mean(s->rtt_us, s->rtt_n));
+        sep = ",";
+    }
+    wr_str(w, "}");
+}
+
 static const char *transport_of(const struct alloc *a)
 {
     static const char *const transport[] = {
@@ -54,6 +93,8 @@ void usage_format(struct wr *w, const struct alloc *a, struct slice realm, enum 
     wr_bytes(w, realm);
     if (why)
         wr_fmt(w, " why=%s", why);
+    if (why && a->media && media_quality_has_sums(a->media))
+        put_media_words(w, a->media);
 }
 
 static const char *families(const struct alloc *a)
@@ -94,6 +135,38 @@ void usage_json(struct wr *w, const struct alloc *a, struct slice realm, enum us
            (stamp->now_us - a->start_us) / US_PER_S, a->up_pkts, up, a->down_pkts, down);
     if (why)
         wr_fmt(w, ",\"why\":\"%s\"", why);
+    if (why && a->media && media_quality_has_sums(a->media))
+        put_media_sums(w, a->media);
+    wr_str(w, "}");
+}
+
+static void put_leg(struct wr *w, const char *way, const struct media_leg *leg)
+{
+    const struct media_count *v = &leg->voice;
+
+    wr_fmt(w,
+           ",\"%s\":{\"packets\":%u,\"bytes\":%u,\"expected\":%u,\"lost\":%u,\"runs\":%u,"
+           "\"jitter_us\":%u,\"frame_us\":%u,\"clock\":%u,\"rtt_us\":%u}",
+           way, v->packets, v->bytes, v->expected, v->lost, v->runs, leg->jitter_us, leg->frame_us,
+           leg->clock, leg->rtt_us);
+}
+
+void usage_media_json(struct wr *w, const struct alloc *a, const struct media_report *media,
+                      const struct usage_stamp *stamp)
+{
+    struct turncred cred = {.user = alloc_user(a)};
+
+    turncred_parse(&cred, alloc_user(a));
+    wr_fmt(w, "{\"v\":%d,\"alloc\":\"%016" PRIx64 "-%" PRIu64 "\",\"node\":", USAGE_VERSION,
+           stamp->boot, a->serial);
+    json_write_text(w, stamp->node);
+    wr_str(w, ",\"user\":");
+    json_write_text(w, cred.user);
+    wr_str(w, ",\"call\":");
+    json_write_text(w, cred.call_id);
+    wr_fmt(w, ",\"ms\":%" PRIu64, media->us / 1000);
+    put_leg(w, "up", &media->leg[MEDIA_UP]);
+    put_leg(w, "down", &media->leg[MEDIA_DOWN]);
     wr_str(w, "}");
 }
 

@@ -3,6 +3,7 @@
 #define SORI_TURN_USAGE_H
 
 #include "turn/alloc.h"
+#include "turn/media_quality.h"
 
 /* How users appear in the log. */
 enum usage_user {
@@ -29,6 +30,11 @@ struct usage_stamp {
 };
 void usage_json(struct wr *w, const struct alloc *a, struct slice realm, enum usage_user privacy,
                 const char *why, const struct usage_stamp *stamp);
+
+/* Writes what one interval of a's media was like as one JSON object, for sori-server
+ * (docs/CLUSTER.md): call, user (plain: it tells which end it was), the figures of each way. */
+void usage_media_json(struct wr *w, const struct alloc *a, const struct media_report *media,
+                      const struct usage_stamp *stamp);
 
 /* Calls fn(arg, a) for allocations that have lived interval_us since they began or were last given,
  * for some of them when there are many: asked 16 times an interval, it gives each in time or half

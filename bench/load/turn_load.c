@@ -49,6 +49,7 @@ struct load {
     struct sockaddr_storage *far; /* with direct, two a flow: the peer, the client */
     socklen_t far_len;
     int epoll;
+    uint16_t *seq; /* two a flow: up, down */
     uint64_t sent, received, late;
 };
 
@@ -63,7 +64,23 @@ static void watch(struct load *l, struct end *e)
         die("cannot watch a socket");
 }
 
-/* Sends l->burst packets of `bytes` each, all alike, in one go. */
+/* As RTP: one stream each way of each flow, 20 ms a packet. */
+static void put_media(struct wr *w, struct load *l, unsigned i, bool up)
+{
+    uint16_t *seq = &l->seq[2 * i + !up];
+    size_t header = 12, bytes = l->bytes < header ? l->bytes : header;
+    uint8_t buf[12];
+    struct wr rtp = wr_init(buf, sizeof(buf));
+
+    wr_be16(&rtp, 0x806f);
+    wr_be16(&rtp, ++*seq);
+    wr_be32(&rtp, *seq * 960u);
+    wr_be32(&rtp, 2 * i + !up + 1);
+    wr_bytes(w, slice_of(buf, bytes));
+    w->len += l->bytes - bytes;
+}
+
+/* Sends l->burst packets of `bytes` each, one after the other in memory, in one go. */
 static void send_burst(struct load *l, int fd, const uint8_t *packet, size_t bytes,
                        struct sockaddr_storage *to, socklen_t to_len)
 {
@@ -72,7 +89,7 @@ static void send_burst(struct load *l, int fd, const uint8_t *packet, size_t byt
     struct msghdr h = {to, to_len, iov, l->burst, NULL, 0, 0};
 
     for (unsigned i = 0; i < l->burst; i++)
-        iov[i] = (struct iovec){(void *)(uintptr_t)packet, bytes};
+        iov[i] = (struct iovec){(void *)(uintptr_t)&packet[i * bytes], bytes};
     if (l->burst > 1) {
         uint16_t size = (uint16_t)bytes;
         h.msg_control = control;
@@ -87,16 +104,19 @@ static void send_burst(struct load *l, int fd, const uint8_t *packet, size_t byt
 
 static void send_flow(struct load *l, unsigned i, bool up)
 {
-    static uint8_t buf[CHANDATA_HEADER_BYTES + PAYLOAD_MAX];
+    static uint8_t buf[BURST_MAX * (CHANDATA_HEADER_BYTES + PAYLOAD_MAX)];
     struct flow *f = &l->flow[i];
     struct wr w = wr_init(buf, sizeof(buf));
 
+    for (unsigned k = 0; k < l->burst; k++) {
+        if (!l->direct && up)
+            chandata_put_header(&w, CHANNEL, l->bytes);
+        put_media(&w, l, i, up);
+    }
     if (l->direct) {
         send_burst(l, up ? f->client : f->peer, buf, l->bytes, &l->far[2 * i + !up], l->far_len);
     } else if (up) {
-        chandata_put_header(&w, CHANNEL, l->bytes);
         if (l->server.transport != OVER_UDP) {
-            w.len += l->bytes;
             send_to_server(&l->server, f, &w);
             l->sent++;
             return;
@@ -234,7 +254,8 @@ int main(int argc, char **argv)
     l.flow = mem_calloc(l.flows, sizeof(*l.flow));
     l.end = mem_calloc(2 * (size_t)l.flows, sizeof(*l.end));
     l.far = mem_calloc(2 * (size_t)l.flows, sizeof(*l.far));
-    if (l.epoll == -1 || !l.flow || !l.end || !l.far)
+    l.seq = mem_calloc(2 * (size_t)l.flows, sizeof(*l.seq));
+    if (l.epoll == -1 || !l.flow || !l.end || !l.far || !l.seq)
         die("out of memory");
     for (unsigned i = 0; i < l.flows; i++) {
         struct flow *f = &l.flow[i];

@@ -12,8 +12,9 @@
 #include "net/tls.h"
 #include "net/worker.h"
 
-#define LOOK_US (200 * US_PER_MS) /* at the latest: whether there is something to do */
-#define STOP_US (1500 * US_PER_MS)
+#define LOOK_US    (200 * US_PER_MS) /* at the latest: whether there is something to do */
+#define STOP_US    (1500 * US_PER_MS)
+#define POSTED_MAX 4096 /* words to publish on their way to this thread */
 
 struct registrar {
     struct registrar_conf conf;
@@ -26,6 +27,9 @@ struct registrar {
     struct node_record record; /* its slices are of text */
     uint64_t epoch, stop_us;
     bool draining;
+    unsigned posted; /* atomic */
+    uint8_t channel[NODE_RECORD_KEY_MAX];
+    size_t channel_len;
     struct redis_endpoint at[REDIS_ENDPOINTS_MAX];
     uint8_t text[NODE_RECORD_TEXT_MAX];
 };
@@ -35,6 +39,12 @@ struct change {
     struct registrar *r;
     size_t len;
     uint8_t text[NODE_RECORD_TEXT_MAX];
+};
+
+struct publication {
+    struct registrar *r;
+    size_t len;
+    uint8_t text[];
 };
 
 static uint64_t now_of(const struct registrar *r)
@@ -135,6 +145,19 @@ static void on_drain(void *arg, uint64_t now_us)
     say(r, true);
 }
 
+static void on_publish(void *arg, uint64_t now_us)
+{
+    struct publication *p = arg;
+    struct registrar *r = p->r;
+    const struct slice words[] = {SLICE_LIT("SPUBLISH"), slice_of(r->channel, r->channel_len),
+                                  slice_of(p->text, p->len)};
+
+    __atomic_fetch_sub(&r->posted, 1, __ATOMIC_RELAXED);
+    if (redis_client_ready(redis_link_client(r->link))) /* else nobody would hear it in time */
+        (void)redis_client_call(redis_link_client(r->link), NULL, words, ARRAY_LEN(words), now_us);
+    mem_free(p);
+}
+
 static void on_stop(void *arg, uint64_t now_us)
 {
     struct registrar *r = arg;
@@ -200,6 +223,9 @@ struct registrar *registrar_start(const struct registrar_conf *conf, const struc
                                        .name = conf->name,
                                        .kind = conf->kind,
                                        .lease_us = conf->redis->lease_s * US_PER_S};
+    struct wr channel = wr_init(r->channel, sizeof(r->channel));
+    node_record_media_channel(&channel, enroll.prefix);
+    r->channel_len = wr_done(&channel).len;
     enroll_init(&r->enroll, &enroll, redis_link_client(r->link), on_lost, r);
     uint8_t text[NODE_RECORD_TEXT_MAX];
     if (!put_text(text, &len, what) || !take(r, slice_of(text, len))) {
@@ -225,6 +251,24 @@ void registrar_change(struct registrar *r, const struct node_record *what)
     c->r = r;
     if (!put_text(c->text, &c->len, what) || worker_post(r->loop, on_change, c) != 0)
         mem_free(c);
+}
+
+void registrar_publish(struct registrar *r, struct slice text)
+{
+    struct publication *p = NULL;
+
+    if (__atomic_load_n(&r->posted, __ATOMIC_RELAXED) < POSTED_MAX)
+        p = mem_zalloc(sizeof(*p) + text.len);
+    if (!p)
+        return;
+    p->r = r;
+    p->len = text.len;
+    memcpy(p->text, text.p, text.len);
+    __atomic_fetch_add(&r->posted, 1, __ATOMIC_RELAXED);
+    if (worker_post(r->loop, on_publish, p) == 0)
+        return;
+    __atomic_fetch_sub(&r->posted, 1, __ATOMIC_RELAXED);
+    mem_free(p);
 }
 
 void registrar_drain(struct registrar *r)

@@ -29,6 +29,9 @@ struct registrar *registrar_start(const struct registrar_conf *conf, const struc
 /* From now on the record says this. Main thread, like what follows. Without memory the old one
  * stays. */
 void registrar_change(struct registrar *r, const struct node_record *what);
+/* Says something to the sori-servers that listen (node_record_media_channel()), as far as Redis is
+ * there now; copied. Any thread, never waits: what has no room is lost. */
+void registrar_publish(struct registrar *r, struct slice text);
 /* It says draining at once: no sori-server chooses this node any more. NULL is allowed. */
 void registrar_drain(struct registrar *r);
 /* Takes the entry out, as far as that is quickly done, and ends. NULL is allowed. */

@@ -62,6 +62,12 @@ void node_record_key(struct wr *w, struct slice prefix, enum node_kind kind)
     wr_str(w, kind == NODE_RELAY ? "nodes:{relay}" : "nodes:{sfu}");
 }
 
+void node_record_media_channel(struct wr *w, struct slice prefix)
+{
+    wr_bytes(w, prefix);
+    wr_str(w, "media:{relay}");
+}
+
 /* ---- what may stand in one ---- */
 
 bool node_record_name_ok(struct slice name)

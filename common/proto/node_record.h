@@ -52,6 +52,10 @@ int node_record_decode(struct node_record *out, enum node_kind kind, struct slic
  * fields are nodes' names. */
 void node_record_key(struct wr *w, struct slice prefix, enum node_kind kind);
 
+/* The (sharded) channel in which relays tell how media fares (docs/CLUSTER.md); at most
+ * NODE_RECORD_KEY_MAX bytes too. */
+void node_record_media_channel(struct wr *w, struct slice prefix);
+
 /* The scripts, in the order of their indexes. Each has that key as its only one. Time is Redis's.
  */
 enum node_script {

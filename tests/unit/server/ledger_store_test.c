@@ -398,6 +398,9 @@ static void test_quality_comes_with_the_call(void **state)
     q.network = SLICE_LIT("wifi");
     assert_int_equal(DO(s, put_quality(s, &q)), 0);
     scene_sql_is("SELECT leg, network FROM quality_leg ORDER BY leg", "down|cellular\nup|wifi");
+    q.leg = SLICE_LIT("relay"); /* only as far as a relay: counts where there is no other */
+    q.samples = 100;
+    assert_int_equal(DO(s, put_quality(s, &q)), 0);
     struct ledger_entry e = scene_history(s, A).first;
     assert_int_equal(e.samples, 6); /* the leg that says most */
     assert_int_equal(e.mos_avg_milli, 4100);

@@ -334,6 +334,10 @@ static void test_quality_and_codec(void **state)
     struct usage_call c = call_of(1, 60);
     c.reason = SIG_REASON_MEDIA_FAILED;
     call(r, c);
+    l.leg = SLICE_LIT("relay"); /* others have told */
+    l.mos_milli = 1000;
+    l.samples = 1000;
+    assert_int_equal(usage_report_leg(r, &l), 0);
     relay(r, rec(1, 1, DAY_S + 200, 60));
     close_it(r);
     size_t n;

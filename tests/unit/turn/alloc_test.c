@@ -105,7 +105,9 @@ static void test_walk_meets_each_while_they_end(void **state)
 static void test_allocation_is_small(void **state)
 {
     (void)state;
-    assert_true(sizeof(struct alloc) <= 448); /* 1.5 kB with channel, permission and tables */
+    assert_true(
+        sizeof(struct alloc) <=
+        456); /* 1.5 kB with channel, permission and tables; media_quality.h has 1.3 kB more */
 }
 
 static void test_oom_table_is_whole_or_not_there(void **state)

@@ -202,9 +202,57 @@ static void test_longest_username_fits(void **state)
     format(name, USAGE_USER_PLAIN);
 }
 
+static void rtp(struct media_quality *m, unsigned n)
+{
+    uint8_t buf[12];
+    struct wr w = wr_init(buf, sizeof(buf));
+
+    wr_be16(&w, 0x806f);
+    wr_be16(&w, (uint16_t)n);
+    wr_be32(&w, n * 960);
+    wr_be32(&w, 7);
+    media_quality_packet(m, MEDIA_UP, wr_done(&w), US_PER_S + n * 20 * US_PER_MS);
+}
+
+static void test_the_end_of_an_allocation_tells_of_its_media(void **state)
+{
+    static char text[USAGE_TEXT_MAX + 1];
+    struct five_tuple client = {.transport = FIVE_TUPLE_UDP};
+    struct alloc *a = alloc_new(&client, SLICE_LIT("1700000000:call-7:ann"), US_PER_S);
+    const struct usage_stamp stamp = {.boot = 1, .now_us = 11 * US_PER_S};
+    struct media_report report;
+
+    (void)state;
+    a->media = media_quality_new(a, US_PER_S);
+    for (unsigned n = 0; n < 500; n++)
+        if (n != 100 && n != 101)
+            rtp(a->media, n);
+    assert_true(media_quality_next(a->media, 11 * US_PER_S, &report));
+    struct wr w = wr_init(text, USAGE_TEXT_MAX);
+    usage_json(&w, a, SLICE_LIT("r"), USAGE_USER_PLAIN, NULL, &stamp);
+    text[w.len] = '\0';
+    assert_null(strstr(text, "media"));
+    w = wr_init(text, USAGE_TEXT_MAX);
+    usage_json(&w, a, SLICE_LIT("r"), USAGE_USER_PLAIN, "expired", &stamp);
+    text[w.len] = '\0';
+    assert_non_null(strstr(text, ",\"media\":{\"up\":{\"expected\":435,\"lost\":2,\"runs\":1,"
+                                 "\"jitter_us\":0,\"rtt_us\":0}}}"));
+    w = wr_init(text, USAGE_TEXT_MAX);
+    usage_format(&w, a, SLICE_LIT("r"), USAGE_USER_PLAIN, "expired", 11 * US_PER_S);
+    text[w.len] = '\0';
+    assert_non_null(strstr(text, " why=expired up_lost=2/435 up_jitter_us=0 up_rtt_us=0"));
+    w = wr_init(text, USAGE_TEXT_MAX);
+    usage_media_json(&w, a, &report, &stamp);
+    text[w.len] = '\0';
+    assert_non_null(strstr(text, "\"user\":\"ann\",\"call\":\"call-7\",\"ms\":10000,\"up\":{"
+                                 "\"packets\":497,"));
+    alloc_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_end_of_an_allocation_tells_of_its_media),
         cmocka_unit_test(test_record_has_call_user_and_amounts),
         cmocka_unit_test(test_privacy_hides_the_user),
         cmocka_unit_test(test_record_of_a_living_one_has_no_reason),

@@ -1,0 +1,240 @@
+/* How the media of one allocation fares on its way to the relay.
+ *
+ * Called by relay.c for each packet, by turn_worker.c for each interval. Pure; the packets' path
+ * allocates nothing. SPDX-License-Identifier: BSD-3-Clause */
+#include "turn/media_quality.h"
+
+#include "base/mem.h"
+#include "proto/rtp.h"
+
+#define STALE_US      (10 * US_PER_S) /* a stream that was not heard for so long may go */
+#define RTT_MAX_US    (10 * US_PER_S)
+#define STUN_HEADER   20
+#define STUN_COOKIE   0x2112a442
+#define STUN_REQUEST  0x0001 /* Binding: RFC 8489 §14 */
+#define STUN_RESPONSE 0x0101
+#define STUN_LAST     3 /* RFC 7983 §7: first bytes */
+#define RTP_FIRST     128
+#define RTP_LAST      191
+
+struct media_quality *media_quality_new(void *owner, uint64_t now_us)
+{
+    struct media_quality *m = mem_zalloc(sizeof(*m));
+
+    if (!m)
+        return NULL;
+    m->owner = owner;
+    m->since_us = now_us;
+    list_init(&m->due);
+    return m;
+}
+
+void media_quality_free(struct media_quality *m)
+{
+    if (!m)
+        return;
+    list_del(&m->due);
+    mem_free(m);
+}
+
+/* ---- RTP ---- */
+
+/* A place for a stream that has proven itself, or NULL: all are in use. */
+static struct media_stream *place_for(struct media_path *p, uint64_t now_us)
+{
+    struct media_stream *oldest = &p->stream[0];
+
+    for (unsigned i = 1; i < MEDIA_STREAMS; i++)
+        if (p->stream[i].seen_us < oldest->seen_us)
+            oldest = &p->stream[i];
+    return oldest->seen_us == 0 || now_us - oldest->seen_us >= STALE_US ? oldest : NULL;
+}
+
+/* An SSRC that is not known: RFC 3550 §A.1, two in sequence. */
+static void take_new(struct media_path *p, uint32_t ssrc, uint16_t seq, uint32_t ts, size_t len,
+                     uint64_t now_us)
+{
+    unsigned i = 0;
+
+    while (i < MEDIA_STREAMS && p->new_ssrc[i] != ssrc)
+        i++;
+    bool known = i < MEDIA_STREAMS;
+    struct media_stream *s = known && p->new_seq[i] == seq ? place_for(p, now_us) : NULL;
+    if (!known) {
+        i = p->new_at;
+        p->new_at = (uint8_t)((i + 1) % MEDIA_STREAMS);
+        p->new_ssrc[i] = ssrc;
+    }
+    p->new_seq[i] = (uint16_t)(seq + 1);
+    if (!s)
+        return;
+    p->at = (uint8_t)(s - p->stream);
+    media_stream_begin(s, ssrc, seq, ts, len, now_us);
+}
+
+static void take_rtp(struct media_path *p, struct slice payload, uint64_t now_us)
+{
+    struct rd r = rd_init(payload);
+    uint16_t first = rd_be16(&r), seq = rd_be16(&r);
+    uint32_t ts = rd_be32(&r), ssrc = rd_be32(&r);
+
+    if (r.bad || rtp_is_rtcp((uint8_t)(first >> 8), (uint8_t)first))
+        return;
+    struct media_stream *s = &p->stream[p->at];
+    if (s->ssrc != ssrc || s->seen_us == 0) {
+        for (unsigned i = 0; i < MEDIA_STREAMS; i++) {
+            s = &p->stream[i];
+            p->at = (uint8_t)i;
+            if (s->ssrc == ssrc && s->seen_us != 0)
+                break;
+            s = NULL;
+        }
+    }
+    if (s)
+        media_stream_packet(s, seq, ts, payload.len, now_us);
+    else
+        take_new(p, ssrc, seq, ts, payload.len, now_us);
+}
+
+/* ---- STUN ---- */
+
+static void take_answer(struct media_path *of_requests, struct media_path *p, uint64_t key,
+                        uint64_t now_us)
+{
+    for (unsigned i = 0; i < MEDIA_CHECKS; i++) {
+        struct media_check *c = &of_requests->check[i];
+        if (c->at_us == 0 || c->key != key || now_us - c->at_us > RTT_MAX_US)
+            continue;
+        p->rtt_us = (uint32_t)(now_us - c->at_us);
+        p->rtt_sum_us += p->rtt_us;
+        p->rtt_n++;
+        c->at_us = 0; /* a second answer says nothing */
+        return;
+    }
+}
+
+/* A repeated request has the same id (RFC 8489 §6.2.1): the answer may be to either, so the first
+ * one counts: too long rather than impossibly short. */
+static void take_request(struct media_path *p, uint64_t key, uint64_t now_us)
+{
+    for (unsigned i = 0; i < MEDIA_CHECKS; i++)
+        if (p->check[i].at_us != 0 && p->check[i].key == key)
+            return;
+    p->check[p->check_at] = (struct media_check){key, now_us};
+    p->check_at = (uint8_t)((p->check_at + 1) % MEDIA_CHECKS);
+}
+
+static void take_stun(struct media_quality *m, enum media_way way, struct slice payload,
+                      uint64_t now_us)
+{
+    struct rd r = rd_init(payload);
+    uint16_t type = rd_be16(&r);
+
+    rd_be16(&r); /* length */
+    if (payload.len < STUN_HEADER || rd_be32(&r) != STUN_COOKIE)
+        return;
+    uint64_t key = rd_be64(&r) ^ (uint64_t)rd_be32(&r) << 32;
+    if (type == STUN_REQUEST)
+        take_request(&m->path[way], key, now_us);
+    else if (type == STUN_RESPONSE)
+        take_answer(&m->path[way == MEDIA_UP ? MEDIA_DOWN : MEDIA_UP], &m->path[way], key, now_us);
+}
+
+void media_quality_packet(struct media_quality *m, enum media_way way, struct slice payload,
+                          uint64_t now_us)
+{
+    uint8_t first = payload.len > 0 ? payload.p[0] : STUN_LAST + 1;
+
+    if (first >= RTP_FIRST && first <= RTP_LAST)
+        take_rtp(&m->path[way], payload, now_us);
+    else if (first <= STUN_LAST)
+        take_stun(m, way, payload, now_us);
+}
+
+/* ---- intervals ---- */
+
+void media_quality_blind(struct media_quality *m)
+{
+    m->blind = true;
+}
+
+/* What went past us must not look lost: streams are found again as if they were new. */
+static void forget(struct media_path *p)
+{
+    for (unsigned i = 0; i < MEDIA_STREAMS; i++)
+        p->stream[i] = (struct media_stream){0};
+}
+
+static const struct media_stream *voice_of(const struct media_path *p, uint32_t *others)
+{
+    const struct media_stream *best = NULL;
+    uint32_t all = 0;
+
+    for (unsigned i = 0; i < MEDIA_STREAMS; i++) {
+        const struct media_stream *s = &p->stream[i];
+        all += s->now.packets;
+        if (media_stream_is_voice(s) && s->now.packets > (best ? best->now.packets : 0))
+            best = s;
+    }
+    *others = all - (best ? best->now.packets : 0);
+    return best;
+}
+
+static void read_leg(const struct media_path *p, struct media_leg *out)
+{
+    const struct media_stream *s = voice_of(p, &out->others);
+
+    out->rtt_us = p->rtt_n > 0 ? (uint32_t)(p->rtt_sum_us / p->rtt_n) : p->rtt_us;
+    if (!s)
+        return;
+    out->voice = s->now;
+    out->clock = s->clock;
+    out->jitter_us = media_stream_jitter_us(s);
+    out->frame_us = media_stream_frame_us(s);
+}
+
+static void sum_up(struct media_sums *sum, const struct media_leg *leg, bool heard_rtt)
+{
+    sum->rtt_us += heard_rtt ? leg->rtt_us : 0;
+    sum->rtt_n += heard_rtt;
+    if (leg->voice.packets == 0)
+        return;
+    sum->expected += leg->voice.expected;
+    sum->lost += leg->voice.lost;
+    sum->runs += leg->voice.runs;
+    sum->jitter_us += leg->jitter_us;
+    sum->jitter_n++;
+}
+
+static void next(struct media_path *p)
+{
+    for (unsigned i = 0; i < MEDIA_STREAMS; i++)
+        media_stream_next(&p->stream[i]);
+    p->rtt_sum_us = p->rtt_n = 0;
+}
+
+bool media_quality_next(struct media_quality *m, uint64_t now_us, struct media_report *out)
+{
+    bool heard = false;
+
+    *out = (struct media_report){.us = now_us - m->since_us};
+    for (unsigned i = 0; i < MEDIA_WAYS; i++) {
+        struct media_path *p = &m->path[i];
+        if (m->blind) {
+            forget(p);
+        } else {
+            read_leg(p, &out->leg[i]);
+            sum_up(&m->sums[i], &out->leg[i], p->rtt_n > 0);
+            heard = heard || out->leg[i].voice.packets > 0;
+        }
+        next(p);
+    }
+    m->since_us = now_us;
+    m->blind = false;
+    return heard;
+}
+
+bool media_quality_has_sums(const struct media_quality *m)
+{
+    return m->sums[MEDIA_UP].jitter_n > 0 || m->sums[MEDIA_DOWN].jitter_n > 0;
+}
