@@ -74,15 +74,15 @@ struct alloc {
     uint64_t reported_us; /* when usage_due() gave it last, 0 = never */
     uint64_t serial;      /* 1, 2, .. in the order of alloc_add() */
     uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer; see alloc_bytes() */
+    struct media_quality *media;                       /* owned; NULL: its packets are not judged */
     uint32_t lifetime_s;                               /* as granted last */
     unsigned n_conns;                                  /* of conns */
-    struct list conns;           /* peer data connections of a TCP allocation: peer_conn.h */
-    struct media_quality *media; /* owned; NULL: its packets are not judged */
-    struct tcp_meter *meter;     /* of a TCP allocation; a reference */
-    uint16_t pool;               /* index of the relay address */
-    uint16_t realm;              /* of its user */
-    uint8_t refused_family;      /* as on the wire; 0: the client got what it asked for */
-    uint16_t refused_code;       /* its ADDRESS-ERROR-CODE */
+    struct list conns;       /* peer data connections of a TCP allocation: peer_conn.h */
+    struct tcp_meter *meter; /* of a TCP allocation; a reference */
+    uint16_t pool;           /* index of the relay address */
+    uint16_t realm;          /* of its user */
+    uint8_t refused_family;  /* as on the wire; 0: the client got what it asked for */
+    uint16_t refused_code;   /* its ADDRESS-ERROR-CODE */
     bool has_token;
     uint8_t token[STUN_RESERVATION_BYTES]; /* of the reserved neighbour, for retransmissions */
     uint8_t tid[STUN_TID_BYTES];           /* of the Allocate that made it */

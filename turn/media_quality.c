@@ -19,10 +19,12 @@
 
 struct media_quality *media_quality_new(void *owner, uint64_t now_us)
 {
-    struct media_quality *m = mem_zalloc(sizeof(*m));
+    uint8_t *p = mem_zalloc(sizeof(struct media_quality) + MEDIA_LINE - 1);
 
-    if (!m)
+    if (!p)
         return NULL;
+    struct media_quality *m = (void *)(p + (MEDIA_LINE - (uintptr_t)p % MEDIA_LINE) % MEDIA_LINE);
+    m->_memory = p;
     m->owner = owner;
     m->since_us = now_us;
     list_init(&m->due);
@@ -34,7 +36,7 @@ void media_quality_free(struct media_quality *m)
     if (!m)
         return;
     list_del(&m->due);
-    mem_free(m);
+    mem_free(m->_memory);
 }
 
 /* ---- RTP ---- */
@@ -66,10 +68,17 @@ static void take_new(struct media_path *p, uint32_t ssrc, uint16_t seq, uint32_t
         p->new_ssrc[i] = ssrc;
     }
     p->new_seq[i] = (uint16_t)(seq + 1);
-    if (!s)
-        return;
-    p->at = (uint8_t)(s - p->stream);
-    media_stream_begin(s, ssrc, seq, ts, len, now_us);
+    if (s)
+        media_stream_begin(s, ssrc, seq, ts, len, now_us);
+}
+
+/* Voice alone is one stream: the first. */
+static struct media_stream *find(struct media_path *p, uint32_t ssrc)
+{
+    for (unsigned i = 0; i < MEDIA_STREAMS; i++)
+        if (p->stream[i].ssrc == ssrc && p->stream[i].seen_us != 0)
+            return &p->stream[i];
+    return NULL;
 }
 
 static void take_rtp(struct media_path *p, struct slice payload, uint64_t now_us)
@@ -80,16 +89,7 @@ static void take_rtp(struct media_path *p, struct slice payload, uint64_t now_us
 
     if (r.bad || rtp_is_rtcp((uint8_t)(first >> 8), (uint8_t)first))
         return;
-    struct media_stream *s = &p->stream[p->at];
-    if (s->ssrc != ssrc || s->seen_us == 0) {
-        for (unsigned i = 0; i < MEDIA_STREAMS; i++) {
-            s = &p->stream[i];
-            p->at = (uint8_t)i;
-            if (s->ssrc == ssrc && s->seen_us != 0)
-                break;
-            s = NULL;
-        }
-    }
+    struct media_stream *s = find(p, ssrc);
     if (s)
         media_stream_packet(s, seq, ts, payload.len, now_us);
     else
@@ -172,11 +172,11 @@ static const struct media_stream *voice_of(const struct media_path *p, uint32_t 
 
     for (unsigned i = 0; i < MEDIA_STREAMS; i++) {
         const struct media_stream *s = &p->stream[i];
-        all += s->now.packets;
-        if (media_stream_is_voice(s) && s->now.packets > (best ? best->now.packets : 0))
+        all += s->packets;
+        if (media_stream_is_voice(s) && s->packets > (best ? best->packets : 0))
             best = s;
     }
-    *others = all - (best ? best->now.packets : 0);
+    *others = all - (best ? best->packets : 0);
     return best;
 }
 
@@ -187,7 +187,7 @@ static void read_leg(const struct media_path *p, struct media_leg *out)
     out->rtt_us = p->rtt_n > 0 ? (uint32_t)(p->rtt_sum_us / p->rtt_n) : p->rtt_us;
     if (!s)
         return;
-    out->voice = s->now;
+    out->voice = (struct media_count){s->packets, s->bytes, s->expected, s->lost, s->runs};
     out->clock = s->clock;
     out->jitter_us = media_stream_jitter_us(s);
     out->frame_us = media_stream_frame_us(s);

@@ -20,6 +20,13 @@ enum { MEDIA_STREAMS = 4, MEDIA_CHECKS = 4 };
 
 enum media_way { MEDIA_UP, MEDIA_DOWN, MEDIA_WAYS };
 
+/* Of an interval; bytes are those of whole packets. */
+struct media_count {
+    uint32_t packets, bytes;
+    uint32_t expected, lost; /* numbers that were judged */
+    uint32_t runs;           /* of lost ones that follow one another */
+};
+
 /* What came one way, of the voice that most packets came of. */
 struct media_leg {
     struct media_count voice; /* packets 0: none was heard */
@@ -45,7 +52,7 @@ struct media_path {
     uint32_t rtt_us;                  /* the last one */
     uint32_t new_ssrc[MEDIA_STREAMS]; /* those that came once */
     uint16_t new_seq[MEDIA_STREAMS];  /* and the number that would prove them */
-    uint8_t at, check_at, new_at;     /* the last stream; where the next request, SSRC goes */
+    uint8_t check_at, new_at;         /* where the next request, the next SSRC goes */
 };
 
 /* Sums over the life of the allocation, of voice. */
@@ -59,13 +66,20 @@ struct media_quality {
     struct media_sums sums[MEDIA_WAYS];
     uint64_t since_us;
     struct list due; /* the owner's */
-    void *owner;
+    void *owner, *_memory;
     bool blind; /* packets went past us in this interval */
 };
 
 /* A new one, the interval begins; NULL when memory is out. _free(NULL) is allowed. */
 struct media_quality *media_quality_new(void *owner, uint64_t now_us);
 void media_quality_free(struct media_quality *m);
+
+/* A packet of this way is at hand: what it will touch is fetched meanwhile. m may be NULL. */
+static inline void media_quality_expect(const struct media_quality *m, enum media_way way)
+{
+    if (m)
+        bytes_prefetch(&m->path[way].stream[0], MEDIA_LINE);
+}
 
 /* A packet that is relayed this way. Any bytes. */
 void media_quality_packet(struct media_quality *m, enum media_way way, struct slice payload,

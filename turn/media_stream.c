@@ -21,7 +21,8 @@ void media_stream_begin(struct media_stream *s, uint32_t ssrc, uint16_t seq, uin
                                ._highest = (UINT64_C(1) << 16) | seq,
                                ._window = UINT64_MAX,
                                .seen_us = now_us,
-                               .now = {.packets = 1, .bytes = (uint32_t)len},
+                               .packets = 1,
+                               .bytes = (uint32_t)len,
                                ._begin_ts = ts,
                                ._begin_us = now_us,
                                ._skip = WINDOW - 1};
@@ -36,12 +37,12 @@ static void judge(struct media_stream *s, unsigned n, uint64_t left)
     unsigned skip = n < s->_skip ? n : s->_skip;
     uint64_t mask = n < WINDOW ? (UINT64_C(1) << n) - 1 : UINT64_MAX, lost = ~left & mask;
 
-    s->now.expected += n - skip;
+    s->expected += n - skip;
     s->_skip = (uint8_t)(s->_skip - skip);
     if (lost != 0) {
         uint64_t after_loss = lost >> 1 | (uint64_t)s->_gap << (n - 1);
-        s->now.lost += (uint32_t)__builtin_popcountll(lost);
-        s->now.runs += (uint32_t)__builtin_popcountll(lost & ~after_loss);
+        s->lost += (uint32_t)__builtin_popcountll(lost);
+        s->runs += (uint32_t)__builtin_popcountll(lost & ~after_loss);
     }
     s->_gap = lost & 1;
 }
@@ -57,9 +58,9 @@ static void advance(struct media_stream *s, unsigned n)
     }
     judge(s, WINDOW, s->_window);
     uint32_t more = n - WINDOW; /* those never were in it */
-    s->now.expected += more;
-    s->now.lost += more;
-    s->now.runs += more > 0 && !s->_gap;
+    s->expected += more;
+    s->lost += more;
+    s->runs += more > 0 && !s->_gap;
     s->_gap = s->_gap || more > 0;
     s->_window = 1;
 }
@@ -119,6 +120,13 @@ static void learn_clock(struct media_stream *s, uint32_t ts, uint64_t now_us)
     s->_transit = transit_of(s, ts, now_us);
 }
 
+static void begin_interval(struct media_stream *s, uint32_t ts, uint64_t now_us)
+{
+    s->_begin_ts = ts;
+    s->_begin_us = now_us;
+    s->_begin_highest = s->_highest;
+}
+
 /* RFC 3550 §A.8; packets of one frame tell of one time only. */
 static void take_time(struct media_stream *s, uint32_t ts, uint64_t now_us)
 {
@@ -126,7 +134,10 @@ static void take_time(struct media_stream *s, uint32_t ts, uint64_t now_us)
         return;
     s->_last_ts = ts;
     if (s->clock == 0) {
-        learn_clock(s, ts, now_us);
+        if (now_us - s->_begin_us >= CLOCK_US) {
+            learn_clock(s, ts, now_us);
+            begin_interval(s, ts, now_us); /* not at each packet */
+        }
         return;
     }
     uint32_t transit = transit_of(s, ts, now_us);
@@ -145,33 +156,32 @@ void media_stream_packet(struct media_stream *s, uint16_t seq, uint32_t ts, size
 
     if (!take_seq(s, seq, &again)) {
         if (again) {
-            struct media_count now = s->now;
-            uint32_t clock = s->clock;
+            struct media_stream before = *s;
             media_stream_begin(s, s->ssrc, seq, ts, len, now_us);
-            now.packets++;
-            now.bytes += (uint32_t)len;
-            s->now = now;
-            s->clock = clock;
+            s->packets += before.packets;
+            s->bytes += before.bytes;
+            s->expected = before.expected;
+            s->lost = before.lost;
+            s->runs = before.runs;
+            s->clock = before.clock;
             s->_transit = transit_of(s, ts, now_us);
         }
         return;
     }
     s->seen_us = now_us;
-    s->now.packets += !again;
-    s->now.bytes += (uint32_t)len;
+    s->packets += !again;
+    s->bytes += (uint32_t)len;
     if (s->_highest != was)
         take_time(s, ts, now_us);
 }
 
 void media_stream_next(struct media_stream *s)
 {
-    if (s->now.packets > 0) {
+    if (s->packets > 0) {
         learn_clock(s, s->_last_ts, s->seen_us);
-        s->_begin_ts = s->_last_ts;
-        s->_begin_us = s->seen_us;
-        s->_begin_highest = s->_highest;
+        begin_interval(s, s->_last_ts, s->seen_us);
     }
-    s->now = (struct media_count){0};
+    s->packets = s->bytes = s->expected = s->lost = s->runs = 0;
 }
 
 uint32_t media_stream_frame_us(const struct media_stream *s)

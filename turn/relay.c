@@ -97,6 +97,7 @@ bool relay_channel(struct turn_core *c, const struct five_tuple *from, struct sl
     struct alloc *a = alloc_find(&c->allocs, from);
     if (!a)
         return drop(c, TURN_DROP_NO_ALLOCATION);
+    media_quality_expect(a->media, MEDIA_UP);
     if (a->moving)
         mobility_data(c, a, from);
     const struct chan *chan = chan_by_number(&a->chans, data.channel, now_us);
@@ -173,6 +174,7 @@ static void put_data(struct wr *w, const struct alloc *a, const struct addr *pee
 bool relay_from_peer(struct turn_core *c, struct alloc *a, const struct addr *peer,
                      struct slice payload, uint64_t now_us, struct relay_to_client *out)
 {
+    media_quality_expect(a->media, MEDIA_DOWN);
     struct addr shown = turn_shared_from_wire(c->shared, *peer);
     const struct chan *chan = chan_by_peer(&a->chans, &shown, now_us);
     struct wr w = wr_init(out->head, sizeof(out->head));

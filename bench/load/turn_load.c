@@ -50,6 +50,7 @@ struct load {
     socklen_t far_len;
     int epoll;
     uint16_t *seq; /* two a flow: up, down */
+    uint32_t ts;   /* of what is sent now, at 48 kHz */
     uint64_t sent, received, late;
 };
 
@@ -64,7 +65,7 @@ static void watch(struct load *l, struct end *e)
         die("cannot watch a socket");
 }
 
-/* As RTP: one stream each way of each flow, 20 ms a packet. */
+/* As RTP: one stream each way of each flow. */
 static void put_media(struct wr *w, struct load *l, unsigned i, bool up)
 {
     uint16_t *seq = &l->seq[2 * i + !up];
@@ -74,7 +75,7 @@ static void put_media(struct wr *w, struct load *l, unsigned i, bool up)
 
     wr_be16(&rtp, 0x806f);
     wr_be16(&rtp, ++*seq);
-    wr_be32(&rtp, *seq * 960u);
+    wr_be32(&rtp, l->ts);
     wr_be32(&rtp, 2 * i + !up + 1);
     wr_bytes(w, slice_of(buf, bytes));
     w->len += l->bytes - bytes;
@@ -213,6 +214,7 @@ static uint64_t run(struct load *l)
 
     for (uint64_t k = 0; k < bursts; k += step) {
         keep_pace(l, start + k * l->burst * US_PER_S / l->pps);
+        l->ts = (uint32_t)(clock_now_us() * 48 / 1000);
         for (uint64_t j = k; j < k + step; j++)
             send_flow(l, (unsigned)(j % l->flows), (j / l->flows + j % l->flows) % 2);
     }
