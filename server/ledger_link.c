@@ -41,6 +41,7 @@ struct ledger_link {
     enum ledger_health told; /* thread: what the log knows */
     struct wtimer sweep;     /* worker */
     bool sweeping;
+    struct ledger_reseal reseal;
 };
 
 static uint64_t wall_ms(void)
@@ -174,7 +175,8 @@ void ledger_link_watch(struct ledger_link *k, ledger_link_changed_fn *changed, v
 
 /* ---- life ---- */
 
-static struct ledger_store_conf store_conf(const struct server_conf *c)
+static struct ledger_store_conf store_conf(const struct server_conf *c,
+                                           struct ledger_reseal *reseal)
 {
     return (struct ledger_store_conf){
         .file = c->ledger.file,
@@ -186,6 +188,9 @@ static struct ledger_store_conf store_conf(const struct server_conf *c)
         .query_timeout_ms = c->ledger.query_timeout_ms,
         .export_dir = c->privacy.export_dir,
         .secret = slice_of(c->ledger.token_key.p, c->ledger.token_key.len),
+        .seal_key = slice_of(c->ledger.seal_key.p, c->ledger.seal_key.len),
+        .other_seal_key = slice_of(c->ledger.other_seal_key.p, c->ledger.other_seal_key.len),
+        .reseal = reseal,
         .check = c->ledger.check,
         .devices_per_user = (size_t)c->ledger.devices_per_user,
         .tokens_per_device = (size_t)c->ledger.tokens_per_device,
@@ -201,8 +206,9 @@ static struct ledger_store_conf store_conf(const struct server_conf *c)
     };
 }
 
-static struct ledger_link *link_new(struct worker *w, const struct server_conf *c,
-                                    struct ledger_store *s)
+/* k is zeroed but for reseal. Returns 0 or -ENOMEM. */
+static int link_init(struct ledger_link *k, struct worker *w, const struct server_conf *c,
+                     struct ledger_store *s)
 {
     const struct ledger_conf conf = {.queue = (size_t)c->ledger.queue,
                                      .queue_bytes = (size_t)c->ledger.queue_bytes,
@@ -212,10 +218,7 @@ static struct ledger_link *link_new(struct worker *w, const struct server_conf *
                                      .wall_ms = wall_ms,
                                      .asked = on_asked,
                                      .changed = on_changed};
-    struct ledger_link *k = mem_zalloc(sizeof(*k));
 
-    if (!k)
-        return NULL;
     k->worker = w;
     k->store = s;
     k->awake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -223,11 +226,10 @@ static struct ledger_link *link_new(struct worker *w, const struct server_conf *
     if (!k->ledger) {
         if (k->awake >= 0)
             close(k->awake);
-        mem_free(k);
-        return NULL;
+        return -ENOMEM;
     }
     k->sweep = (struct wtimer){.fn = on_sweep, .arg = k};
-    return k;
+    return 0;
 }
 
 static void link_free(struct ledger_link *k)
@@ -245,18 +247,25 @@ bool ledger_link_wanted(const struct server_conf *c)
 int ledger_link_new(struct worker *w, const struct server_conf *c, struct ledger_link **out,
                     char why[LEDGER_LINK_WHY_MAX])
 {
-    const struct ledger_store_conf conf = store_conf(c);
+    struct ledger_link *k = mem_zalloc(sizeof(*k));
     struct ledger_store *s;
+
+    snprintf(why, LEDGER_LINK_WHY_MAX, "out of memory");
+    if (!k)
+        return -ENOMEM;
+    const struct ledger_store_conf conf = store_conf(c, &k->reseal);
     int rc = *conf.postgres ? ledger_pg_open(&conf, wall_ms(), &s, why)
                             : ledger_sqlite_open(&conf, wall_ms(), &s, why);
-
-    if (rc != 0)
+    if (rc != 0) {
+        mem_free(k);
         return rc;
-    struct ledger_link *k = link_new(w, c, s);
-    if (!k) {
+    }
+    rc = link_init(k, w, c, s);
+    if (rc != 0) {
         s->ops->free(s);
+        mem_free(k);
         snprintf(why, LEDGER_LINK_WHY_MAX, "out of memory");
-        return -ENOMEM;
+        return rc;
     }
     tell_health(k);
     rc = -pthread_create(&k->thread, NULL, run, k);
@@ -334,6 +343,11 @@ void ledger_link_metrics(struct ledger_link *k, struct metrics *m)
     metrics_add(m, "sori_ledger_batches_total", "", "Transactions.", METRIC_COUNTER, &c->batches);
     metrics_add(m, "sori_ledger_retries_total", "",
                 "Transactions that failed and were tried again.", METRIC_COUNTER, &c->retries);
+    metrics_add(m, "sori_ledger_tokens_resealed_total", "", "Push tokens that got the present key.",
+                METRIC_COUNTER, &k->reseal.done);
+    metrics_add(m, "sori_ledger_tokens_unopened", "",
+                "Push tokens that no configured key opens, as found last.", METRIC_GAUGE,
+                &k->reseal.behind);
     metrics_add(m, "sori_ledger_queued_records", "", "Records and requests that wait.",
                 METRIC_GAUGE, &c->queued);
     metrics_add_histogram(m, "sori_history_queue_lag_seconds", "",

@@ -37,8 +37,9 @@ const struct ledger_move_table ledger_move_tables[LEDGER_MOVE_TABLES] = {
     {"device", "user_id, device_id, platform, app_id, version, locale, env, call_ui, seen_ms",
      "ttttttttn", "user_id, device_id", NULL, ""},
     {"push_token",
-     "token_hash, user_id, device_id, type, call_id, token, registered_ms, expires_ms", "btttbbnn",
-     "token_hash", NULL, ""},
+     "token_hash, user_id, device_id, type, call_id, token, registered_ms, expires_ms,"
+     " sealed_by",
+     "btttbbnnt", "token_hash", NULL, ""},
     {"privacy_request",
      "req_id, user_id, subject, kind, state, actor, requested_ms, due_ms, done_ms, expires_ms,"
      " bytes, sha256, ndjson",

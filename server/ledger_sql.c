@@ -239,6 +239,7 @@ int sq_init(struct ledger_sql *s, const struct sql_engine *engine, const char *c
     s->conf.file = s->conf.postgres = s->conf.node = s->conf.erased_file = NULL;
     s->conf.export_dir = NULL;
     s->conf.secret = s->conf.password = (struct slice){0};
+    s->conf.seal_key = s->conf.other_seal_key = (struct slice){0};
     s->erased_fd = s->export.fd = -1;
     for (size_t i = 0; i < SQ_COUNT; i++)
         s->query[i] = (struct sql_query){s, (enum sq_id)i};
@@ -246,7 +247,9 @@ int sq_init(struct ledger_sql *s, const struct sql_engine *engine, const char *c
     s->node = mem_strndup(slice_str(conf->node ? conf->node : ""));
     s->erased_file = mem_strndup(slice_str(erased_file));
     s->export_dir = mem_strndup(slice_str(export_dir));
-    return s->keys && s->node && s->erased_file && s->export_dir ? 0 : -ENOMEM;
+    bool made = s->keys && s->node && s->erased_file && s->export_dir;
+    return made && privacy_keys_seal(s->keys, conf->seal_key, conf->other_seal_key) == 0 ? 0
+                                                                                         : -ENOMEM;
 }
 
 void sq_fini(struct ledger_sql *s)

@@ -92,6 +92,8 @@ enum sq_id {
     SQ_TOKEN_BAD,
     SQ_TOKEN_OLD,
     SQ_TOKEN_COUNT,
+    SQ_TOKEN_OTHER,
+    SQ_TOKEN_RESEAL,
     SQ_TOKENS,
     /* privacy */
     SQ_REQUEST_LAST,
@@ -184,6 +186,12 @@ struct ledger_sql {
     bool listed;     /* the purge that runs is on the list of the erased */
     uint8_t listed_id[LEDGER_REQUEST_ID_BYTES];
     bool sweeping; /* SQ_SWEEP_MINE said so */
+    struct sq_reseal {
+        uint64_t at_ms; /* when the next pass begins */
+        uint64_t done, behind;
+        uint8_t after[PRIVACY_HASH_BYTES]; /* the pass has come so far */
+        bool going;
+    } reseal;
     struct sq_export export;
 };
 
@@ -344,6 +352,9 @@ int sq_purge_step(struct ledger_sql *s, struct sq_request *r, uint64_t now_ms);
 /* At open: erases who is on the list and was brought back, and ends purges that had begun. */
 int sq_erase_again(struct ledger_sql *s, uint64_t now_ms);
 int sq_sweep(struct ledger_store *s, uint64_t now_ms, bool *more);
+/* Seals some tokens that have another key with the present one (…_reseal.c); *n: 0 when the pass is
+ * over, which begins anew after an hour. */
+int sq_reseal_step(struct ledger_sql *s, uint64_t now_ms, uint64_t *n);
 
 /* ---- the export's file (…_export.c) ---- */
 int sq_export_path(const struct ledger_store *s, const struct ledger_privacy *p, char *out,

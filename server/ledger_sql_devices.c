@@ -92,6 +92,7 @@ static int insert_token(struct ledger_sql *s, const struct ledger_device *d,
     sq_blob(q, 6, sealed, t->token.len + PRIVACY_SEAL_EXTRA);
     sq_u64(q, 7, t->registered_ms);
     sq_u64(q, 8, t->expires_ms);
+    sq_text(q, 9, slice_str(privacy_seal_id(s->keys)));
     return sq_run(s, q, NULL);
 }
 

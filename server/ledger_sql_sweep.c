@@ -134,7 +134,8 @@ static int sweep_step(struct ledger_sql *s, uint64_t now_ms, uint64_t *n)
     if (rc != 0)
         return rc == 1 ? export_step(s, &r, now_ms) : rc;
     *n = 0;
-    return retain(s, now_ms, n);
+    rc = retain(s, now_ms, n);
+    return rc == 0 && *n == 0 ? sq_reseal_step(s, now_ms, n) : rc;
 }
 
 /* Of several servers one sweeps at a time, from the first of its steps to the last. */

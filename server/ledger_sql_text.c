@@ -138,11 +138,11 @@ const char *const sq_common_sql[SQ_COUNT] = {
     [SQ_DEVICES_OF] = DEVICE_COLUMNS " WHERE user_id=?1 AND device_id>?2"
                                      " ORDER BY device_id LIMIT ?3",
     [SQ_TOKEN_PUT] = "INSERT INTO push_token(token_hash, user_id, device_id, type, call_id, token,"
-                     " registered_ms, expires_ms) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)"
+                     " registered_ms, expires_ms, sealed_by) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"
                      " ON CONFLICT(token_hash) DO UPDATE SET user_id=excluded.user_id,"
                      " device_id=excluded.device_id, type=excluded.type, call_id=excluded.call_id,"
                      " token=excluded.token, registered_ms=excluded.registered_ms,"
-                     " expires_ms=excluded.expires_ms",
+                     " expires_ms=excluded.expires_ms, sealed_by=excluded.sealed_by",
     [SQ_TOKEN_DEL_HASH] = "DELETE FROM push_token WHERE token_hash=?1",
     [SQ_TOKEN_DEL_KIND] =
         "DELETE FROM push_token WHERE user_id=?1 AND device_id=?2 AND type=?3 AND call_id=?4",
@@ -155,6 +155,11 @@ const char *const sq_common_sql[SQ_COUNT] = {
     [SQ_TOKEN_OLD] = "DELETE FROM push_token WHERE token_hash IN (SELECT token_hash FROM"
                      " push_token WHERE expires_ms>0 AND expires_ms<=?1 LIMIT ?2)",
     [SQ_TOKEN_COUNT] = "SELECT COUNT(*) FROM push_token WHERE user_id=?1 AND device_id=?2",
+    [SQ_TOKEN_OTHER] = "SELECT token_hash, user_id, device_id, token FROM push_token WHERE"
+                       " sealed_by<>?1 AND token_hash>?2 ORDER BY token_hash LIMIT ?3",
+    /* Another server may have given the token to another device meanwhile. */
+    [SQ_TOKEN_RESEAL] = "UPDATE push_token SET token=?2, sealed_by=?3 WHERE token_hash=?1 AND"
+                        " user_id=?4 AND device_id=?5",
     [SQ_TOKENS] = "SELECT type, call_id, token, registered_ms, expires_ms FROM push_token WHERE"
                   " user_id=?1 AND device_id=?2 ORDER BY type, call_id LIMIT ?3",
 

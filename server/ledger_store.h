@@ -13,6 +13,7 @@
 #ifndef SORI_SERVER_LEDGER_STORE_H
 #define SORI_SERVER_LEDGER_STORE_H
 
+#include "base/metrics.h"
 #include "server/ledger.h"
 
 struct ledger_store;
@@ -100,6 +101,12 @@ struct ledger_store {
 
 #define LEDGER_STORE_WHY_MAX 512
 
+/* Tokens that got another key. One writer; any thread may read. */
+struct ledger_reseal {
+    struct counter done;   /* since the start */
+    struct counter behind; /* gauge: those that another key has, as found last, and no key opens */
+};
+
 /* What an engine has to go by. */
 struct ledger_store_conf {
     const char *file;        /* SQLite: the database; copied */
@@ -111,7 +118,10 @@ struct ledger_store_conf {
 
     const char *export_dir; /* where exports are written; "": beside the file; copied */
     struct slice secret;    /* PRIVACY_SECRET_MIN bytes or more; not kept */
-    bool check;             /* SQLite: look through the whole file at open */
+    struct slice seal_key,
+        other_seal_key;           /* of tokens: privacy_keys_seal(); may be empty; not kept */
+    struct ledger_reseal *reseal; /* counted here; lent; NULL: nowhere */
+    bool check;                   /* SQLite: look through the whole file at open */
     size_t devices_per_user, tokens_per_device;
     uint64_t grace_days;        /* between a request for deletion and the purge */
     uint64_t export_keep_days;  /* an export's file */

@@ -102,6 +102,7 @@ const char *const pg_store_schema[PG_STORE_VERSION] = {
     " type, call_id, registered_ms, expires_ms ON push_token FOR EACH ROW"
     " EXECUTE FUNCTION sori_device_changed();",
     "ALTER TABLE quality_leg ADD COLUMN network" TEXT " NOT NULL DEFAULT '';",
+    "ALTER TABLE push_token ADD COLUMN sealed_by" TEXT " NOT NULL DEFAULT '';",
 };
 
 const char *const pg_store_vacuum[] = {"cdr",         "cdr_party",       "push_log",

@@ -81,6 +81,7 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
     " reason TEXT NOT NULL, pushes INTEGER NOT NULL,"
     " PRIMARY KEY(day, kind, status, reason)) WITHOUT ROWID;",
     "ALTER TABLE quality_leg ADD COLUMN network TEXT NOT NULL DEFAULT '';",
+    "ALTER TABLE push_token ADD COLUMN sealed_by TEXT NOT NULL DEFAULT '';",
 };
 
 #define OPEN_END "max(created_ms, answer_ms, " HEARD_OF ")"

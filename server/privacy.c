@@ -18,10 +18,16 @@ static const char *const LABEL[PURPOSES] = {
     "sori ledger audit 1", "sori ledger erased 1",
 };
 #define TOKEN_LABEL "sori ledger token 1"
+#define SEAL_LABEL  "sori ledger seal id 1"
+
+enum { SEAL_PRESENT, SEAL_OTHER };
 
 struct privacy_keys {
     struct hmac *mac[PURPOSES];
     uint8_t token_key[32];
+    uint8_t seal_key[2][32]; /* present, other */
+    bool has_seal[2];
+    char seal_id[PRIVACY_SEAL_ID + 1];
 };
 
 struct privacy_keys *privacy_keys_new(struct slice secret)
@@ -52,7 +58,32 @@ void privacy_keys_free(struct privacy_keys *k)
     for (size_t i = 0; i < PURPOSES; i++)
         hmac_free(k->mac[i]);
     crypto_wipe(k->token_key, sizeof(k->token_key));
+    crypto_wipe(k->seal_key, sizeof(k->seal_key));
     mem_free(k);
+}
+
+int privacy_keys_seal(struct privacy_keys *k, struct slice present, struct slice other)
+{
+    const struct slice keys[] = {[SEAL_PRESENT] = present, [SEAL_OTHER] = other};
+    struct slice token = SLICE_LIT(TOKEN_LABEL), name = SLICE_LIT(SEAL_LABEL);
+    struct wr w = wr_init(k->seal_id, PRIVACY_SEAL_ID);
+    uint8_t id[PRIVACY_HASH_BYTES];
+
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        k->has_seal[i] = keys[i].len > 0;
+        if (keys[i].len > 0 && crypto_hmac(CRYPTO_SHA256, keys[i], &token, 1, k->seal_key[i]) != 0)
+            return -EIO;
+    }
+    if (present.len > 0 && crypto_hmac(CRYPTO_SHA256, present, &name, 1, id) != 0)
+        return -EIO;
+    if (present.len > 0)
+        hex_encode(&w, slice_of(id, PRIVACY_SEAL_ID / 2));
+    return 0;
+}
+
+const char *privacy_seal_id(const struct privacy_keys *k)
+{
+    return k->seal_id;
 }
 
 int privacy_keys_check(struct privacy_keys *k, uint8_t out[PRIVACY_HASH_BYTES])
@@ -90,8 +121,9 @@ int privacy_token_seal(struct privacy_keys *k, struct slice user, struct slice d
 
     if (w.bad)
         return -EIO;
+    const uint8_t *key = k->has_seal[SEAL_PRESENT] ? k->seal_key[SEAL_PRESENT] : k->token_key;
     rand_bytes(out, CRYPTO_AEAD_NONCE_BYTES);
-    return crypto_aead_seal(CRYPTO_A256GCM, slice_of(k->token_key, sizeof(k->token_key)),
+    return crypto_aead_seal(CRYPTO_A256GCM, slice_of(key, sizeof(k->token_key)),
                             slice_of(out, CRYPTO_AEAD_NONCE_BYTES), whose, token,
                             out + CRYPTO_AEAD_NONCE_BYTES);
 }
@@ -105,9 +137,16 @@ int privacy_token_open(struct privacy_keys *k, struct slice user, struct slice d
 
     if (w.bad || sealed.len <= PRIVACY_SEAL_EXTRA)
         return -EACCES;
-    return crypto_aead_open(CRYPTO_A256GCM, slice_of(k->token_key, sizeof(k->token_key)),
-                            slice_sub(sealed, 0, CRYPTO_AEAD_NONCE_BYTES), whose,
-                            slice_sub(sealed, CRYPTO_AEAD_NONCE_BYTES, sealed.len), out);
+    const uint8_t *keys[] = {k->has_seal[SEAL_PRESENT] ? k->seal_key[SEAL_PRESENT] : NULL,
+                             k->has_seal[SEAL_OTHER] ? k->seal_key[SEAL_OTHER] : NULL,
+                             k->token_key};
+    int rc = -EACCES;
+    for (size_t i = 0; i < ARRAY_LEN(keys) && rc != 0; i++)
+        if (keys[i])
+            rc = crypto_aead_open(CRYPTO_A256GCM, slice_of(keys[i], sizeof(k->token_key)),
+                                  slice_sub(sealed, 0, CRYPTO_AEAD_NONCE_BYTES), whose,
+                                  slice_sub(sealed, CRYPTO_AEAD_NONCE_BYTES, sealed.len), out);
+    return rc;
 }
 
 /* ---- audit ---- */

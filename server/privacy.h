@@ -13,6 +13,7 @@ enum {
     PRIVACY_SUBJECT_BYTES = 32,
     PRIVACY_HASH_BYTES = 32,
     PRIVACY_SEAL_EXTRA = 12 + 16,                   /* a sealed token is so much longer */
+    PRIVACY_SEAL_ID = 8,                            /* digits */
     PRIVACY_ERASED_LINE = 64 + 1 + 20 + 1 + 32 + 1, /* bytes of an erased user's line, at most */
 };
 
@@ -21,6 +22,14 @@ struct privacy_keys;
 /* NULL when memory is out. */
 struct privacy_keys *privacy_keys_new(struct slice secret);
 void privacy_keys_free(struct privacy_keys *k); /* wipes; NULL is allowed */
+
+/* From now on tokens are sealed with a key of its own (present; empty: the secret's), and opened
+ * with that, with other (the one before, or the one to come; may be empty) or with the secret's.
+ * Returns 0 or -EIO. */
+int privacy_keys_seal(struct privacy_keys *k, struct slice present, struct slice other);
+/* Names the key that seals: PRIVACY_SEAL_ID hex digits, or "" for the secret's. Says nothing of it.
+ */
+const char *privacy_seal_id(const struct privacy_keys *k);
 
 /* A value that tells whether a database was made with the same secret; says nothing about it. */
 int privacy_keys_check(struct privacy_keys *k, uint8_t out[PRIVACY_HASH_BYTES]);

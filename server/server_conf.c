@@ -234,6 +234,13 @@ const struct conf_opt server_conf_opts[] = {
         "File with the secret, at least 32 bytes, that push tokens are encrypted with and that "
         "erased users are recognised by; or credential:NAME. It belongs to the file for ever: keep "
         "a copy apart from it."),
+    OPT(ledger, seal_key, "seal_key_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "File with another secret, at least 32 bytes, that push tokens are encrypted with from now "
+        "on; or credential:NAME. Tokens that have another key get this one in the background. "
+        "Empty: that of token_key_file."),
+    OPT(ledger, other_seal_key, "other_seal_key_file", CONF_SECRET, "", 0, 0, NULL, NULL,
+        "One that opens them besides: the one before, until all tokens have the present one, or, "
+        "of several servers, the one to come. That of token_key_file always does."),
     UINT(ledger, queue, "queue", "65536", 256, 10000000, "records",
          "Records and requests that may wait for the disk; more are refused, and counted."),
     UINT(ledger, queue_bytes, "queue_bytes", "67108864", 1048576, 17179869184, "bytes",
@@ -534,6 +541,10 @@ static int check(const struct server_conf *c, char err[CONF_ERR_MAX])
     else if ((*c->ledger.file || *c->ledger.postgres) && c->ledger.token_key.len < 32)
         wrong = "[ledger] token_key_file: a secret of at least 32 bytes is needed when file or "
                 "postgres is given (for instance: openssl rand -hex 32)";
+    else if ((c->ledger.seal_key.len > 0 && c->ledger.seal_key.len < 32) ||
+             (c->ledger.other_seal_key.len > 0 && c->ledger.other_seal_key.len < 32))
+        wrong = "[ledger] seal_key_file, other_seal_key_file: at least 32 bytes each (for "
+                "instance: openssl rand -hex 32)";
     else if (*c->ledger.postgres && (!*c->privacy.export_dir || !*c->ledger.erased_file))
         wrong = "[privacy] export_dir, [ledger] erased_file: both are needed with postgres; of "
                 "several servers export_dir is one directory that all of them mount";

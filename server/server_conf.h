@@ -62,7 +62,7 @@ struct server_conf {
     struct redis_options redis; /* [redis] */
     struct {                    /* [ledger] */
         char *file, *postgres, *erased_file;
-        struct conf_secret password, token_key;
+        struct conf_secret password, token_key, seal_key, other_seal_key;
         uint64_t connect_timeout_ms, query_timeout_ms;
         uint64_t queue, queue_bytes, batch;
         bool check;

@@ -588,6 +588,77 @@ static void fill(void)
     assert_int_equal(scene_sample(s, 1, A, SCENE_NOW), 0);
 }
 
+#define SEALS "SELECT count(*), count(DISTINCT sealed_by), min(length(sealed_by)) FROM push_token"
+
+static void with_keys(const char *present, const char *other)
+{
+    scene_conf.seal_key = slice_str(present);
+    scene_conf.other_seal_key = slice_str(other);
+    scene_close(s);
+    s = scene_open();
+}
+
+static void test_tokens_get_another_key(void **state)
+{
+    static struct ledger_reseal count;
+    char was[4096];
+    bool more = true;
+
+    (void)state;
+    count = (struct ledger_reseal){0};
+    scene_conf.reseal = &count;
+    for (unsigned i = 0; i < 40; i++) { /* more than one step */
+        char user[16], token[16];
+        snprintf(user, sizeof(user), "user-%u", i);
+        snprintf(token, sizeof(token), "token-%u", i);
+        scene_device(s, slice_str(user), "phone", token, SCENE_NOW);
+    }
+    snprintf(was, sizeof(was), "%s", scene_devices(s));
+    scene_sql_is(SEALS, "40|1|0");
+    with_keys("the first key, of 32 bytes or so", "");
+    assert_string_equal(scene_devices(s), was); /* the secret's opens them */
+    assert_int_equal(DO(s, sweep(s, SCENE_NOW, &more)), 0);
+    assert_true(more);
+    with_keys("the first key, of 32 bytes or so", ""); /* a crash on the way */
+    assert_string_equal(scene_devices(s), was);
+    scene_sweep(s, SCENE_NOW);
+    scene_sql_is(SEALS, "40|1|8");
+    assert_int_equal(counter_get(&count.done), 40);
+    assert_string_equal(scene_devices(s), was);
+    with_keys("another key, of 32 bytes or more", "the first key, of 32 bytes or so");
+    assert_string_equal(scene_devices(s), was);
+    assert_int_equal(DO(s, bad_token(s, SLICE_LIT("token-7"), 0)), 0); /* is found as ever */
+    scene_sql_is(SEALS, "39|1|8");
+    scene_sweep(s, SCENE_NOW);
+    with_keys("another key, of 32 bytes or more", ""); /* the first one is not needed any more */
+    assert_int_equal(strlen(scene_devices(s)), strlen(was) - strlen("=voip:token-7"));
+    scene_device(s, A, "phone", "new", SCENE_NOW);
+    with_keys("", "another key, of 32 bytes or more"); /* and back */
+    scene_sweep(s, SCENE_NOW);
+    scene_sql_is(SEALS, "40|1|0");
+    assert_int_equal(counter_get(&count.behind), 0);
+}
+
+static void test_tokens_that_no_key_opens_are_counted_and_stay(void **state)
+{
+    static struct ledger_reseal count;
+
+    (void)state;
+    count = (struct ledger_reseal){0};
+    scene_conf.reseal = &count;
+    with_keys("the first key, of 32 bytes or so", "");
+    scene_device(s, A, "phone", "a", SCENE_NOW);
+    with_keys("another key, of 32 bytes or more", "");
+    scene_device(s, B, "phone", "b", SCENE_NOW);
+    scene_sweep(s, SCENE_NOW);
+    assert_int_equal(counter_get(&count.behind), 1);
+    assert_string_equal(scene_devices(s), "anna@/phone berta/phone=voip:b");
+    with_keys("another key, of 32 bytes or more", "the first key, of 32 bytes or so");
+    scene_sweep(s, SCENE_NOW);
+    assert_int_equal(counter_get(&count.behind), 0);
+    assert_string_equal(scene_devices(s), "anna@/phone=voip:a berta/phone=voip:b");
+}
+
 static void test_deletion_by_the_calendar(void **state)
 {
     struct ledger_privacy p, again;
@@ -776,6 +847,8 @@ int main(void)
         T(test_limits_of_devices_and_tokens_hold),
         T(test_a_bad_token_goes_unless_it_was_registered_since),
         T(test_facts_of_a_device_are_kept_and_changed),
+        T(test_tokens_get_another_key),
+        T(test_tokens_that_no_key_opens_are_counted_and_stay),
         T(test_deletion_by_the_calendar),
         T(test_a_deletion_is_taken_back_on_day_29),
         T(test_a_purge_that_has_begun_goes_on),
