@@ -1,5 +1,6 @@
 """A node is killed: its calls go on at another one. SPDX-License-Identifier: BSD-3-Clause"""
 import asyncio
+import signal
 import time
 
 import pytest
@@ -73,6 +74,41 @@ def test_a_node_that_is_stopped_hands_its_calls_over():
         await carl.until("call.accepted")
     with Cluster("a", "b", lease_s=30) as c:
         asyncio.run(scene(c))
+
+
+def test_a_node_that_was_only_frozen_has_lost_its_calls_and_who_has_left_it(cluster):
+    """The answers to its own writes tell it."""
+    async def scene():
+        alice, bob = await cluster.join("a", "alice"), await cluster.join("b", "bob")
+        carl = await cluster.join("a", "carl")
+        up, _ = await dial(alice, "bob")
+        await rings(bob)
+        await answer(bob, up)
+        await connect(alice, bob, up)
+        process = cluster["a"].d.process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            before, after = carl.socket, await move(cluster, carl, "b")
+            assert after["resumed"]
+            key = next(k for k in cluster.redis.do("KEYS", "sori:calls:*") if b" a}" in k)
+            deadline = time.monotonic() + 10
+            while f">{up}".encode() not in cluster.redis.do("HKEYS", key):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        carl.socket = before
+        assert await carl.closed() == 4409
+        m = await insist(alice, "call.sync", up)  # as a guest of the other node
+        assert m["data"]["state"] in ("active", "reconnecting") and m["data"]["peer"] == "bob", m
+        await bob.send("call.info", up, {"custom": 1})
+        assert (await alice.until("call.info"))["data"]["custom"] == 1
+        await alice.send("call.info", up, {"custom": 2})
+        assert (await bob.until("call.info"))["data"]["custom"] == 2
+        assert (await bob.request("call.hangup", up))["type"] == "call.hangup"
+        await ended(alice, up, "hangup")
+        assert cluster.redis.do("HKEYS", key) == [f">{up}".encode()]
+    asyncio.run(scene())
 
 
 def test_what_a_node_has_run_goes_on_when_it_is_killed(cluster):
