@@ -158,7 +158,7 @@ def bench_redis(_world, _figures):
     row = list(csv.DictReader(io.StringIO(text[text.index('"test"'):])))[0]
     show("Redis", float(row["p99_latency_ms"]) * 1000,
          f"us p99 from the command to its answer (p50 {float(row['p50_latency_ms']) * 1000:.0f}); an invite to another "
-         "node takes a script and one of these")
+         "node takes a round trip and one of these")
 
 
 def bench_latency(world, figures):

@@ -6,7 +6,8 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "server/call_snapshot.h"
 
-#include "base/hash.h"
+#include <string.h>
+
 #include "base/mem.h"
 #include "server/call_priv.h"
 
@@ -66,6 +67,21 @@ static void put_legs(struct wr *w, const struct call *c)
     wr_u8(w, c->winner ? (uint8_t)(c->winner - c->legs) : NO_WINNER);
 }
 
+/* Faster than a keyed hash, many times a call. Whoever sends what makes two states alike leaves his
+ * own call with an older one. */
+static uint64_t mix(struct slice s)
+{
+    uint64_t h = s.len, word;
+
+    for (size_t i = 0; i < s.len; i += sizeof(word)) {
+        word = 0;
+        memcpy(&word, s.p + i, s.len - i < sizeof(word) ? s.len - i : sizeof(word));
+        h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+        h ^= h >> 29;
+    }
+    return h | 1;
+}
+
 void call_snapshot_texts(struct wr *w, const struct call *c)
 {
     put_text(w, c->offer);
@@ -78,7 +94,7 @@ uint64_t call_snapshot_texts_mark(const struct call *c)
 {
     const uint64_t lens[] = {c->offer.len, c->metadata.len, c->room_raw.len, c->answer.len};
 
-    return hash_bytes(slice_of(lens, sizeof(lens))); /* each is set once and dropped once */
+    return mix(slice_of(lens, sizeof(lens))); /* each is set once and dropped once */
 }
 
 uint64_t call_snapshot_state(struct wr *w, const struct call *c, uint64_t now_us, uint64_t wall_us)
@@ -113,7 +129,7 @@ uint64_t call_snapshot_state(struct wr *w, const struct call *c, uint64_t now_us
         wr_u8(w, (uint8_t)c->party[side].media);
     }
     from += 1 + MOMENT;
-    return w->bad ? 0 : hash_bytes(slice_of(w->base + from, w->len - from));
+    return w->bad ? 0 : mix(slice_of(w->base + from, w->len - from));
 }
 
 void call_snapshot_write(struct wr *w, const struct call *c, uint64_t now_us, uint64_t wall_us)

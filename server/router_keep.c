@@ -162,14 +162,17 @@ static void on_kept(struct redis_call *call, enum redis_end end, const struct re
     struct keep_step *k = call->arg;
     struct router *r = k->r;
     struct sig_call_id id = k->id;
-    int64_t fields = k->fields;
+    bool failed = end != REDIS_ANSWERED || reply->kind == RESP_ERROR;
+    bool gone = !failed && reply->kind == RESP_INTEGER && reply->integer > k->fields;
 
     (void)now_us;
-    router_enter(r);
     free_step(k);
-    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR)
+    if (!failed && !gone)
+        return;
+    router_enter(r);
+    if (failed)
         save_again(r, &id);
-    else if (reply->kind == RESP_INTEGER && reply->integer > fields)
+    else
         ask_who(r, &id);
 }
 

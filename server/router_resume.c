@@ -114,14 +114,18 @@ static void on_saved(struct redis_call *call, enum redis_end end, const struct r
 {
     struct far_save *k = call->arg;
     struct router *r = k->r;
-    struct session *s = session_by_id(r->sessions, k->id);
     bool failed = end != REDIS_ANSWERED || reply->kind == RESP_ERROR;
     bool gone = !failed && reply->kind == RESP_INTEGER && (uint64_t)reply->integer > k->n;
     uint64_t epoch;
     struct slice node;
 
     (void)now_us;
+    if (!failed && !gone && reply->kind == RESP_INTEGER) { /* nearly always */
+        free_save(k);
+        return;
+    }
     router_enter(r);
+    struct session *s = session_by_id(r->sessions, k->id);
     if (!s && gone) /* it has ended meanwhile, and this came later */
         session_share_drop(claims(r), scripts(r), k->id, r->now_us);
     free_save(k);

@@ -50,6 +50,7 @@ struct redis_link {
     bool open;      /* bytes may flow */
     bool again;     /* woken while it flushes */
     bool told;      /* that it is away has been logged */
+    bool secret;    /* AUTH may be in out */
     size_t out_at, out_len;
     uint8_t out[IO_BYTES], in[IO_BYTES];
 };
@@ -148,7 +149,9 @@ static void say(struct redis_link *l, uint64_t now_us)
 
     for (;;) {
         if (l->out_at == l->out_len) {
-            crypto_wipe(l->out, l->out_len);
+            if (l->secret)
+                crypto_wipe(l->out, l->out_len);
+            l->secret = !redis_client_ready(l->client);
             l->out_at = 0;
             l->out_len = redis_client_take(l->client, l->out, sizeof(l->out), now_us);
         }
