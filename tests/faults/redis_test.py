@@ -116,7 +116,7 @@ def test_the_master_dies_and_calls_are_set_up():
     with sentinels() as (master, watchers):
         at = ", ".join(f"127.0.0.1:{s.port}" for s in watchers)
         try:
-            clusterworld.CONFIG = text.replace("servers = 127.0.0.1:{redis}", f"sentinels = {at}").replace("lease = {lease}\n", "")
+            clusterworld.CONFIG = text.replace("servers = {redis_at}:{redis}", f"sentinels = {at}").replace("lease = {lease}\n", "")
             with Cluster("a", "b", extra=EXTRA) as cluster:
                 v, added = asyncio.run(go(cluster, master))
         finally:

@@ -1,12 +1,13 @@
 """Several sori-servers around one Redis, for tests. SPDX-License-Identifier: BSD-3-Clause"""
 import asyncio
 import contextlib
+import subprocess
 import time
 import urllib.error
 import urllib.request
 
 from soriclient import Client
-from soriredis import Redis
+from soriredis import NODES, Redis
 from soriserver import Server
 
 CONFIG = """
@@ -20,7 +21,7 @@ hs256_secret_file = @FOLDER@/secret
 urls = turn:127.0.0.1:3478
 secret_file = @FOLDER@/secret
 [redis]
-servers = 127.0.0.1:{redis}
+servers = {redis_at}:{redis}
 timeout = 400
 lease = {lease}
 [session]
@@ -59,9 +60,29 @@ class Cluster:
         return self.stack.__exit__(*a)
 
     def start(self, name):
-        s = Server(CONFIG, node=name, redis=self.redis.port, lease=self.lease_s, extra=self.extra)
+        s = Server(CONFIG, node=name, redis=self.redis.port, redis_at=self.redis_at(name), lease=self.lease_s, extra=self.extra)
         self.nodes[name] = self.stack.enter_context(s)
         return s
+
+    def redis_at(self, name):
+        return NODES[self.names.index(name)] if name in self.names else "127.0.0.1"
+
+    @contextlib.contextmanager
+    def cut_off(self, name):
+        """The node does not reach Redis: packets are dropped, nobody is told."""
+        at, port = self.redis_at(name), self.redis.port
+        rules = f"""table inet cut_{name} {{
+            chain arriving {{
+                type filter hook input priority 0
+                ip daddr {at} tcp dport {port} drop
+                ip saddr {at} tcp sport {port} drop
+            }}
+        }}"""
+        subprocess.run(["nft", "-f", "-"], input=rules.encode(), check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["nft", "delete", "table", "inet", f"cut_{name}"], check=True)
 
     def kill(self, name):
         """Ends the node as a power cut would."""

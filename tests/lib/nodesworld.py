@@ -61,7 +61,8 @@ class Nodes(Cluster):
         region = name.split("-")[0]
         config = CONFIG.replace("urls = turn:127.0.0.1:3478\nsecret_file = @FOLDER@/secret",
                                 f"region = {region}\nsecret_file = @FOLDER@/turn")
-        s = Server(config, node=name, redis=self.redis.port, lease=self.lease_s,
+        s = Server(config, node=name, redis=self.redis.port,
+                   redis_at=self.redis_at(name), lease=self.lease_s,
                    extra=SERVER.format(region=region) + self.extra)
         s.d.add_file("turn", SECRET + "\n")
         self.nodes[name] = self.stack.enter_context(s)

@@ -12,6 +12,10 @@ import time
 from soridaemon import free_port
 
 
+# Where nodes of a cluster find it, each at an address of its own: so one can be cut off.
+NODES = [f"127.0.0.{i}" for i in range(2, 6)]
+
+
 class Redis:
     """with Redis(password="x") as r: r.do("SET", "key", "value")"""
 
@@ -23,7 +27,7 @@ class Redis:
     def start(self):
         more = ["--requirepass", self.password] if self.password else []
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path,
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", *NODES, "--unixsocket", self.path,
              "--dir", self.folder, "--save", "", "--appendonly", "no", *more,
              *self.options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

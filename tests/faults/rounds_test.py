@@ -1,0 +1,122 @@
+"""Rounds of faults, drawn by the seed: a node is killed, stopped, frozen or cut off from Redis, or Redis itself pauses,
+while people of both nodes talk. After each round nothing is lost or said twice, no call has ended, and each call is run by
+one node. SPDX-License-Identifier: BSD-3-Clause
+"""
+import asyncio
+import os
+import random
+import time
+
+from clusterworld import Cluster
+from faultworld import LONG, SEED, crash, elsewhere, figure, frozen, leave, say, sized
+from truth import Crowd
+
+EXTRA = "messages_per_s = 1000\nmessages_burst = 1000\nlogin_failures_per_10min = 0\n"
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", sized(4, 1000)))
+PEOPLE, CALLS = sized(24, 60), sized(8, 20)
+LONGEST_S = 4  # twice a lease
+CALM_S = 20    # all that was said is heard by then, and each call has one owner
+
+
+class Round:
+    def __init__(self, cluster, draw):
+        self.cluster, self.draw = cluster, draw
+        self.name = draw.choice(cluster.names)
+        self.seconds = draw.uniform(0.1, LONGEST_S)
+        self.kind = draw.choice([self.killed, self.killed_for_a_while, self.restarted, self.frozen, self.cut_off,
+                                 self.redis_paused])
+
+    def __str__(self):
+        return f"{self.kind.__name__} {self.name} {self.seconds:.1f} s"
+
+    async def killed(self):
+        await elsewhere(crash, self.cluster[self.name].d)
+        await elsewhere(self.cluster[self.name].d.start)
+
+    async def killed_for_a_while(self):
+        await elsewhere(crash, self.cluster[self.name].d)
+        await asyncio.sleep(self.seconds)
+        await elsewhere(self.cluster[self.name].d.start)
+
+    async def restarted(self):
+        await elsewhere(leave, self.cluster[self.name].d)
+        await elsewhere(self.cluster[self.name].d.start)
+
+    async def frozen(self):
+        with frozen(self.cluster[self.name].d):
+            await asyncio.sleep(self.seconds)
+
+    async def cut_off(self):
+        with self.cluster.cut_off(self.name):
+            await asyncio.sleep(self.seconds)
+
+    async def redis_paused(self):
+        with frozen(self.cluster.redis):
+            await asyncio.sleep(self.seconds)
+
+
+def owners(cluster):
+    """Of each call, the processes that live and have it, as Redis tells."""
+    found = {}
+    for key in cluster.redis.do("KEYS", "sori:calls:*"):
+        epoch, node = key.decode().removeprefix("sori:calls:{").removesuffix("}").split(" ")
+        if (cluster.redis.do("HGET", f"sori:node:{{{node}}}", "epoch") or b"").decode() != epoch:
+            continue
+        for field in cluster.redis.do("HKEYS", key):
+            if len(field) == 36:  # a call id; its texts and what was taken have a letter before it
+                found.setdefault(field.decode(), []).append(node)
+    return found
+
+
+def where(crowd, key):
+    """The nodes of who says and who should hear, and how often they have lost their sockets."""
+    call = crowd.calls[key[0]]
+    return [(p.name, "ab"[[q.ws for q in crowd.nodes].index(p.urls[p.at])], len(p.outages)) for p in (call.caller, call.callee)]
+
+
+def wrongs(crowd, cluster, mark):
+    """What is not as it should be: of all that was said, nothing of before mark is missing, and of each call something
+    that was said since is heard on both sides."""
+    v, now = crowd.verdict(), owners(cluster)
+    wrong = [f"{what} {v[what]}" for what in ("messages_doubled", "gaps", "calls_dropped", "away") if v[what]]
+    wrong += [f"{c.id} ended: {list(c.ended.items())}" for c in crowd.standing if c.dropped][:2]
+    wrong += [f"lost: {key}, {where(crowd, key)}" for key in crowd._missing() if crowd.said[key] <= mark][:3]
+    talks = {key[:2] for key, t in crowd.said.items() if t > mark and key in crowd.heard}
+    wrong += [f"{c.id}: {p.name} hears nothing" for c in crowd.standing for p in (c.caller, c.callee)
+              if not c.over.is_set() and (c.id, p.name) not in talks][:3]
+    wrong += [f"{c.id} has {now.get(c.id)}" for c in crowd.standing if len(now.get(c.id, [])) != 1][:3]
+    return wrong
+
+
+async def settled(crowd, cluster):
+    """Waits until all is well; says what is not when that does not come."""
+    mark, wrong = time.monotonic(), ["not looked"]
+    while wrong and time.monotonic() < mark + CALM_S:
+        await asyncio.sleep(0.2)
+        wrong = wrongs(crowd, cluster, mark)
+    return wrong
+
+
+async def scene(cluster):
+    draw = random.Random(SEED)
+    async with Crowd([cluster["a"].ws, cluster["b"].ws], people=PEOPLE, calls=CALLS, seed=SEED, talk_every_s=0.3) as crowd:
+        crowd.nodes = [cluster[n] for n in cluster.names]
+        for i in range(ROUNDS):
+            one = Round(cluster, draw)
+            await one.kind()
+            await crowd.back(30)
+            wrong = await settled(crowd, cluster)
+            if LONG and (wrong or i % 10 == 9):
+                say(f"round {i + 1} of {ROUNDS}, {one}: {'; '.join(wrong) or 'all well'}")
+            assert not wrong, (i, str(one), wrong)
+        await crowd.quiet()
+    return crowd.verdict()
+
+
+def test_after_each_round_nothing_is_lost_and_each_call_has_one_owner():
+    with Cluster("a", "b", extra=EXTRA) as cluster:
+        v = asyncio.run(scene(cluster))
+    say(", ".join(f"{k}={round(x, 3) if isinstance(x, float) else x}" for k, x in v.items() if x is not None))
+    figure("messages_lost", v["messages_lost"] if LONG else None)
+    figure("messages_doubled", v["messages_doubled"] if LONG else None)
+    figure("rounds", ROUNDS)
