@@ -485,6 +485,7 @@ static int open_router(struct server *s)
                    clock_now_us(), clock_wall_us());
     if (!s->router)
         return EX_OSERR;
+    router_set_enter(s->router, enter_router, s);
     const struct router_nodes nodes =
         s->presence ? presence_link_nodes(s->presence) : (struct router_nodes){0};
     return !s->presence || router_set_nodes(s->router, &nodes) ? EX_OK : EX_OSERR;

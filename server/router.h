@@ -94,6 +94,9 @@ struct router_push_service {
  * nobody is pushed). Before any client is there. False: memory is out. */
 bool router_set_push(struct router *r, struct device_dir *dir,
                      const struct router_push_service *service);
+/* enter(arg) is called whenever an answer comes from Redis, before anything else: the shell sets
+ * the clock, and sees to what is due at the end of the turn. */
+void router_set_enter(struct router *r, void (*enter)(void *arg), void *arg);
 /* Keeps records, devices and privacy requests in l (lent). enter(arg) is called whenever an answer
  * comes from it, before anything else: the shell sets the clock; sweep(arg) when there is something
  * for ledger_sweep() to do soon. Each may be NULL. Before any client is there, and before

@@ -41,6 +41,12 @@ void router_set_ledger(struct router *r, struct ledger *l, void (*enter)(void *a
             export_link_new(slice_of(r->conf->ledger.token_key.p, r->conf->ledger.token_key.len));
 }
 
+void router_set_enter(struct router *r, void (*enter)(void *arg), void *arg)
+{
+    r->enter = enter;
+    r->enter_arg = arg;
+}
+
 void router_enter(struct router *r)
 {
     if (r->enter)

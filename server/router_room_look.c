@@ -14,9 +14,10 @@
 #include "server/router_far_priv.h"
 
 #define LOOK_AGAIN_US   (100 * US_PER_MS)
-#define LOOK_UNKNOWN_US (2 * US_PER_S) /* a node whose lease is not known by then counts */
-#define LOOK_SLOW_US    US_PER_S       /* nobody waits but seats whose node is gone */
-#define LOOK_HELD_MAX   1024           /* messages that wait for one room, and their bytes */
+#define LOOK_LEASE_US   (5 * US_PER_MS) /* a lease is asked for */
+#define LOOK_UNKNOWN_US (2 * US_PER_S)  /* a node whose lease is not known by then counts */
+#define LOOK_SLOW_US    US_PER_S        /* nobody waits but seats whose node is gone */
+#define LOOK_HELD_MAX   1024            /* messages that wait for one room, and their bytes */
 #define LOOK_HELD_BYTES ((size_t)4194304)
 #define TRIES_MAX       3
 
@@ -326,15 +327,6 @@ static void finish_there(struct room_look *k, struct slice node, uint64_t epoch)
     replay(k, node, epoch, false);
 }
 
-static enum node_alive owner_alive(const struct router *r, struct slice node, uint64_t epoch)
-{
-    const struct far *f = r->far;
-
-    if (slice_eq(node, node_bus_node(f->nodes.bus)))
-        return epoch == node_bus_epoch(f->nodes.bus) ? NODE_ALIVE : NODE_DEAD;
-    return f->nodes.alive(f->nodes.arg, node, epoch);
-}
-
 static void on_claimed(struct redis_call *call, enum redis_end end, const struct resp *reply,
                        uint64_t now_us)
 {
@@ -361,7 +353,7 @@ static void on_claimed(struct redis_call *call, enum redis_end end, const struct
     said = slice_of(text, said.len);
     if (call_share_owner(said, &epoch, &node) != 0)
         return;
-    enum node_alive alive = owner_alive(r, node, epoch);
+    enum node_alive alive = r->far->nodes.alive(r->far->nodes.arg, node, epoch);
     if (alive == NODE_DEAD) {
         k->dead_len = (uint8_t)(said.len <= UINT8_MAX ? said.len : 0);
         memcpy(k->dead, said.p, k->dead_len);
@@ -371,6 +363,7 @@ static void on_claimed(struct redis_call *call, enum redis_end end, const struct
     if (alive == NODE_UNKNOWN) {
         if (k->unknown_us == 0)
             k->unknown_us = r->now_us;
+        k->again_us = r->now_us + LOOK_LEASE_US;
         if (r->now_us < k->unknown_us + LOOK_UNKNOWN_US)
             return;
     }

@@ -57,6 +57,7 @@ async def test_people_of_two_nodes_are_in_one_room(s):
 @scene
 async def test_tracks_come_and_go_across_nodes(s):
     alice, bob = await s.pair()
+    bea = await s.join("b", "bea")
     r = await s.ask(bob, "offer", {"offer": {"type": "offer", "sdp": "v=0"}, "tracks": BOTH})
     assert len(r["data"]["tracks"]) == 2, r
     track = (await alice.told("room.track", "published"))["track"]
@@ -70,6 +71,7 @@ async def test_tracks_come_and_go_across_nodes(s):
     asked = await bob.send("room.sync", roomId=s.room)
     while (m := await bob.next()).get("re") != asked:
         assert m["type"] != "room.track", m  # it was his own doing
+    assert (await bea.told("room.track", "muted"))["track"]["trackId"] == track["trackId"]
     assert (await alice.told("room.track", "muted"))["track"]["trackId"] == track["trackId"]
     await s.ask(bob, "unpublish", {"trackId": track["trackId"]})
     assert (await alice.told("room.track", "unpublished"))["track"]["trackId"] == track["trackId"]
