@@ -369,6 +369,15 @@ int ledger_export(struct ledger *l, struct slice user, struct slice actor, uint6
 int ledger_privacy(struct ledger *l, struct slice user, enum ledger_privacy_kind kind,
                    ledger_done_fn *done, void *ctx);
 
+/* Worker. A user's records are held (for a court, say): until that is lifted neither a purge nor
+ * retention takes them, and what has begun stops. Both are in the audit log. Ends with -EEXIST:
+ * they are held; -ENOENT: they are not; -ENOSPC: LEDGER_HOLDS_MAX are. */
+enum { LEDGER_HOLDS_MAX = 1000 };
+int ledger_hold(struct ledger *l, struct slice user, struct slice actor, bool on, uint64_t now_ms,
+                ledger_done_fn *done, void *ctx);
+/* Who is held: devices of the result, of which user and seen_ms (since when) tell. */
+int ledger_holds(struct ledger *l, ledger_done_fn *done, void *ctx);
+
 /* Worker. All devices with their tokens, a page each time, to fill the directory at start: those
  * behind (user, device), both empty at first. Waits while the store is in trouble. */
 int ledger_devices(struct ledger *l, struct slice user, struct slice device, size_t limit,

@@ -146,6 +146,14 @@ static int read_devices(struct ledger *l, struct ledger_job *j, struct ledger_an
     return l->store->ops->devices(l->store, &after, j->ask.n, on_device, a, &a->r.more);
 }
 
+static int read_holds(struct ledger *l, struct ledger_answer *a)
+{
+    a->cap = LEDGER_HOLDS_MAX;
+    a->devices = mem_calloc(a->cap, sizeof(*a->devices));
+    a->r.devices = a->devices;
+    return a->devices ? l->store->ops->holds(l->store, on_device, a) : -ENOMEM;
+}
+
 /* Jobs that bring an answer. */
 static int answer(struct ledger *l, struct ledger_job *j)
 {
@@ -165,6 +173,13 @@ static int answer(struct ledger *l, struct ledger_job *j)
     case JOB_DEVICES:
     case JOB_DEVICES_OF:
         rc = read_devices(l, j, a);
+        break;
+    case JOB_HOLDS:
+        rc = read_holds(l, a);
+        break;
+    case JOB_HOLD:
+    case JOB_UNHOLD:
+        rc = ops->hold(l->store, user, actor, j->kind == JOB_HOLD, j->ask.ms);
         break;
     case JOB_BADGE:
         rc = ops->badge(l->store, user, &a->r.count);

@@ -400,6 +400,17 @@ int ledger_privacy(struct ledger *l, struct slice user, enum ledger_privacy_kind
     return enqueue(l, j, done, ctx);
 }
 
+int ledger_hold(struct ledger *l, struct slice user, struct slice actor, bool on, uint64_t now_ms,
+                ledger_done_fn *done, void *ctx)
+{
+    return ask_privacy(l, on ? JOB_HOLD : JOB_UNHOLD, user, actor, now_ms, done, ctx);
+}
+
+int ledger_holds(struct ledger *l, ledger_done_fn *done, void *ctx)
+{
+    return enqueue(l, ask_new(JOB_HOLDS, NO, NO, NO, NO, NULL, 0), done, ctx);
+}
+
 int ledger_devices(struct ledger *l, struct slice user, struct slice device, size_t limit,
                    ledger_done_fn *done, void *ctx)
 {

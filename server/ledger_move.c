@@ -40,6 +40,7 @@ const struct ledger_move_table ledger_move_tables[LEDGER_MOVE_TABLES] = {
      "token_hash, user_id, device_id, type, call_id, token, registered_ms, expires_ms,"
      " sealed_by",
      "btttbbnnt", "token_hash", NULL, ""},
+    {"hold", "user_id, since_ms", "tn", "user_id", NULL, ""},
     {"privacy_request",
      "req_id, user_id, subject, kind, state, actor, requested_ms, due_ms, done_ms, expires_ms,"
      " bytes, sha256, ndjson",

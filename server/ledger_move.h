@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 
-enum { LEDGER_MOVE_COLUMNS_MAX = 17, LEDGER_MOVE_TABLES = 13 };
+enum { LEDGER_MOVE_COLUMNS_MAX = 17, LEDGER_MOVE_TABLES = 14 };
 
 struct ledger_move_table {
     const char *name;

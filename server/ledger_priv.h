@@ -32,6 +32,9 @@ enum ledger_job_kind {
     JOB_KEEP,
     JOB_EXPORT,
     JOB_PRIVACY,
+    JOB_HOLD,
+    JOB_UNHOLD,
+    JOB_HOLDS,
 };
 
 /* The answer of a read, made on the store's thread: entries or devices with their texts. */
@@ -97,7 +100,7 @@ static inline bool ledger_job_waits(enum ledger_job_kind k)
 static inline bool ledger_job_reads(enum ledger_job_kind k)
 {
     return k == JOB_DEVICES || k == JOB_DEVICES_OF || k == JOB_HISTORY || k == JOB_BADGE ||
-           k == JOB_PRIVACY;
+           k == JOB_PRIVACY || k == JOB_HOLDS;
 }
 
 static inline bool ledger_job_is_record(enum ledger_job_kind k)

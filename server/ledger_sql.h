@@ -115,6 +115,11 @@ enum sq_id {
     SQ_AUDIT_OF,
     SQ_AUDIT_OLD,
     SQ_AUDIT_ALL,
+    SQ_HOLD_IS,
+    SQ_HOLD_COUNT,
+    SQ_HOLD_PUT,
+    SQ_HOLD_DEL,
+    SQ_HOLD_LIST,
     SQ_ERASED_IS,
     SQ_ERASED_PUT,
     SQ_USERS,
@@ -222,7 +227,7 @@ int sq_file_fault(struct ledger_sql *s, const char *file, bool full);
     .set_env = sq_set_env, .touch = sq_touch, .history = sq_history, .devices = sq_devices,     \
     .devices_of = sq_devices_of, .badge = sq_badge, .seen = sq_seen, .hide = sq_hide,           \
     .erase = sq_erase, .keep = sq_keep, .export = sq_ask_export, .privacy = sq_privacy,         \
-    .sweep = sq_sweep, .export_path = sq_export_path
+    .hold = sq_hold, .holds = sq_holds, .sweep = sq_sweep, .export_path = sq_export_path
 enum ledger_health sq_health(struct ledger_store *s);
 const char *sq_detail(struct ledger_store *s);
 
@@ -311,6 +316,9 @@ int sq_ask_export(struct ledger_store *s, struct slice user, struct slice actor,
                   struct ledger_privacy *out);
 int sq_privacy(struct ledger_store *s, struct slice user, enum ledger_privacy_kind kind,
                struct ledger_privacy *out);
+int sq_hold(struct ledger_store *s, struct slice user, struct slice actor, bool on,
+            uint64_t now_ms);
+int sq_holds(struct ledger_store *s, ledger_device_fn *row, void *ctx);
 /* The user's records made at or before at_ms are not to be kept. */
 int sq_is_erased(struct ledger_sql *s, struct slice user, uint64_t at_ms, bool *is);
 /* The deletion of this user is pending or running. */

@@ -63,6 +63,14 @@ static int del_rows(struct ledger_sql *s, enum sq_id which, struct slice user, u
     return sq_run(s, q, n);
 }
 
+static int drop_hold(struct ledger_sql *s, struct slice user)
+{
+    struct sql_query *q = sq_get(s, SQ_HOLD_DEL);
+
+    sq_text(q, 1, user);
+    return sq_run(s, q, NULL);
+}
+
 /* Deletes some of what is kept about a user; *left: there may be more. */
 static int purge_some(struct ledger_sql *s, struct slice user, uint64_t until_ms, bool *left)
 {
@@ -70,6 +78,8 @@ static int purge_some(struct ledger_sql *s, struct slice user, uint64_t until_ms
     size_t calls = 0, in_all = 0;
     int rc = sq_devices_del_user(s, user, until_ms);
 
+    if (rc == 0) /* one that a restored backup has brought back */
+        rc = drop_hold(s, user);
     if (rc == 0)
         rc = del_rows(s, SQ_PUSH_DEL_USER, user, until_ms, &pushes);
     if (rc == 0)

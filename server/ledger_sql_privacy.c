@@ -240,3 +240,76 @@ int sq_privacy(struct ledger_store *base, struct slice user, enum ledger_privacy
         *out = r.is;
     return rc;
 }
+
+/* ---- holds ---- */
+
+/* 1, 0 or negative. */
+static int is_held(struct ledger_sql *s, struct slice user)
+{
+    struct sql_query *q = sq_get(s, SQ_HOLD_IS);
+
+    sq_text(q, 1, user);
+    int rc = sq_step(s, q);
+    if (rc == 1)
+        sq_end(q);
+    return rc;
+}
+
+static int may_hold(struct ledger_sql *s)
+{
+    struct sql_query *q = sq_get(s, SQ_HOLD_COUNT);
+    int rc = sq_step(s, q);
+
+    if (rc != 1)
+        return rc;
+    uint64_t n = sq_col_u64(q, 0);
+    sq_end(q);
+    return n < LEDGER_HOLDS_MAX ? 0 : -ENOSPC;
+}
+
+static int change_hold(struct ledger_sql *s, struct slice user, bool on, uint64_t now_ms)
+{
+    struct sql_query *q = sq_get(s, on ? SQ_HOLD_PUT : SQ_HOLD_DEL);
+
+    sq_text(q, 1, user);
+    if (on)
+        sq_u64(q, 2, now_ms);
+    return sq_run(s, q, NULL);
+}
+
+int sq_hold(struct ledger_store *base, struct slice user, struct slice actor, bool on,
+            uint64_t now_ms)
+{
+    struct ledger_sql *s = sq_of(base);
+    uint8_t subject[PRIVACY_SUBJECT_BYTES];
+    int rc = is_held(s, user);
+
+    if (rc < 0 || (rc == 1) == on)
+        return rc < 0 ? rc : on ? -EEXIST : -ENOENT;
+    rc = on ? may_hold(s) : 0;
+    if (rc != 0)
+        return rc;
+    if (privacy_subject(s->keys, user, subject) != 0)
+        return -EIO;
+    rc = sq_save(s);
+    if (rc != 0)
+        return rc;
+    rc = change_hold(s, user, on, now_ms);
+    if (rc == 0)
+        rc = sq_audit(s, now_ms, actor, on ? "hold_set" : "hold_lifted", subject);
+    return sq_settle(s, rc);
+}
+
+int sq_holds(struct ledger_store *base, ledger_device_fn *row, void *ctx)
+{
+    struct ledger_sql *s = sq_of(base);
+    struct sql_query *q = sq_get(s, SQ_HOLD_LIST);
+    int rc;
+
+    sq_u64(q, 1, LEDGER_HOLDS_MAX);
+    while ((rc = sq_step(s, q)) == 1) {
+        const struct ledger_device d = {.user = sq_col(q, 0), .seen_ms = sq_col_u64(q, 1)};
+        row(ctx, &d);
+    }
+    return rc;
+}

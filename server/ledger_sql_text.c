@@ -7,6 +7,9 @@
 #include "server/ledger_sql_text.h"
 #include "server/ledger_sql.h"
 
+/* Whose records no purge and no retention takes. */
+#define NOT_HELD " user_id NOT IN (SELECT user_id FROM hold)"
+
 #define DEVICE_COLUMNS                                                                          \
     "SELECT user_id, device_id, platform, app_id, version, locale, env, call_ui, seen_ms FROM " \
     "device"
@@ -37,7 +40,9 @@ const char *const sq_common_sql[SQ_COUNT] = {
                         " end_ms, end_reason FROM cdr WHERE call_id=?1 AND abs(end_ms-?2)<?3",
     [SQ_CALL_PATH] = "UPDATE cdr SET path=?2 WHERE call_id=?1 AND path=?3",
     [SQ_CALL_DEL] = "DELETE FROM cdr WHERE call_id=?1",
-    [SQ_CALL_OLD] = "SELECT call_id FROM cdr WHERE created_ms<?1 LIMIT ?2",
+    [SQ_CALL_OLD] =
+        "SELECT call_id FROM cdr WHERE created_ms<?1 AND NOT EXISTS(SELECT 1 FROM hold h"
+        " JOIN cdr_party p ON p.user_id=h.user_id WHERE p.call_id=cdr.call_id) LIMIT ?2",
     [SQ_PARTY_PUT] =
         "INSERT INTO cdr_party(user_id, created_ms, call_id, role, device_id, joined_ms, left_ms,"
         " missed) VALUES(?1,?2,?3,?4,?5,?6,?7,CAST(?8 AS BIGINT))"
@@ -47,7 +52,8 @@ const char *const sq_common_sql[SQ_COUNT] = {
         " joined_ms=excluded.joined_ms, left_ms=excluded.left_ms, missed=excluded.missed",
     [SQ_PARTY_DEL] = "DELETE FROM cdr_party WHERE call_id=?1 AND user_id=?2",
     [SQ_PARTIES_DEL] = "DELETE FROM cdr_party WHERE call_id=?1",
-    [SQ_PARTY_SHOWN] = "SELECT 1 FROM cdr_party WHERE call_id=?1 AND hidden=0 LIMIT 1",
+    [SQ_PARTY_SHOWN] = "SELECT 1 FROM cdr_party WHERE call_id=?1 AND (hidden=0 OR user_id"
+                       " IN (SELECT user_id FROM hold)) LIMIT 1",
     [SQ_PARTY_OF_USER] =
         "SELECT call_id FROM cdr_party WHERE user_id=?1 AND created_ms<=?2 LIMIT ?3",
     [SQ_HISTORY] = HISTORY_COLUMNS " FROM cdr_party p" HISTORY_JOINS
@@ -65,7 +71,8 @@ const char *const sq_common_sql[SQ_COUNT] = {
                       " created_ms<=?2",
     [SQ_HIDDEN_BY_ALL] =
         "SELECT p.call_id FROM cdr_party p WHERE p.user_id=?1 AND p.created_ms<=?2 AND p.hidden=1"
-        " AND NOT EXISTS(SELECT 1 FROM cdr_party o WHERE o.call_id=p.call_id AND o.hidden=0)"
+        " AND NOT EXISTS(SELECT 1 FROM cdr_party o WHERE o.call_id=p.call_id AND (o.hidden=0 OR"
+        " o.user_id IN (SELECT user_id FROM hold)))"
         " LIMIT ?3",
     [SQ_PUSH_PUT] =
         "INSERT INTO push_log(apns_id, call_id, user_id, device_id, kind, status, reason, sent_ms,"
@@ -79,7 +86,7 @@ const char *const sq_common_sql[SQ_COUNT] = {
     [SQ_PUSH_DEL_USER] = "DELETE FROM push_log WHERE apns_id IN (SELECT apns_id FROM push_log"
                          " WHERE user_id=?1 AND sent_ms<=?2 LIMIT ?3)",
     [SQ_PUSH_OLD] = "DELETE FROM push_log WHERE apns_id IN (SELECT apns_id FROM push_log"
-                    " WHERE sent_ms<?1 LIMIT ?2)",
+                    " WHERE sent_ms<?1 AND" NOT_HELD " LIMIT ?2)",
     [SQ_QUALITY_PUT] =
         "INSERT INTO quality_leg(call_id, user_id, leg, at_ms, model, codec, path,"
         " samples, mos_avg, mos_p10, mos_min, loss, rtt_ms, jitter_ms, silence_ms, worst,"
@@ -96,7 +103,7 @@ const char *const sq_common_sql[SQ_COUNT] = {
         " FROM quality_leg WHERE user_id=?1 AND at_ms<=?2 LIMIT ?3)",
     [SQ_QUALITY_OLD] =
         "DELETE FROM quality_leg WHERE (call_id, user_id, leg) IN (SELECT call_id, user_id, leg"
-        " FROM quality_leg WHERE at_ms<?1 LIMIT ?2)",
+        " FROM quality_leg WHERE at_ms<?1 AND" NOT_HELD " LIMIT ?2)",
     [SQ_SAMPLE_PUT] =
         "INSERT INTO quality_sample(call_id, user_id, leg, at_ms, interval_ms, rtt_ms,"
         " jitter_ms, buffer_ms, silence_ms, loss, burst, bps, codec, path, r, mos)"
@@ -117,7 +124,7 @@ const char *const sq_common_sql[SQ_COUNT] = {
         " user_id, leg, at_ms FROM quality_sample WHERE user_id=?1 AND at_ms<=?2 LIMIT ?3)",
     [SQ_SAMPLES_OLD] =
         "DELETE FROM quality_sample WHERE (call_id, user_id, leg, at_ms) IN (SELECT call_id,"
-        " user_id, leg, at_ms FROM quality_sample WHERE at_ms<?1 LIMIT ?2)",
+        " user_id, leg, at_ms FROM quality_sample WHERE at_ms<?1 AND" NOT_HELD " LIMIT ?2)",
 
     [SQ_DEVICE_IS] = "SELECT 1 FROM device WHERE user_id=?1 AND device_id=?2",
     [SQ_DEVICE_COUNT] = "SELECT COUNT(*) FROM device WHERE user_id=?1",
@@ -129,7 +136,8 @@ const char *const sq_common_sql[SQ_COUNT] = {
         " env=excluded.env, call_ui=excluded.call_ui, seen_ms=excluded.seen_ms",
     [SQ_DEVICE_DEL] = "DELETE FROM device WHERE user_id=?1 AND device_id=?2",
     [SQ_DEVICE_DEL_USER] = "DELETE FROM device WHERE user_id=?1 AND seen_ms<=?2",
-    [SQ_DEVICE_OLD] = "SELECT user_id, device_id FROM device WHERE seen_ms<?1 LIMIT 1",
+    [SQ_DEVICE_OLD] =
+        "SELECT user_id, device_id FROM device WHERE seen_ms<?1 AND" NOT_HELD " LIMIT 1",
     [SQ_DEVICE_ENV] = "UPDATE device SET env=?3 WHERE user_id=?1 AND device_id=?2",
     [SQ_DEVICE_TOUCH] =
         "UPDATE device SET seen_ms=?3 WHERE user_id=?1 AND device_id=?2 AND seen_ms<?3",
@@ -153,7 +161,7 @@ const char *const sq_common_sql[SQ_COUNT] = {
     [SQ_TOKEN_BAD] =
         "DELETE FROM push_token WHERE token_hash=?1 AND (CAST(?2 AS BIGINT)=0 OR registered_ms<?2)",
     [SQ_TOKEN_OLD] = "DELETE FROM push_token WHERE token_hash IN (SELECT token_hash FROM"
-                     " push_token WHERE expires_ms>0 AND expires_ms<=?1 LIMIT ?2)",
+                     " push_token WHERE expires_ms>0 AND expires_ms<=?1 AND" NOT_HELD " LIMIT ?2)",
     [SQ_TOKEN_COUNT] = "SELECT COUNT(*) FROM push_token WHERE user_id=?1 AND device_id=?2",
     [SQ_TOKEN_OTHER] = "SELECT token_hash, user_id, device_id, token FROM push_token WHERE"
                        " sealed_by<>?1 AND token_hash>?2 ORDER BY token_hash LIMIT ?3",
@@ -176,7 +184,7 @@ const char *const sq_common_sql[SQ_COUNT] = {
         "UPDATE privacy_request SET state=?2, user_id=NULL, done_ms=?3, expires_ms=?4, bytes=?5,"
         " sha256=?6, ndjson=CAST(?7 AS BIGINT) WHERE req_id=?1",
     [SQ_REQUEST_DUE] = REQUEST_COLUMNS
-    " WHERE kind='deletion' AND (state='running' OR (state='pending' AND due_ms<=?1))"
+    " WHERE kind='deletion' AND (state='running' OR (state='pending' AND due_ms<=?1)) AND" NOT_HELD
     " ORDER BY due_ms LIMIT 1",
     [SQ_REQUEST_EXPORT] =
         REQUEST_COLUMNS " WHERE kind='export' AND state='pending' ORDER BY due_ms LIMIT 1",
@@ -197,10 +205,17 @@ const char *const sq_common_sql[SQ_COUNT] = {
                      " seq<(SELECT MAX(seq) FROM audit) ORDER BY seq LIMIT ?2)",
     [SQ_AUDIT_ALL] = "SELECT seq, at_ms, actor, action, subject, prev, hash FROM audit"
                      " ORDER BY seq",
+    [SQ_HOLD_IS] = "SELECT 1 FROM hold WHERE user_id=?1",
+    [SQ_HOLD_COUNT] = "SELECT COUNT(*) FROM hold",
+    [SQ_HOLD_PUT] = "INSERT INTO hold(user_id, since_ms) VALUES(?1,?2) ON CONFLICT(user_id) DO"
+                    " NOTHING",
+    [SQ_HOLD_DEL] = "DELETE FROM hold WHERE user_id=?1",
+    [SQ_HOLD_LIST] = "SELECT user_id, since_ms FROM hold ORDER BY user_id LIMIT ?1",
     [SQ_ERASED_IS] = "SELECT at_ms FROM erased WHERE subject=?1",
     [SQ_USERS] = "SELECT user_id FROM cdr_party UNION SELECT user_id FROM push_log UNION"
                  " SELECT user_id FROM quality_leg UNION SELECT user_id FROM quality_sample UNION"
                  " SELECT user_id FROM device UNION"
                  " SELECT user_id FROM push_token UNION"
+                 " SELECT user_id FROM hold UNION"
                  " SELECT user_id FROM privacy_request WHERE user_id IS NOT NULL",
 };

@@ -77,6 +77,10 @@ struct ledger_store_ops {
                   struct ledger_privacy *out);
     int (*privacy)(struct ledger_store *s, struct slice user, enum ledger_privacy_kind kind,
                    struct ledger_privacy *out);
+    /* As ledger_hold(); who is held, at most LEDGER_HOLDS_MAX. */
+    int (*hold)(struct ledger_store *s, struct slice user, struct slice actor, bool on,
+                uint64_t now_ms);
+    int (*holds)(struct ledger_store *s, ledger_device_fn *row, void *ctx);
     /* One bounded step; *more: there is another one. -EBUSY: another server is at it, try again in
      * a second. */
     int (*sweep)(struct ledger_store *s, uint64_t now_ms, bool *more);

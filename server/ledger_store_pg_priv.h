@@ -9,7 +9,7 @@
 #include <libpq-fe.h>
 
 enum {
-    PG_STORE_VERSION = 3,
+    PG_STORE_VERSION = 4,
     PG_PARAMS_MAX = 17,
     PG_GRACE_MS = 300,      /* the database's own limit of a statement comes first */
     PG_PATIENT_MS = 600000, /* for what has to be done at open, however long it takes */

@@ -103,11 +103,12 @@ const char *const pg_store_schema[PG_STORE_VERSION] = {
     " EXECUTE FUNCTION sori_device_changed();",
     "ALTER TABLE quality_leg ADD COLUMN network" TEXT " NOT NULL DEFAULT '';",
     "ALTER TABLE push_token ADD COLUMN sealed_by" TEXT " NOT NULL DEFAULT '';",
+    "CREATE TABLE hold(user_id" TEXT " PRIMARY KEY, since_ms BIGINT NOT NULL);",
 };
 
-const char *const pg_store_vacuum[] = {"cdr",         "cdr_party",       "push_log",
-                                       "quality_leg", "quality_sample",  "device",
-                                       "push_token",  "privacy_request", NULL};
+const char *const pg_store_vacuum[] = {
+    "cdr",    "cdr_party",  "push_log",        "quality_leg", "quality_sample",
+    "device", "push_token", "privacy_request", "hold",        NULL};
 
 #define OPEN_END "GREATEST(created_ms, answer_ms, " HEARD_OF ")"
 

@@ -8,7 +8,7 @@
 
 #include <sqlite3.h>
 
-#define SQLITE_STORE_VERSION 5
+#define SQLITE_STORE_VERSION 6
 #define SQLITE_STORE_PAGE    4096
 
 extern const char *const sqlite_store_sql[SQ_COUNT];

@@ -82,6 +82,7 @@ const char *const sqlite_store_schema[SQLITE_STORE_VERSION] = {
     " PRIMARY KEY(day, kind, status, reason)) WITHOUT ROWID;",
     "ALTER TABLE quality_leg ADD COLUMN network TEXT NOT NULL DEFAULT '';",
     "ALTER TABLE push_token ADD COLUMN sealed_by TEXT NOT NULL DEFAULT '';",
+    "CREATE TABLE hold(user_id TEXT PRIMARY KEY, since_ms INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 #define OPEN_END "max(created_ms, answer_ms, " HEARD_OF ")"

@@ -566,7 +566,6 @@ static int serve(struct server *s)
 out:
     admin_http_stop(s->admin);
     status_board_free(s->board);
-    operator_listener_free(s->control);
     registry_link_free(s->registry);
     for (size_t i = 0; i < ARRAY_LEN(s->links); i++)
         node_link_free(s->links[i]);
@@ -575,6 +574,7 @@ out:
     export_sock_free(s->exports);
     apns_link_free(s->apns); /* verdicts still come: the push log has them */
     ledger_link_free(s->ledger);
+    operator_listener_free(s->control); /* some of it may have waited for the ledger */
     worker_timer_cancel(s->worker, &s->read_timer);
     device_read_free(s->reading);
     router_free(s->router);

@@ -11,7 +11,8 @@
 static const char *const command_name[] = {
     [OPERATOR_STATUS] = "status", [OPERATOR_CALLS] = "calls",   [OPERATOR_END] = "end",
     [OPERATOR_NODES] = "nodes",   [OPERATOR_TOKENS] = "tokens", [OPERATOR_LOG_LEVEL] = "log-level",
-    [OPERATOR_DRAIN] = "drain",
+    [OPERATOR_DRAIN] = "drain",   [OPERATOR_HOLD] = "hold",     [OPERATOR_UNHOLD] = "unhold",
+    [OPERATOR_HOLDS] = "holds",
 };
 
 static int refuse(const char **why, const char *what)
@@ -58,6 +59,9 @@ int operator_decode(struct operator_request *out, struct slice line, const char 
     }
     if (q.command == OPERATOR_TOKENS && !q.has_user)
         return refuse(why, "user: whose tokens?");
+    bool hold = q.command == OPERATOR_HOLD || q.command == OPERATOR_UNHOLD;
+    if (hold && q.user_len == 0)
+        return refuse(why, "user: whose records?");
     if (q.command == OPERATOR_END &&
         (!json_text(f[CALL].value, &text, &scratch) || sig_call_id_parse(&q.call, text) != 0))
         return refuse(why, "call: want a call id, as calls shows it");

@@ -5,6 +5,8 @@
  *     {"command":"end","call":"0b35…"}
  *     {"command":"nodes"}
  *     {"command":"tokens","user":"ann"}
+ *     {"command":"hold","user":"ann"}        {"command":"unhold","user":"ann"}
+ *     {"command":"holds"}
  *     {"command":"log-level","level":"debug"}
  *     {"command":"drain"}                    {"command":"drain","seconds":"60"}
  *
@@ -16,6 +18,7 @@
 
 #include "base/log.h"
 #include "proto/sig.h"
+#include "server/ledger.h"
 #include "server/session.h"
 
 struct router;
@@ -35,6 +38,9 @@ enum operator_command {
     OPERATOR_TOKENS,
     OPERATOR_LOG_LEVEL,
     OPERATOR_DRAIN,
+    OPERATOR_HOLD, /* these three are answered when the ledger has */
+    OPERATOR_UNHOLD,
+    OPERATOR_HOLDS,
 };
 
 struct operator_request {
@@ -64,6 +70,13 @@ struct operator_facts {
 /* Writes one line: the daemon, its counts, paths of calls, SFU nodes, quality. Worker thread, like
  * everything below. */
 void operator_put_status(struct wr *w, struct router *r, const struct operator_facts *f);
+
+/* Asks the router's ledger: HOLD, UNHOLD, HOLDS. done runs once, with ctx, and
+ * operator_put_ledger() writes the answer then. Returns 0, or a negative errno: answer now, by
+ * operator_put_ledger() with NULL. */
+int operator_ask_ledger(struct router *r, const struct operator_request *q, ledger_done_fn *done,
+                        void *ctx);
+void operator_put_ledger(struct wr *w, int rc, const struct ledger_result *res);
 
 /* Performs calls, end, nodes or tokens and writes the whole answer. Lists stop
  * OPERATOR_LAST_MAX bytes before the end of w and say how many were left out. */

@@ -26,6 +26,8 @@ struct operator_conn {
     struct list link;
     struct operator_listener *l;
     struct bufferevent *bev;
+    bool waits; /* for the ledger: its next line is not read */
+    bool gone;  /* the operator is, while it waits */
 };
 
 struct operator_listener {
@@ -50,8 +52,31 @@ static void conn_free(struct operator_conn *c)
     mem_free(c);
 }
 
-static void answer(struct operator_listener *l, struct slice line, struct wr *w)
+/* The ledger has answered. */
+static void on_ledger(void *ctx, int rc, const struct ledger_result *res)
 {
+    struct operator_conn *c = ctx;
+    struct wr w = wr_init(c->l->reply, sizeof(c->l->reply));
+
+    c->waits = false;
+    operator_put_ledger(&w, rc, res);
+    if (c->gone || w.bad || evbuffer_add(bufferevent_get_output(c->bev), w.base, w.len) != 0)
+        conn_free(c);
+}
+
+static void ask_ledger(struct operator_conn *c, const struct operator_request *q, struct wr *w)
+{
+    int rc = operator_ask_ledger(c->l->router, q, on_ledger, c);
+
+    if (rc == 0)
+        c->waits = true;
+    else
+        operator_put_ledger(w, rc, NULL);
+}
+
+static void answer(struct operator_conn *c, struct slice line, struct wr *w)
+{
+    struct operator_listener *l = c->l;
     struct operator_request q;
     struct operator_facts facts;
     const char *why;
@@ -74,6 +99,11 @@ static void answer(struct operator_listener *l, struct slice line, struct wr *w)
     case OPERATOR_DRAIN:
         l->host.drain(l->host.arg, q.seconds * US_PER_S);
         break;
+    case OPERATOR_HOLD:
+    case OPERATOR_UNHOLD:
+    case OPERATOR_HOLDS:
+        ask_ledger(c, &q, w);
+        return;
     default:
         operator_answer(w, l->router, &q);
         return;
@@ -87,8 +117,8 @@ static bool answer_next(struct operator_conn *c)
     struct operator_listener *l = c->l;
     struct evbuffer *in = bufferevent_get_input(c->bev), *out = bufferevent_get_output(c->bev);
 
-    if (evbuffer_get_length(out) > 0)
-        return false; /* on_written() goes on */
+    if (c->waits || evbuffer_get_length(out) > 0)
+        return false; /* on_ledger(), on_written() go on */
     struct evbuffer_ptr end = evbuffer_search(in, "\n", 1, NULL);
     if (end.pos < 0 || end.pos >= OPERATOR_LINE_MAX) {
         if (evbuffer_get_length(in) < OPERATOR_LINE_MAX)
@@ -102,7 +132,7 @@ static bool answer_next(struct operator_conn *c)
         conn_free(c);
         return false;
     }
-    answer(l, slice_of(l->line, n), &w);
+    answer(c, slice_of(l->line, n), &w);
     if (w.bad || evbuffer_add(out, w.base, w.len) != 0) {
         conn_free(c);
         return false;
@@ -121,7 +151,13 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     (void)bev;
     (void)what; /* the end, an error or silence: all the same */
-    conn_free(arg);
+    struct operator_conn *c = arg;
+
+    c->gone = true;
+    if (c->waits)
+        bufferevent_disable(c->bev, EV_READ | EV_WRITE);
+    else
+        conn_free(c);
 }
 
 static void begin(struct operator_listener *l, int fd)

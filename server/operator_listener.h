@@ -24,7 +24,8 @@ struct operator_listener *operator_listener_new(struct worker *w, const char *pa
                                                 const struct operator_host *host,
                                                 char err[OPERATOR_LISTENER_ERR_MAX]);
 
-/* Closes everything and removes the socket file; the worker must have stopped. NULL is allowed. */
+/* Closes everything and removes the socket file; the worker must have stopped, and the ledger
+ * ended. NULL is allowed. */
 void operator_listener_free(struct operator_listener *l);
 
 #endif

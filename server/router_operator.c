@@ -4,6 +4,7 @@
  * status names no user: the page has no password. SPDX-License-Identifier: BSD-3-Clause */
 #include "server/operator.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 #include "base/log.h"
@@ -254,6 +255,54 @@ static void list_tokens(struct wr *w, struct router *r, const struct operator_re
          d = device_dir_next(d)) {
         struct wr line = line_begin(&l);
         put_device(&line, d);
+        line_end(&l, &line);
+    }
+    lines_end(&l);
+}
+
+/* ---- the ledger ---- */
+
+int operator_ask_ledger(struct router *r, const struct operator_request *q, ledger_done_fn *done,
+                        void *ctx)
+{
+    struct slice user = slice_of(q->user, q->user_len), actor = SLICE_LIT("operator");
+
+    if (!r->ledger)
+        return -ENOTSUP;
+    if (q->command == OPERATOR_HOLDS)
+        return ledger_holds(r->ledger, done, ctx);
+    return ledger_hold(r->ledger, user, actor, q->command == OPERATOR_HOLD, r->wall_us / US_PER_MS,
+                       done, ctx);
+}
+
+static const char *trouble(int rc)
+{
+    switch (rc) {
+    case -EEXIST:
+        return "this user's records are held";
+    case -ENOENT:
+        return "this user's records are not held";
+    case -ENOSPC:
+        return "too many are held, or too much waits for the ledger";
+    case -ENOTSUP:
+        return "there is no ledger";
+    default:
+        return "the ledger is in trouble: see the log";
+    }
+}
+
+void operator_put_ledger(struct wr *w, int rc, const struct ledger_result *res)
+{
+    if (rc != 0) {
+        operator_put_error(w, trouble(rc));
+        return;
+    }
+    struct lines l = lines_begin(w);
+    for (size_t i = 0; res && i < res->devices_n; i++) {
+        struct wr line = line_begin(&l);
+        wr_str(&line, "{");
+        put_text(&line, "user", res->devices[i].user);
+        wr_fmt(&line, ",\"since_ms\":%" PRIu64 "}\n", res->devices[i].seen_ms);
         line_end(&l, &line);
     }
     lines_end(&l);

@@ -23,6 +23,9 @@ static void usage(FILE *f)
           "  end CALL            end one, by the id that calls shows; both sides are told\n"
           "  nodes               SFU nodes, one a line\n"
           "  tokens USER         the user's devices and what tokens they have, one a line\n"
+          "  hold USER           keep the user's records from purges and retention\n"
+          "  unhold USER         lift that\n"
+          "  holds               whose records are held, one a line\n"
           "  log-level LEVEL     error, warn, info or debug, until the daemon ends\n"
           "  drain [SECONDS]     send clients elsewhere within that time (30), then end\n"
           "Answers are JSON, one object a line. Exit status: 0 done, 1 refused, 64 wrong command\n"
@@ -35,7 +38,8 @@ int main(int argc, char **argv)
     static const struct line_command known[] = {
         {"status", {0}, 0},        {"calls", {"user"}, 0},  {"end", {"call"}, 1},
         {"nodes", {0}, 0},         {"tokens", {"user"}, 1}, {"log-level", {"level"}, 1},
-        {"drain", {"seconds"}, 0},
+        {"drain", {"seconds"}, 0}, {"hold", {"user"}, 1},   {"unhold", {"user"}, 1},
+        {"holds", {0}, 0},
     };
     static const struct option longs[] = {{"socket", required_argument, NULL, 's'},
                                           {"version", no_argument, NULL, 'V'},

@@ -32,6 +32,11 @@ secret_file = @FOLDER@/secret
 listen = 127.0.0.1:{admin}
 control = @FOLDER@/control
 """
+LEDGER = """
+[ledger]
+file = @FOLDER@/ledger.db
+token_key_file = @FOLDER@/secret
+"""
 OFFER = {"offer": {"type": "offer", "sdp": "v=0"}, "metadata": {"isVideo": False}}
 ANSWER = {"answer": {"type": "answer", "sdp": "v=0"}}
 
@@ -95,6 +100,28 @@ def test_nodes_and_tokens(server):
     (node, last) = ctl(server, "nodes")
     assert node["node"] == "media" and last["shown"] == 1
     assert ctl(server, "tokens", "ann") == [{"ok": True, "shown": 0, "left_out": 0}]
+
+
+def test_records_are_held(server):
+    (none,) = ctl(server, "hold", "ann", expect=1)
+    assert none["error"] == "there is no ledger"
+    with Server(CONFIG + LEDGER, sfu=free_port()) as s:
+        began = time.time() * 1000 - 1000
+        assert ctl(s, "holds") == [{"ok": True, "shown": 0, "left_out": 0}]
+        for user in ("ben", "ann"):
+            assert ctl(s, "hold", user)[-1]["ok"]
+        (twice,) = ctl(s, "hold", "ann", expect=1)
+        assert twice["error"] == "this user's records are held"
+        *held, last = ctl(s, "holds")
+        assert last["ok"] and [h["user"] for h in held] == ["ann", "ben"]
+        assert all(began < h["since_ms"] < began + 20000 for h in held)
+        assert ctl(s, "unhold", "ann")[-1]["ok"]
+        assert ctl(s, "unhold", "ann", expect=1)[0]["error"] == "this user's records are not held"
+        assert [h["user"] for h in ctl(s, "holds")[:-1]] == ["ben"]
+        with socket.socket(socket.AF_UNIX) as one:  # an operator who asks and goes
+            one.connect(os.path.join(s.d.folder, "control"))
+            one.sendall(b'{"command":"holds"}\n' * 50)
+        assert ctl(s, "status")[0]["ok"]
 
 
 def test_log_level(server):

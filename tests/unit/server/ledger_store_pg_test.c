@@ -162,7 +162,7 @@ static void test_several_servers_make_the_tables_at_once(void **state)
         assert_int_equal(v[i].s->ops->health(v[i].s), LEDGER_FINE);
         scene_close(v[i].s);
     }
-    pg_sql_is("SELECT count(*) FROM sori_ledger", "3");
+    pg_sql_is("SELECT count(*) FROM sori_ledger", "4");
 }
 
 static void test_two_servers_have_two_names(void **state)

@@ -222,7 +222,7 @@ static void test_a_file_of_the_first_version_is_brought_up_to_date(void **state)
            " ALTER TABLE quality_leg DROP COLUMN silence_ms;"
            " ALTER TABLE quality_leg DROP COLUMN worst; DROP TABLE usage_push;"
            " ALTER TABLE quality_leg DROP COLUMN network;"
-           " ALTER TABLE push_token DROP COLUMN sealed_by;"
+           " ALTER TABLE push_token DROP COLUMN sealed_by; DROP TABLE hold;"
            " ALTER TABLE usage_day DROP COLUMN ice_failed; PRAGMA user_version=1");
     s = scene_open();
     struct ledger_entry e = scene_history(s, A).first;

@@ -721,6 +721,100 @@ static void test_a_purge_that_has_begun_goes_on(void **state)
     assert_string_equal(scene_history(s, A).text, "");
 }
 
+static void on_held(void *ctx, const struct ledger_device *d)
+{
+    char *text = ctx;
+    size_t len = strlen(text);
+
+    snprintf(text + len, 256 - len, "%.5s@%llu ", (const char *)d->user.p,
+             (unsigned long long)(d->seen_ms - SCENE_NOW));
+}
+
+static const char *held(void)
+{
+    static char text[256];
+
+    text[0] = '\0';
+    assert_int_equal(DO(s, holds(s, on_held, text)), 0);
+    return text;
+}
+
+#define OPERATOR SLICE_LIT("operator")
+
+static void test_a_hold_keeps_a_user_from_purge_and_retention(void **state)
+{
+    const struct ledger_push push = {.apns_id = SLICE_LIT("old"),
+                                     .user = A,
+                                     .device = SLICE_LIT("phone"),
+                                     .sent_ms = SCENE_NOW - 40 * SCENE_DAY};
+    struct ledger_privacy p;
+
+    (void)state;
+    scene_call(s, 1, A, B, SCENE_NOW - 181 * SCENE_DAY, false);
+    scene_call(s, 2, C, B, SCENE_NOW - 181 * SCENE_DAY, false);
+    scene_sample(s, 1, A, SCENE_NOW - 100 * SCENE_DAY);
+    DO(s, put_push(s, &push));
+    assert_int_equal(DO(s, hold(s, A, OPERATOR, false, SCENE_NOW)), -ENOENT);
+    assert_int_equal(DO(s, hold(s, A, OPERATOR, true, SCENE_NOW + 3)), 0);
+    assert_int_equal(DO(s, hold(s, A, OPERATOR, true, SCENE_NOW + 4)), -EEXIST);
+    assert_int_equal(DO(s, hold(s, C, OPERATOR, true, SCENE_NOW + 5)), 0);
+    assert_string_equal(held(), "anna@@3 carl@@5 ");
+    assert_int_equal(DO(s, hold(s, C, OPERATOR, false, SCENE_NOW + 6)), 0);
+    assert_string_equal(held(), "anna@@3 ");
+    scene_sweep(s, SCENE_NOW);
+    assert_string_equal(scene_history(s, A).text, "1>berta");
+    assert_string_equal(scene_history(s, C).text, ""); /* not held: too old */
+    scene_sql_is("SELECT (SELECT count(*) FROM push_log), (SELECT count(*) FROM quality_sample)",
+                 "1|1");
+    DO(s, erase(s, A, SLICE_LIT("user"), SCENE_NOW, &p));
+    scene_sweep(s, SCENE_NOW + 31 * SCENE_DAY); /* due, and it waits */
+    assert_int_equal(privacy_of(A, LEDGER_DELETION).state, LEDGER_PRIVACY_PENDING);
+    struct sig_call_id id = scene_id(1);
+    DO(s, hide(s, A, &id, 1, 0)); /* both take it off their lists: it stays */
+    DO(s, hide(s, B, NULL, 0, SCENE_NOW));
+    assert_string_equal(scene_history(s, A).text, "");
+    scene_sql_is("SELECT count(*) FROM cdr", "1");
+    assert_int_equal(DO(s, hold(s, A, OPERATOR, false, SCENE_NOW)), 0);
+    assert_string_equal(held(), "");
+    scene_sql_is("SELECT actor, action FROM audit WHERE actor='operator' ORDER BY seq",
+                 "operator|hold_set\noperator|hold_set\noperator|hold_lifted\n"
+                 "operator|hold_lifted");
+    scene_sweep(s, SCENE_NOW + 31 * SCENE_DAY);
+    assert_int_equal(privacy_of(A, LEDGER_DELETION).state, LEDGER_PRIVACY_DONE);
+    assert_false(scene_greps("anna@example.org"));
+}
+
+static void test_a_hold_stops_a_purge_that_has_begun(void **state)
+{
+    struct ledger_privacy p;
+    bool more;
+
+    (void)state;
+    fill();
+    DO(s, erase(s, A, SLICE_LIT("user"), SCENE_NOW, &p));
+    DO(s, sweep(s, SCENE_NOW + 30 * SCENE_DAY, &more)); /* it says so */
+    DO(s, hold(s, A, OPERATOR, true, SCENE_NOW + 30 * SCENE_DAY));
+    scene_sweep(s, SCENE_NOW + 30 * SCENE_DAY);
+    assert_string_equal(scene_history(s, A).text, "2<berta! 1>berta");
+    DO(s, hold(s, A, OPERATOR, false, SCENE_NOW + 30 * SCENE_DAY));
+    scene_sweep(s, SCENE_NOW + 30 * SCENE_DAY);
+    assert_string_equal(scene_history(s, A).text, "");
+}
+
+static void test_so_many_may_be_held(void **state)
+{
+    char user[32];
+
+    (void)state;
+    assert_int_equal(s->ops->begin(s, true), 0);
+    for (unsigned i = 0; i < LEDGER_HOLDS_MAX; i++) {
+        snprintf(user, sizeof(user), "u%u", i);
+        assert_int_equal(s->ops->hold(s, slice_str(user), OPERATOR, true, SCENE_NOW), 0);
+    }
+    assert_int_equal(s->ops->hold(s, A, OPERATOR, true, SCENE_NOW), -ENOSPC);
+    assert_int_equal(s->ops->commit(s), 0);
+}
+
 static void test_records_that_come_after_the_purge_do_not_bring_a_user_back(void **state)
 {
     struct ledger_privacy p;
@@ -852,6 +946,9 @@ int main(void)
         T(test_deletion_by_the_calendar),
         T(test_a_deletion_is_taken_back_on_day_29),
         T(test_a_purge_that_has_begun_goes_on),
+        T(test_a_hold_keeps_a_user_from_purge_and_retention),
+        T(test_a_hold_stops_a_purge_that_has_begun),
+        T(test_so_many_may_be_held),
         T(test_records_that_come_after_the_purge_do_not_bring_a_user_back),
         T(test_exports_are_made_once_a_day_and_expire),
         T(test_a_purge_takes_the_users_exports_along),

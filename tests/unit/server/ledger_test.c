@@ -236,6 +236,23 @@ static int s_privacy(struct ledger_store *s, struct slice user, enum ledger_priv
     out->state = LEDGER_PRIVACY_DONE;
     return next_rc();
 }
+static int s_hold(struct ledger_store *s, struct slice user, struct slice actor, bool on,
+                  uint64_t now_ms)
+{
+    (void)s;
+    note(did, "%s:%.*s:%.*s:%llu", on ? "hold" : "unhold", SLICE_FMT(user), SLICE_FMT(actor),
+         (unsigned long long)now_ms);
+    return next_rc();
+}
+static int s_holds(struct ledger_store *s, ledger_device_fn *row, void *ctx)
+{
+    const struct ledger_device d = {.user = SLICE_LIT("ann"), .seen_ms = 7};
+
+    (void)s;
+    note(did, "holds");
+    row(ctx, &d);
+    return next_rc();
+}
 static int s_sweep(struct ledger_store *s, uint64_t now_ms, bool *more)
 {
     (void)s;
@@ -252,8 +269,8 @@ static const struct ledger_store_ops OPS = {
     s_health,   s_detail,     s_recover,     s_begin,      s_commit,     s_rollback,   s_put_call,
     s_put_push, s_count_push, s_put_quality, s_put_sample, s_put_device, s_del_device, s_bad_token,
     s_set_env,  s_touch,      s_history,     s_devices,    s_devices_of, s_badge,      s_mark,
-    s_mark,     s_ask,        s_ask,         s_ask,        s_privacy,    s_sweep,      NULL,
-    NULL,       NULL,         s_free,
+    s_mark,     s_ask,        s_ask,         s_ask,        s_privacy,    s_hold,       s_holds,
+    s_sweep,    NULL,         NULL,          NULL,         s_free,
 };
 
 static void on_wake(void *arg)
