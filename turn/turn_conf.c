@@ -249,7 +249,7 @@ static int check(const struct turn_conf *c, char err[CONF_ERR_MAX])
     else if (c->redis.family != ADDR_NONE && (c->redis.port == 0 || c->redis_socket[0] != '\0'))
         what = "[redis] address: needs a port, and excludes socket";
     else if (!turn_conf_wants_redis(c) && (c->redis_users || c->redis_secrets || c->redis_usage))
-        what = "[redis] users, secrets, usage: need address or socket";
+        what = "[redis] users, secrets, usage: need address or socket, or [cluster]";
     else if (!c->stun_only && count_secrets(c) + c->users.len + c->access_keys.len == 0 &&
              !knows_others(c))
         what = "[auth] secret_file or users_file: needed, an open relay is not started "
@@ -314,7 +314,9 @@ struct slice turn_conf_cluster_region(const struct turn_conf *c)
 
 bool turn_conf_wants_redis(const struct turn_conf *c)
 {
-    return c->redis.family != ADDR_NONE || c->redis_socket[0] != '\0';
+    return c->redis.family != ADDR_NONE || c->redis_socket[0] != '\0' ||
+           (redis_options_wanted(&c->cluster.redis) &&
+            (c->redis_users || c->redis_secrets || c->redis_usage));
 }
 
 struct key_cache_conf turn_conf_key_cache(const struct turn_conf *c)

@@ -309,9 +309,10 @@ const struct conf_opt turn_options[] = {
     OPT("usage", "media_interval", CONF_UINT, media_interval_s, "10", 1, 60, "s", NULL,
         "How long one such judgement takes."),
     OPT("redis", "address", CONF_ADDR, redis, "", 0, 0, NULL, NULL,
-        "Redis (ip:port). There is no TLS: keep it on this machine or a private network. Empty, "
-        "and "
-        "no socket: no Redis."),
+        "Redis (ip:port), in clear text: keep it on this machine or a private network. Empty, and "
+        "no "
+        "socket: that of [cluster], with its user, TLS and Sentinels, when users, secrets or usage "
+        "are wanted."),
     OPT("redis", "socket", CONF_STRING, redis_socket, "", 0, 107, NULL, NULL,
         "Path of its Unix socket instead."),
     OPT("redis", "username", CONF_STRING, redis_username, "", 0, 128, NULL, NULL,

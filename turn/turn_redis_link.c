@@ -7,7 +7,6 @@
 #include "turn/turn_redis_link.h"
 
 #include <errno.h>
-#include <hiredis/hiredis.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -23,9 +22,12 @@
 #define TICK_US      (100 * US_PER_MS)
 #define POSTED_MAX   4096 /* questions and records on their way to this thread or to Redis */
 #define RECORDS_SENT 64   /* records without an answer yet */
+#define RECORD_US    (3600 * US_PER_S) /* they end with their connection, and not before */
 
 /* A question on its way. */
 struct query {
+    struct list link; /* on asked */
+    struct redis_call call;
     struct turn_redis_link *l;
     unsigned worker, realm;
     size_t len;
@@ -35,9 +37,17 @@ struct query {
 /* A record of use, on waiting or on sent. */
 struct record {
     struct list link;
+    struct redis_call call;
     struct turn_redis_link *l;
     size_t len;
     uint8_t json[];
+};
+
+/* Of one realm. */
+struct secret_read {
+    struct redis_call call;
+    struct turn_redis_link *l;
+    unsigned realm;
 };
 
 enum look_up { LOOK_UP_FOUND, LOOK_UP_ABSENT, LOOK_UP_FAILED, LOOK_UPS };
@@ -46,12 +56,14 @@ struct turn_redis_link {
     const struct turn_conf *conf;
     void (*changed)(void);
     struct worker *loop;
+    struct redis_conn_base base;
     struct redis_conn command, subscription;
     struct wtimer tick;
     struct turn_worker **workers;
     unsigned n_workers;
-    struct list waiting, sent;
+    struct list asked, waiting, sent;
     size_t n_waiting, n_sent;
+    struct secret_read *reads;      /* of each realm */
     struct shared_secrets incoming; /* the round that is being read */
     unsigned answers_left;          /* of that round; 0: none is read */
     uint64_t secrets_us;            /* when to read them again */
@@ -69,9 +81,13 @@ struct turn_redis_link {
     uint64_t refused_told;
 };
 
-static bool is_error(const redisReply *r)
+/* Asks with what is to be filled of a call; false: it cannot be sent. */
+static bool ask(struct turn_redis_link *l, struct redis_call *call, const struct slice *words,
+                size_t n)
 {
-    return !r || r->type == REDIS_REPLY_ERROR;
+    return redis_conn_is_ready(&l->command) &&
+           redis_client_call(redis_conn_client(&l->command), call, words, n, worker_now(l->loop)) ==
+               0;
 }
 
 /* ---- records ---- */
@@ -95,14 +111,16 @@ static void drop_record(struct record *r, size_t *count)
 
 static void pump(struct turn_redis_link *l);
 
-static void on_record_answer(struct redisAsyncContext *ac, void *reply, void *arg)
+static void on_record_answer(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                             uint64_t now_us)
 {
-    struct turn_redis_link *l = redis_conn_heard(ac);
-    struct record *r = arg;
+    struct record *r = call->arg;
+    struct turn_redis_link *l = r->l;
 
-    if (!reply)
+    (void)now_us;
+    if (end != REDIS_ANSWERED)
         return; /* the connection is going: on_down() takes all of them back */
-    counter_inc(is_error(reply) ? &l->records_lost : &l->records_sent);
+    counter_inc(reply->kind == RESP_ERROR ? &l->records_lost : &l->records_sent);
     drop_record(r, &l->n_sent);
     pump(l);
 }
@@ -120,9 +138,11 @@ static bool send_record(struct turn_redis_link *l, struct record *r)
     const struct slice add[] = {SLICE_LIT("XADD"), wr_done(&w), SLICE_LIT("MAXLEN"),
                                 SLICE_LIT("~"),    wr_done(&n), SLICE_LIT("*"),
                                 SLICE_LIT("json"), json};
+    r->call = (struct redis_call){
+        .fn = on_record_answer, .arg = r, .deadline_us = worker_now(l->loop) + RECORD_US};
     if (l->conf->redis_usage == TURN_REDIS_USAGE_STREAM)
-        return redis_conn_send(&l->command, on_record_answer, r, add, ARRAY_LEN(add));
-    return redis_conn_send(&l->command, on_record_answer, r, publish, ARRAY_LEN(publish));
+        return ask(l, &r->call, add, ARRAY_LEN(add));
+    return ask(l, &r->call, publish, ARRAY_LEN(publish));
 }
 
 /* Sends what waits, as far as Redis is there and keeps up. */
@@ -147,6 +167,8 @@ static void take_back(struct turn_redis_link *l)
 {
     while (!list_empty(&l->sent)) {
         struct list *last = l->sent.prev;
+        redis_client_cancel(redis_conn_client(&l->command),
+                            &CONTAINER_OF(last, struct record, link)->call);
         list_del(last);
         list_prepend(&l->waiting, last);
         l->n_sent--;
@@ -181,29 +203,23 @@ static void give_answer(struct query *q, enum look_up what, const struct known_k
         turn_worker_known(l->workers[q->worker], q->realm, slice_of(q->name, q->len),
                           what == LOOK_UP_FAILED, keys);
     __atomic_fetch_sub(&l->posted, 1, __ATOMIC_RELAXED);
+    list_del(&q->link);
     mem_free(q);
 }
 
-/* The i-th string of an array, empty when it is something else. */
-static struct slice text_at(const redisReply *r, size_t i)
+static void on_user(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                    uint64_t now_us)
 {
-    if (i >= r->elements || r->element[i]->type != REDIS_REPLY_STRING)
-        return (struct slice){0};
-    return slice_of(r->element[i]->str, r->element[i]->len);
-}
-
-static void on_user(struct redisAsyncContext *ac, void *reply, void *arg)
-{
-    const redisReply *r = reply;
     struct known_keys keys;
 
-    redis_conn_heard(ac);
-    if (is_error(r) || r->type != REDIS_REPLY_ARRAY) {
-        give_answer(arg, LOOK_UP_FAILED, NULL);
-    } else if (!redis_schema_keys(&keys, text_at(r, 0), text_at(r, 1))) {
-        give_answer(arg, LOOK_UP_ABSENT, NULL);
+    (void)now_us;
+    if (end != REDIS_ANSWERED || reply->kind != RESP_ARRAY) {
+        give_answer(call->arg, LOOK_UP_FAILED, NULL);
+    } else if (!redis_schema_keys(&keys, resp_text(resp_at(reply, 0)),
+                                  resp_text(resp_at(reply, 1)))) {
+        give_answer(call->arg, LOOK_UP_ABSENT, NULL);
     } else {
-        give_answer(arg, LOOK_UP_FOUND, &keys);
+        give_answer(call->arg, LOOK_UP_FOUND, &keys);
         crypto_wipe(&keys, sizeof(keys));
     }
 }
@@ -221,8 +237,9 @@ static void on_ask(void *arg, uint64_t now_us)
     redis_schema_user(&md5, prefix, realm, name, false);
     redis_schema_user(&sha256, prefix, realm, name, true);
     const struct slice words[] = {SLICE_LIT("MGET"), wr_done(&md5), wr_done(&sha256)};
-    if (md5.bad || sha256.bad || !redis_conn_is_ready(&l->command) ||
-        !redis_conn_send(&l->command, on_user, q, words, ARRAY_LEN(words)))
+    q->call = (struct redis_call){.fn = on_user, .arg = q};
+    list_append(&l->asked, &q->link);
+    if (md5.bad || sha256.bad || !ask(l, &q->call, words, ARRAY_LEN(words)))
         give_answer(q, LOOK_UP_FAILED, NULL);
 }
 
@@ -265,22 +282,23 @@ static void take_secrets(struct turn_redis_link *l)
     }
 }
 
-static void on_secrets(struct redisAsyncContext *ac, void *reply, void *arg)
+static void on_secrets(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                       uint64_t now_us)
 {
-    struct turn_redis_link *l = redis_conn_heard(ac);
-    unsigned realm = (unsigned)(uintptr_t)arg;
-    const redisReply *r = reply;
+    const struct secret_read *k = call->arg;
+    struct turn_redis_link *l = k->l;
 
+    (void)now_us;
     if (l->answers_left == 0)
         return; /* a round that has failed */
-    if (is_error(r) || r->type != REDIS_REPLY_ARRAY) {
+    if (end != REDIS_ANSWERED || reply->kind != RESP_ARRAY) {
         l->answers_left = 0;
         crypto_wipe(&l->incoming, sizeof(l->incoming));
         return;
     }
-    for (size_t i = 0; i < r->elements; i++)
-        put_secret(&l->incoming, realm, text_at(r, i));
-    if (r->elements > SHARED_SECRETS_MAX)
+    for (size_t i = 0; i < reply->n; i++)
+        put_secret(&l->incoming, k->realm, resp_text(resp_at(reply, i)));
+    if (reply->n > SHARED_SECRETS_MAX)
         log_warn("redis", "more than %d secrets of one realm: the others are not used",
                  SHARED_SECRETS_MAX);
     if (--l->answers_left == 0)
@@ -298,7 +316,10 @@ static void read_secrets(struct turn_redis_link *l, uint64_t now_us)
         redis_schema_secrets(&key, slice_str(l->conf->redis_prefix),
                              turn_conf_realm(l->conf, i).name);
         const struct slice words[] = {SLICE_LIT("SMEMBERS"), wr_done(&key)};
-        if (redis_conn_send(&l->command, on_secrets, (void *)(uintptr_t)i, words, ARRAY_LEN(words)))
+        struct secret_read *k = &l->reads[i];
+        redis_client_cancel(redis_conn_client(&l->command), &k->call); /* of a round that failed */
+        k->call = (struct redis_call){.fn = on_secrets, .arg = k};
+        if (ask(l, &k->call, words, ARRAY_LEN(words)))
             l->answers_left++;
     }
 }
@@ -314,20 +335,22 @@ static void set_ready(struct turn_redis_link *l, bool ready)
     __atomic_store_n(&l->ready, ready, __ATOMIC_RELAXED);
 }
 
-static void on_up(void *arg)
+static void on_up(void *arg, uint64_t now_us)
 {
     struct turn_redis_link *l = arg;
 
+    (void)now_us;
     counter_inc(&l->connects);
     set_ready(l, true);
     read_secrets(l, worker_now(l->loop));
     pump(l);
 }
 
-static void on_down(void *arg)
+static void on_down(void *arg, const char *why, uint64_t now_us)
 {
     struct turn_redis_link *l = arg;
 
+    (void)why, (void)now_us;
     set_ready(l, false);
     l->answers_left = 0;
     take_back(l);
@@ -336,23 +359,23 @@ static void on_down(void *arg)
 
 /* Somebody says that what he has written counts from now on. Whatever was said while the
  * subscription was away has passed unheard: when it is there it is as if that had been said. */
-static void on_news(void *arg)
+static void on_news(void *arg, uint64_t now_us)
 {
     struct turn_redis_link *l = arg;
 
-    read_secrets(l, worker_now(l->loop));
+    read_secrets(l, now_us);
     for (unsigned i = 0; i < l->n_workers; i++)
         turn_worker_forget_users(l->workers[i]);
 }
 
-static void on_deaf(void *arg)
+static void on_message(void *arg, struct slice channel, struct slice payload, uint64_t now_us)
 {
-    (void)arg;
+    (void)channel, (void)payload;
+    on_news(arg, now_us);
 }
 
-static const struct redis_conn_ops command_ops = {.up = on_up, .down = on_down};
-static const struct redis_conn_ops subscription_ops = {
-    .up = on_news, .down = on_deaf, .message = on_news};
+static const struct redis_client_ops command_ops = {.up = on_up, .down = on_down};
+static const struct redis_client_ops subscription_ops = {.up = on_news, .message = on_message};
 
 /* ---- the thread ---- */
 
@@ -374,9 +397,6 @@ static void on_tick(void *arg, uint64_t now_us)
 
     counter_add(&l->records_lost, refused - l->refused_told);
     l->refused_told = refused;
-    redis_conn_look(&l->command, now_us);
-    if (wants_news(l->conf))
-        redis_conn_look(&l->subscription, now_us);
     if (redis_conn_is_ready(&l->command) && now_us >= l->secrets_us)
         read_secrets(l, now_us);
     if (is_finished(l, now_us))
@@ -388,7 +408,7 @@ static void on_finish(void *arg, uint64_t now_us)
 {
     struct turn_redis_link *l = arg;
 
-    l->finishing = l->command.quiet = l->subscription.quiet = true;
+    l->finishing = true;
     l->finish_us = now_us + l->conf->redis_timeout_ms * US_PER_MS;
     pump(l);
     worker_timer(l->loop, &l->tick, now_us);
@@ -437,8 +457,18 @@ static void link_free(struct turn_redis_link *l)
 {
     struct list *first;
 
+    l->n_workers = 0;
+    while ((first = list_first(&l->asked))) {
+        struct query *q = CONTAINER_OF(first, struct query, link);
+        redis_client_cancel(redis_conn_client(&l->command), &q->call);
+        give_answer(q, LOOK_UP_FAILED, NULL);
+    }
+    if (l->command.link)
+        take_back(l);
     redis_conn_close(&l->subscription);
     redis_conn_close(&l->command);
+    redis_conn_base_fini(&l->base);
+    mem_free(l->reads);
     while ((first = list_first(&l->waiting)))
         drop_record(CONTAINER_OF(first, struct record, link), &l->n_waiting);
     worker_free(l->loop);
@@ -447,6 +477,20 @@ static void link_free(struct turn_redis_link *l)
     crypto_wipe(&l->secrets, sizeof(l->secrets));
     crypto_wipe(&l->incoming, sizeof(l->incoming));
     mem_free(l);
+}
+
+static bool make_conns(struct turn_redis_link *l)
+{
+    unsigned realms = turn_conf_realms(l->conf);
+
+    l->reads = mem_calloc(realms, sizeof(*l->reads));
+    if (!l->reads || redis_conn_base_init(&l->base, l->loop, l->conf) != 0)
+        return false;
+    for (unsigned i = 0; i < realms; i++)
+        l->reads[i] = (struct secret_read){.l = l, .realm = i};
+    return redis_conn_init(&l->command, &l->base, NULL, &command_ops, l) == 0 &&
+           (!wants_news(l->conf) ||
+            redis_conn_init(&l->subscription, &l->base, "reload", &subscription_ops, l) == 0);
 }
 
 struct turn_redis_link *turn_redis_link_start(const struct turn_conf *conf, struct metrics *m,
@@ -459,6 +503,7 @@ struct turn_redis_link *turn_redis_link_start(const struct turn_conf *conf, stru
         return NULL;
     l->conf = conf;
     l->changed = changed;
+    list_init(&l->asked);
     list_init(&l->waiting);
     list_init(&l->sent);
     pthread_mutex_init(&l->lock, NULL);
@@ -468,9 +513,7 @@ struct turn_redis_link *turn_redis_link_start(const struct turn_conf *conf, stru
     pthread_condattr_destroy(&monotonic);
     l->tick = (struct wtimer){.fn = on_tick, .arg = l};
     l->loop = worker_new(0);
-    redis_conn_init(&l->command, l->loop, conf, NULL, &command_ops, l);
-    redis_conn_init(&l->subscription, l->loop, conf, "reload", &subscription_ops, l);
-    if (l->loop && register_counters(m, l) == 0) {
+    if (l->loop && make_conns(l) && register_counters(m, l) == 0) {
         worker_timer(l->loop, &l->tick, worker_now(l->loop));
         if (worker_start(l->loop, "redis") == 0)
             return l;
@@ -553,7 +596,7 @@ int turn_redis_link_ask(struct turn_redis_link *l, unsigned worker, unsigned rea
     struct query *q = mem_zalloc(sizeof(*q) + name.len);
     if (!q)
         return -EAGAIN;
-    *q = (struct query){l, worker, realm, name.len};
+    *q = (struct query){.l = l, .worker = worker, .realm = realm, .len = name.len};
     struct wr w = wr_init(q->name, name.len);
     wr_bytes(&w, name);
     __atomic_fetch_add(&l->posted, 1, __ATOMIC_RELAXED);

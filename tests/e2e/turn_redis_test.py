@@ -6,12 +6,13 @@ import hashlib
 import hmac
 import json
 import socket
+import subprocess
 import time
 
 import pytest
 
 from soridaemon import Daemon, free_port, metric, run_to_exit
-from soriredis import Channel, Redis
+from soriredis import Channel, Redis, Sentinel
 from turnclient import TurnClient, parse
 
 REALM = "sori"
@@ -80,7 +81,7 @@ def test_users_are_found_where_coturn_puts_them(socket_path):
         r.do("SET", f"turn/realm/{REALM}/user/bad/key", "no key at all")
         where = f"socket = {r.path}" if socket_path else None
         with relay(r, "users = yes\npassword_file = @FOLDER@/password", where=where) as d:
-            d.wait_log("connection is there")
+            d.wait_log("connection: connected")
             assert allocates(d, "ann", "green gables") == 0  # dropped once, answered again
             assert metric(d.admin, 'sori_turn_dropped_total{reason="look_up"}') >= 1
             assert allocates(d, "ann", "green gables", tcp=True) == 0
@@ -99,7 +100,7 @@ def test_users_are_found_where_coturn_puts_them(socket_path):
 
 def test_strangers_make_no_look_up():
     with Redis() as r, relay(r, "users = yes") as d:
-        d.wait_log("connection is there")
+        d.wait_log("connection: connected")
         for tcp in (False, True):
             with TurnClient(d.port, "ann", "x", tcp=tcp) as c:
                 c.nonce, c.realm = b"obMatJos2AAAA" + b"A" * 16, REALM.encode()
@@ -112,7 +113,7 @@ def test_strangers_make_no_look_up():
 
 def test_answers_are_remembered_and_forgotten_on_request():
     with Redis() as r, relay(r, "users = yes\ncache_absent = 3600\ncache_found = 3600") as d:
-        d.wait_log("connection is there")
+        d.wait_log("connection: connected")
         name = f"turn/realm/{REALM}/user/ann/key"
         with TurnClient(d.port, "ann", "x", tcp=True) as c:
             assert c.allocate() == 401
@@ -146,7 +147,7 @@ def test_secrets_come_at_the_start_by_message_and_in_time():
             time.sleep(2.2)  # two rounds without a change
             assert d.process.poll() is None and not any("secrets" in line for line in d.lines[at:])
     with Redis() as r, relay(r, "secrets = yes\nrefresh = 3600") as d:
-        d.wait_log("connection is there")
+        d.wait_log("connection: connected")
         r.do("SADD", f"turn/realm/{REALM}/secret", "late")
         while r.do("PUBLISH", "turn/reload", "") < 1:
             time.sleep(0.05)
@@ -161,7 +162,7 @@ def test_all_that_is_known_goes_on_while_redis_is_away():
         more = "users = yes\nsecrets = yes\nusage = publish\ncache_found = 1\nusage_buffer = 2"
         with relay(r, more) as d, TurnClient(d.port, "ann", "x") as c, \
                 TurnClient(d.port, "new", "x", tcp=True) as other:
-            d.wait_log("connection is there")
+            d.wait_log("connection: connected")
             assert again(c, c.allocate) == 0
             at = len(d.lines)
             r.stop()
@@ -183,7 +184,7 @@ def test_all_that_is_known_goes_on_while_redis_is_away():
             assert sum("trying again" in line for line in d.lines[at:]) <= 2
             r.start()
             r.do("SET", f"turn/realm/{REALM}/user/new/key", key("new", "x"))
-            d.wait_log("connection is there", timeout_s=15, since=at)
+            d.wait_log("connection: connected", timeout_s=15, since=at)
             deadline = time.monotonic() + 5
             while other.allocate() != 0:
                 assert time.monotonic() < deadline
@@ -201,7 +202,7 @@ def test_redis_that_does_not_answer_is_given_up():
         with relay(silent, "users = yes\nsecrets = yes") as d:
             assert time.monotonic() - start < 5
             assert "no secrets from Redis yet" in d.log()
-            d.wait_log("no answer in time")
+            d.wait_log("no answer")
             start = time.monotonic()
             assert allocates(d, "static", "user") == 0
             assert allocates(d, "ann", "x", tcp=True) == 500
@@ -217,7 +218,7 @@ def test_wrong_password_is_told():
 def test_records_are_published_when_an_allocation_lives_and_ends():
     with Redis() as r, Channel(r, "turn/usage") as channel, \
             relay(r, "usage = publish\nsecrets = yes", log="users = plain\nusage_interval = 1") as d:
-        d.wait_log("connection is there")
+        d.wait_log("connection: connected")
         r.do("SADD", f"turn/realm/{REALM}/secret", "one")
         while r.do("PUBLISH", "turn/reload", "") < 1:
             time.sleep(0.05)
@@ -244,13 +245,64 @@ def test_records_are_kept_in_a_stream_until_the_last():
         with relay(r, "usage = stream", log="users = hashed") as d, \
                 TurnClient(d.port, "static", "user") as c, \
                 TurnClient(d.port, "static", "user") as last:
-            d.wait_log("connection is there")
+            d.wait_log("connection: connected")
             assert c.allocate() == 0 and c.refresh(0) == 0
             assert last.allocate() == 0
         # it has ended with an allocation: its record is there too
         rows = [json.loads(fields[1]) for _, fields in r.do("XRANGE", "turn/usage", "-", "+")]
         assert [row["why"] for row in rows] == ["released", "shutdown"]
         assert all(len(row["user"]) == 16 and "static" not in json.dumps(row) for row in rows)
+
+
+def certificate(folder):
+    """For redis.test and nobody else."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                    "2", "-subj", "/CN=redis.test", "-addext", "subjectAltName=DNS:redis.test", "-keyout",
+                    folder / "key.pem", "-out", folder / "cert.pem"], check=True, capture_output=True, timeout=30)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def of_cluster(redis, where, more):
+    """Whose [redis] names no server."""
+    return relay(redis, more, where=f"""users = yes
+secrets = yes
+[cluster]
+node = relay-1
+urls = turn:127.0.0.1:3478
+{where}
+[redis]""")
+
+
+@pytest.mark.parametrize("name", ["redis.test", "other.test"])
+def test_the_server_of_cluster_is_used_with_its_tls(tmp_path, name):
+    cert, secret = certificate(tmp_path)
+    port = free_port()
+    with Redis("hush", "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", secret, "--tls-ca-cert-file", cert,
+               "--tls-auth-clients", "no") as r:
+        r.do("SET", f"turn/realm/{REALM}/user/ann/key", key("ann", "green gables"))
+        r.do("SADD", f"turn/realm/{REALM}/secret", "north")
+        where = f"password_file = @FOLDER@/password\nservers = 127.0.0.1:{port}\ntls = yes\nca_file = {cert}\ntls_name = {name}"
+        with of_cluster(r, where, "usage = stream") as d:
+            if name == "other.test":  # all of its connections see who that is not
+                for link in ("cluster", "connection", "subscription"):
+                    d.wait_log(f"{link}: .*TLS failed")
+                assert not r.do("EXISTS", "sori:nodes:{relay}")
+                return
+            d.wait_log("subscription: connected")
+            assert allocates(d, "ann", "green gables", tcp=True) == 0
+            assert allocates(d, *rest("north"), tcp=True) == 0
+            deadline = time.monotonic() + 5
+            while r.do("XLEN", "turn/usage") < 2 or b"relay-1" not in r.do("HKEYS", "sori:nodes:{relay}"):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+
+def test_the_server_of_cluster_is_found_by_sentinels():
+    with Redis() as r, Sentinel(r, 1) as s:
+        r.do("SET", f"turn/realm/{REALM}/user/ann/key", key("ann", "green gables"))
+        with of_cluster(r, f"sentinels = 127.0.0.1:{s.port}", "") as d:
+            d.wait_log("connection: connected")
+            assert allocates(d, "ann", "green gables", tcp=True) == 0
 
 
 def test_configurations_that_do_not_fit(tmp_path):
