@@ -26,7 +26,8 @@
 
 #define WHOLE_US (LIFE_US / 4) /* all of it is saved again, for its time to live */
 #define SOON_US  US_PER_S
-#define TRIM_AT  16 /* acknowledged messages are taken out so many at once, or when it is soon */
+#define LEAP_MAX 65536 /* messages of a client that its former node has taken and not saved */
+#define TRIM_AT  16    /* acknowledged messages are taken out so many at once, or when it is soon */
 
 /* A save under way. */
 struct far_save {
@@ -373,6 +374,9 @@ static struct session *make_again(struct router *r, const struct sig_hello *h,
     s->state = num.state;
     s->generation = num.generation;
     s->gone_us = r->now_us;
+    /* The node that had it may have died before it could save: what it acknowledged was done. */
+    if (h->next_seq > num.in_seq + 1 && h->next_seq - num.in_seq <= LEAP_MAX)
+        num.in_seq = h->next_seq - 1;
     reliable_restore(&s->rel, num.in_seq, num.out_seq > h->last_seq ? num.out_seq : h->last_seq,
                      num.acked);
     for (size_t i = 0; i < n; i++)

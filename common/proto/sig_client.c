@@ -36,7 +36,8 @@ static bool read_caps(struct slice list, unsigned *caps)
 static int read_resume(struct sig_hello *out, struct slice object, struct wr *scratch,
                        struct sig_fault *fault)
 {
-    struct json_field f[] = {{.key = "sessionId"}, {.key = "resumeToken"}, {.key = "lastSeq"}};
+    struct json_field f[] = {
+        {.key = "sessionId"}, {.key = "resumeToken"}, {.key = "lastSeq"}, {.key = "nextSeq"}};
 
     if (read_fields(object, f, ARRAY_LEN(f), fault) != 0)
         return -EBADMSG;
@@ -46,6 +47,9 @@ static int read_resume(struct sig_hello *out, struct slice object, struct wr *sc
         return refuse(fault, "data.resume.resumeToken: 1 to 128 bytes of text");
     if (!json_u64(f[2].value, UINT64_MAX, &out->last_seq))
         return refuse(fault, "data.resume.lastSeq: a whole number from 0");
+    if (f[3].value.len > 0 &&
+        (!json_u64(f[3].value, UINT64_MAX, &out->next_seq) || out->next_seq == 0))
+        return refuse(fault, "data.resume.nextSeq: a whole number from 1");
     out->resume = true;
     return 0;
 }

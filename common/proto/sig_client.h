@@ -32,6 +32,7 @@ struct sig_hello {
     bool resume;                           /* the rest is there */
     struct slice session_id, resume_token; /* 1..128 bytes each */
     uint64_t last_seq;
+    uint64_t next_seq; /* of the first message that is not acknowledged to it; 0: it does not say */
 };
 int sig_client_hello(struct sig_hello *out, const struct sig_msg *m, struct wr *scratch,
                      struct sig_fault *fault);

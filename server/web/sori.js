@@ -258,6 +258,8 @@ class Link {
       appState: this.#env.document?.visibilityState === 'hidden' ? 'background' : 'foreground',
     };
     if (this.#session) data.resume = { ...this.#session, lastSeq: this.#recvSeq };
+    if (this.#session && this.#ours)
+      data.resume.nextSeq = this.#outbox.find(({ msg, acked }) => msg.seq && !acked)?.msg.seq ?? this.#sendSeq + 1;
     this.#ws.send(JSON.stringify({ type: 'hello', id: this.#newId(), data }));
   }
 

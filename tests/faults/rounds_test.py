@@ -15,6 +15,7 @@ EXTRA = "messages_per_s = 1000\nmessages_burst = 1000\nlogin_failures_per_10min 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", sized(4, 1000)))
 PEOPLE, CALLS = sized(24, 60), sized(8, 20)
 LONGEST_S = 4  # twice a lease
+SAVED_S = 1.5  # a node that has been without Redis has written all again
 CALM_S = 20    # all that was said is heard by then, and each call has one owner
 
 
@@ -79,6 +80,7 @@ def wrongs(crowd, cluster, mark):
     that was said since is heard on both sides."""
     v, now = crowd.verdict(), owners(cluster)
     wrong = [f"{what} {v[what]}" for what in ("messages_doubled", "gaps", "calls_dropped", "away") if v[what]]
+    wrong += [f"{p.name} was closed with {p.outages[-1][3]}" for p in crowd.people if not p.online.is_set()][:3]
     wrong += [f"{c.id} ended: {list(c.ended.items())}" for c in crowd.standing if c.dropped][:2]
     wrong += [f"lost: {key}, {where(crowd, key)}" for key in crowd._missing() if crowd.said[key] <= mark][:3]
     talks = {key[:2] for key, t in crowd.said.items() if t > mark and key in crowd.heard}
@@ -90,6 +92,7 @@ def wrongs(crowd, cluster, mark):
 
 async def settled(crowd, cluster):
     """Waits until all is well; says what is not when that does not come."""
+    await asyncio.sleep(SAVED_S)
     mark, wrong = time.monotonic(), ["not looked"]
     while wrong and time.monotonic() < mark + CALM_S:
         await asyncio.sleep(0.2)

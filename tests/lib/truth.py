@@ -149,7 +149,8 @@ class Person:
         self.wire = await signal_wire.connect(self.urls[self.at], told, ended, HELLO_S, self.local)
         data = {"token": token(self.name), "deviceId": self.device, "capabilities": ["video"]}
         if self.session:
-            data["resume"] = dict(self.session, lastSeq=self.last)
+            data["resume"] = dict(self.session, lastSeq=self.last,
+                                  nextSeq=self.unacked[0][0] if self.unacked else self.seq + 1)
         self.wire.send(json.dumps({"type": "hello", "id": "h", "data": data}))
         await asyncio.wait_for(welcome, HELLO_S)
 

@@ -53,12 +53,12 @@ static void test_hello_is_read(void **state)
                         "\"platform\":\"ios\",\"appState\":\"background\","
                         "\"capabilities\":[\"x\",\"video\",\"call-waiting\"],"
                         "\"resume\":{\"sessionId\":\"s\",\"resumeToken\":\"t\","
-                        "\"lastSeq\":7}}");
+                        "\"lastSeq\":7,\"nextSeq\":9}}");
     assert_int_equal(sig_client_hello(&h, &m, &scratch, &fault), 0);
     assert_true(slice_is(h.token, "a.b.c") && slice_is(h.device, "phone-1"));
     assert_int_equal(h.platform, SIG_PLATFORM_IOS);
     assert_int_equal(h.caps, SIG_CAP_CALL_WAITING | SIG_CAP_VIDEO);
-    assert_true(h.background && h.resume && h.last_seq == 7);
+    assert_true(h.background && h.resume && h.last_seq == 7 && h.next_seq == 9);
     assert_true(slice_is(h.session_id, "s") && slice_is(h.resume_token, "t"));
     m = with(SIG_HELLO, "{\"token\":\"t\",\"deviceId\":\"d\",\"resume\":null}");
     assert_int_equal(sig_client_hello(&h, &m, &scratch, &fault), 0);
@@ -84,6 +84,9 @@ static void test_wrong_hellos_are_refused(void **state)
         {"{\"token\":\"t\",\"deviceId\":\"d\",\"resume\":{\"sessionId\":\"s\",\"resumeToken\":"
          "\"t\",\"lastSeq\":\"1\"}}",
          "data.resume.lastSeq"},
+        {"{\"token\":\"t\",\"deviceId\":\"d\",\"resume\":{\"sessionId\":\"s\",\"resumeToken\":"
+         "\"t\",\"lastSeq\":1,\"nextSeq\":0}}",
+         "data.resume.nextSeq"},
         {"{\"token\":\"t\",\"token\":\"u\",\"deviceId\":\"d\"}", "a key"},
     };
     struct sig_hello h;

@@ -171,7 +171,7 @@ describe('resume', () => {
     await c.say({ type: 'call.info', callId: 'x', data: {} });
     c.socket.end(1006);
     await c.clock.advance(0);
-    assert.deepEqual((await c.hello()).data.resume, { sessionId: 's1', resumeToken: 'r1', lastSeq: 1 });
+    assert.deepEqual((await c.hello()).data.resume, { sessionId: 's1', resumeToken: 'r1', lastSeq: 1, nextSeq: 1 });
     await c.welcome({ resumed: true });
     c.socket.end(1006);
     await c.clock.advance(300);
