@@ -8,6 +8,7 @@ tried once more when they fail) and FIGURE chaos_calls_dropped. The seed decides
 SPDX-License-Identifier: BSD-3-Clause
 """
 import asyncio
+import collections
 import os
 import random
 import sys
@@ -102,12 +103,23 @@ def state(crowd):
             f"gaps {v['gaps']}, resumed {v['resumed']}/{v['outages']}, loop late {v['late_ms']} ms")
 
 
+def tell_failures(crowd, told):
+    """Why set-ups failed since the last time; gives how many there have been in all."""
+    failed = [why for _, took, _, why in crowd.setups if took is None]
+    for why, n in collections.Counter(failed[told:]).most_common(3):
+        print(f"  {n} failed: {why}", flush=True)
+    closed = [(p.name, p.outages[-1][3]) for p in crowd.people if not p.online.is_set()]
+    if closed:
+        print(f"  not online, and closed with: {closed[:3]}", flush=True)
+    return len(failed)
+
+
 async def run(cluster, minutes, seed):
     draw = random.Random(seed)
     urls = [cluster[name].ws for name in cluster.names]
     async with Crowd(urls, people=PEOPLE, calls=CALLS, seed=seed, setups_per_s=SETUPS_PER_S, talk_every_s=1) as crowd:
         chaos = Chaos(cluster, crowd, draw)
-        bag = []
+        bag, told = [], 0
         for minute in range(minutes):
             due = time.monotonic() + PERIOD_S
             if not bag:
@@ -118,6 +130,7 @@ async def run(cluster, minutes, seed):
             await chaos.one(fault)
             await asyncio.sleep(max(0, due - time.monotonic()))
             print(f"  {state(crowd)}", flush=True)
+            told = tell_failures(crowd, told)
         await crowd.quiet()
     print(f"at the end: {state(crowd)}")
     return crowd.verdict()

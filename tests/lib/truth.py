@@ -122,6 +122,8 @@ class Person:
             self._lost(code)
             if code in (4409, 4401):
                 return
+            if code == 4400:  # SIGNALING.md: the session is not to be gone on with
+                self.session = None
             if code == 1012 and self.goaway is None:
                 self.at = (self.at + 1) % len(self.urls)
             if time.monotonic() - since > 5:
