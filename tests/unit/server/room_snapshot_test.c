@@ -178,12 +178,45 @@ static void test_bytes_that_are_none_make_nothing(void **state)
     assert_int_equal(mem_live(), 0);
 }
 
+static void test_oom_makes_nothing_by_halves(void **state)
+{
+    struct room_table *a = table(), *b = table();
+    const struct seat *s = scene(a);
+    static uint8_t room_bytes[ROOM_SNAPSHOT_MAX], seat_bytes[ROOM_SNAPSHOT_SEAT_MAX];
+    struct wr rw = wr_init(room_bytes, sizeof(room_bytes)),
+              sw = wr_init(seat_bytes, sizeof(seat_bytes));
+    struct slice sfu, server;
+    struct room *r = NULL;
+    const struct seat *back = NULL;
+
+    (void)state;
+    room_snapshot_write(&rw, s->room, SLICE_LIT("sfu-1"), SLICE_LIT("node-1"));
+    room_snapshot_seat_write(&sw, s, NOW, WALL);
+    for (uint64_t n = 0; !r; n++) {
+        assert_int_equal(room_table_count(b), 0);
+        mem_fail_after(n);
+        r = room_snapshot_read(b, SLICE_LIT("r"), wr_done(&rw), &sfu, &server, NOW);
+        mem_fail_never();
+    }
+    for (uint64_t n = 0; !back; n++) {
+        assert_int_equal(room_table_seats(b), 0);
+        mem_fail_after(n);
+        back = room_snapshot_seat_read(b, r, s->id, wr_done(&sw), NOW, WALL);
+        mem_fail_never();
+    }
+    assert_true(back->tracks_n == 1 && room_is_banned(r, SLICE_LIT("eve")));
+    room_table_free(a);
+    room_table_free(b);
+    assert_int_equal(mem_live(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_room_is_made_again),
         cmocka_unit_test(test_who_does_not_come_back_leaves),
         cmocka_unit_test(test_bytes_that_are_none_make_nothing),
+        cmocka_unit_test(test_oom_makes_nothing_by_halves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
