@@ -313,9 +313,10 @@ static int fold_times(struct usage_report *r, const struct usage_call_entry *c)
     if (!day)
         return -ENOMEM;
     day->fresh.detail++;
-    day->known[c->outcome].calls++;
-    day->known[c->outcome].seconds += c->seconds;
-    day->known[c->outcome].ice_failed += c->media_failed;
+    struct usage_nameless *known = &day->known[c->path][c->outcome];
+    known->calls++;
+    known->seconds += c->seconds;
+    known->ice_failed += c->media_failed;
     if (c->ring_ms >= c->created_ms && c->ring_ms != 0)
         usage_hist_add(&day->fresh.pdd, c->ring_ms - c->created_ms, 1);
     if (c->pushed_ms != 0 && c->ring_ms >= c->pushed_ms)

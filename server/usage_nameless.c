@@ -99,11 +99,16 @@ static int name_relayed(struct usage_report *r, struct orphans *o, uint32_t day,
 {
     int rc = 0;
 
-    while (o->next < o->n && o->v[o->next]->relay_day < day)
+    while (o->next < o->n && (!o->v[o->next] || o->v[o->next]->relay_day < day))
         o->next++;
-    for (; rc == 0 && left->calls > 0 && o->next < o->n && o->v[o->next]->relay_day == day;
-         o->next++)
-        rc = name_one(r, o->v[o->next], take(left, whole(o->v[o->next])));
+    for (size_t i = o->next; rc == 0 && left->calls > 0 && i < o->n; i++) {
+        const struct usage_call_entry *c = o->v[i];
+        if (c && c->relay_day != day)
+            break;
+        o->v[i] = NULL;
+        if (c)
+            rc = name_one(r, c, take(left, whole(c)));
+    }
     return rc;
 }
 
@@ -117,29 +122,57 @@ static int name_all(struct usage_report *r, const struct orphans *o)
     return rc;
 }
 
-/* A sum, less what is known by name: the known ones are taken from the sums in their order. */
-static int fold_sum(struct usage_report *r, struct orphans *orphans,
-                    const struct usage_sum_entry *s, struct usage_day_entry *d)
+/* What is left of a sum. */
+struct rest {
+    const struct usage_sum_entry *s;
+    struct usage_nameless left;
+};
+
+/* The calls that the ledger still has are in the sums of their path. Where those do not have them
+ * (an older server let the sum's path be) they are in others, in their order. */
+static void take_known(struct rest *v, struct usage_day_entry *d, bool same_path)
 {
-    enum ledger_outcome o = s->sum.outcome;
-    struct usage_nameless left = {s->sum.calls, s->sum.seconds, s->sum.ice_failed};
-    struct usage_nameless known = take(&left, d->known[o]);
+    for (unsigned p = 0; p < LEDGER_PATH_COUNT; p++) {
+        struct usage_nameless *known = &d->known[p][v->s->sum.outcome];
+        if (!same_path || p == v->s->sum.path)
+            take(known, take(&v->left, *known));
+    }
+    if (v->left.calls == 0)
+        v->left.seconds = 0; /* rounded otherwise: a call's sum is never more than its record's */
+}
+
+static int take_all_known(struct usage_report *r, struct rest *v, size_t n)
+{
+    for (int same_path = 1; same_path >= 0; same_path--)
+        for (size_t i = 0; i < n; i++) {
+            struct usage_day_entry *d = usage_day_at(r, v[i].s->sum.day);
+            if (!d)
+                return -ENOMEM;
+            take_known(&v[i], d, same_path);
+        }
+    return 0;
+}
+
+/* Calls that only relays know are rather among those of which a relay, or no path, was told. */
+static int name_all_relayed(struct usage_report *r, struct orphans *o, struct rest *v, size_t n)
+{
     int rc = 0;
 
-    take(&d->known[o], known);
-    if (left.calls == 0)
-        left.seconds = 0; /* rounded otherwise: a call's sum is never more than its record's */
-    if (o == LEDGER_ANSWERED && left.calls > 0)
-        rc = name_relayed(r, orphans, s->sum.day, &left);
-    if (rc == 0 && left.calls > 0)
-        rc = add_nameless(r, s->sum.day, path_of_sum(s->sum.path), s->region, o, left);
+    for (int first = 1; first >= 0; first--) {
+        o->next = 0;
+        for (size_t i = 0; i < n && rc == 0; i++) {
+            enum ledger_path p = v[i].s->sum.path;
+            bool likely = p == LEDGER_TURN || p == LEDGER_PATH_UNKNOWN;
+            if (v[i].s->sum.outcome == LEDGER_ANSWERED && likely == first)
+                rc = name_relayed(r, o, v[i].s->sum.day, &v[i].left);
+        }
+    }
     return rc;
 }
 
 static int by_key(const void *a, const void *b)
 {
-    const struct usage_sum_entry *x = *(const struct usage_sum_entry *const *)a,
-                                 *y = *(const struct usage_sum_entry *const *)b;
+    const struct usage_sum_entry *x = ((const struct rest *)a)->s, *y = ((const struct rest *)b)->s;
     int c = strcmp(x->region, y->region);
 
     if (x->sum.day != y->sum.day)
@@ -158,16 +191,19 @@ static int fold_sums(struct usage_report *r, struct orphans *orphans)
 
     for (const struct usage_sum_entry *s = r->sums; s; s = s->next)
         n++;
-    const struct usage_sum_entry **v = mem_calloc(n, sizeof(*v));
+    struct rest *v = mem_calloc(n, sizeof(*v));
     if (!v)
         return -ENOMEM;
     for (const struct usage_sum_entry *s = r->sums; s; s = s->next)
-        v[i++] = s;
+        v[i++] = (struct rest){s, {s->sum.calls, s->sum.seconds, s->sum.ice_failed}};
     qsort(v, n, sizeof(*v), by_key);
-    for (i = 0; i < n && rc == 0; i++) {
-        struct usage_day_entry *d = usage_day_at(r, v[i]->sum.day);
-        rc = d ? fold_sum(r, orphans, v[i], d) : -ENOMEM;
-    }
+    rc = take_all_known(r, v, n);
+    if (rc == 0)
+        rc = name_all_relayed(r, orphans, v, n);
+    for (i = 0; i < n && rc == 0; i++)
+        if (v[i].left.calls > 0)
+            rc = add_nameless(r, v[i].s->sum.day, path_of_sum(v[i].s->sum.path), v[i].s->region,
+                              v[i].s->sum.outcome, v[i].left);
     mem_free(v);
     return rc;
 }

@@ -95,7 +95,7 @@ struct usage_day_entry {
     uint64_t archived_detail;
     struct usage_day fresh, archive;
     /* Of what the ledger sums up, calls by outcome that it still has. */
-    struct usage_nameless known[LEDGER_OUTCOME_COUNT];
+    struct usage_nameless known[LEDGER_PATH_COUNT][LEDGER_OUTCOME_COUNT]; /* by the ledger's path */
 };
 struct usage_sum_entry {
     struct usage_sum_entry *next;

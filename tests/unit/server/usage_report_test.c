@@ -432,6 +432,41 @@ static void test_purged_pushes_and_failures_still_count(void **state)
     usage_report_free(r);
 }
 
+/* Which sums the calls that are still there are in is told by their paths, and what only a relay
+ * knows was no direct call. */
+static void test_purged_calls_keep_their_paths(void **state)
+{
+    struct usage_report *r = fresh();
+    static const struct {
+        enum ledger_path path;
+        unsigned calls, seconds;
+    } sums[] = {{LEDGER_P2P, 5, 500}, {LEDGER_TURN, 3, 90}, {LEDGER_SFU, 2, 20}};
+    size_t n;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sums); i++) {
+        const struct usage_sum s = {.day = DAY,
+                                    .region = SLICE_LIT("kr"),
+                                    .path = sums[i].path,
+                                    .outcome = LEDGER_ANSWERED,
+                                    .calls = sums[i].calls,
+                                    .seconds = sums[i].seconds};
+        assert_int_equal(usage_report_sum(r, &s), 0);
+    }
+    struct usage_call c = call_of(1, 10);
+    c.path = LEDGER_SFU; /* one of its two */
+    c.group = true;
+    call(r, c);
+    relay(r, rec(1, 2, DAY_S + 200, 60)); /* one of the three over relays */
+    close_it(r);
+    usage_report_rows(r, &n);
+    assert_int_equal(row_of(r, DAY, USAGE_P2P).calls[LEDGER_ANSWERED], 5);
+    assert_int_equal(row_of(r, DAY, USAGE_P2P).seconds, 500);
+    assert_int_equal(row_of(r, DAY, USAGE_TURN_UDP).calls[LEDGER_ANSWERED], 1);
+    assert_int_equal(row_of(r, DAY, USAGE_PATH_UNKNOWN).calls[LEDGER_ANSWERED], 2);
+    usage_report_free(r);
+}
+
 static void test_purged_calls_still_count_and_others_not_twice(void **state)
 {
     struct usage_report *r = fresh();
@@ -684,6 +719,7 @@ int main(void)
         cmocka_unit_test(test_without_a_ledger_relayed_calls_are_all_calls),
         cmocka_unit_test(test_quality_and_codec),
         cmocka_unit_test(test_pushes),
+        cmocka_unit_test(test_purged_calls_keep_their_paths),
         cmocka_unit_test(test_purged_calls_still_count_and_others_not_twice),
         cmocka_unit_test(test_purged_pushes_and_failures_still_count),
         cmocka_unit_test(test_a_day_comes_from_where_more_is_known_of_it),
