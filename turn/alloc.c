@@ -52,9 +52,11 @@ struct alloc *alloc_table_walk(const struct alloc_table *t, size_t *pos, struct 
     return n ? CONTAINER_OF(n, struct alloc, node) : NULL;
 }
 
-struct alloc *alloc_new(const struct five_tuple *client, struct slice username, uint64_t now_us)
+/* more: bytes behind the name. */
+static struct alloc *make(const struct five_tuple *client, struct slice username, size_t more,
+                          uint64_t now_us)
 {
-    struct alloc *a = mem_zalloc(sizeof(*a) + username.len);
+    struct alloc *a = mem_zalloc(sizeof(*a) + username.len + more);
 
     if (!a)
         return NULL;
@@ -64,6 +66,24 @@ struct alloc *alloc_new(const struct five_tuple *client, struct slice username, 
     a->user_len = (uint16_t)username.len;
     if (username.len > 0)
         memcpy(a->user, username.p, username.len);
+    return a;
+}
+
+struct alloc *alloc_new(const struct five_tuple *client, struct slice username, uint64_t now_us)
+{
+    return make(client, username, 0, now_us);
+}
+
+struct alloc *alloc_new_judged(const struct five_tuple *client, struct slice username,
+                               uint64_t now_us)
+{
+    struct alloc *a = make(client, username, MEDIA_LINE - 1 + sizeof(struct media_quality), now_us);
+
+    if (!a)
+        return NULL;
+    uint8_t *p = &a->user[username.len];
+    a->media = (void *)(p + (MEDIA_LINE - (uintptr_t)p % MEDIA_LINE) % MEDIA_LINE);
+    media_quality_init(a->media, a, now_us);
     return a;
 }
 
@@ -77,7 +97,7 @@ void alloc_free(struct alloc *a)
         crypto_wipe(a->grant, sizeof(*a->grant));
     mem_free(a->grant);
     tcp_meter_unref(a->meter);
-    media_quality_free(a->media);
+    media_quality_fini(a->media);
     mem_free(a->mobile);
     mem_free(a);
 }

@@ -74,15 +74,15 @@ struct alloc {
     uint64_t reported_us; /* when usage_due() gave it last, 0 = never */
     uint64_t serial;      /* 1, 2, .. in the order of alloc_add() */
     uint64_t up_pkts, up_bytes, down_pkts, down_bytes; /* up: client to peer; see alloc_bytes() */
-    struct media_quality *media;                       /* owned; NULL: its packets are not judged */
-    uint32_t lifetime_s;                               /* as granted last */
-    unsigned n_conns;                                  /* of conns */
-    struct list conns;       /* peer data connections of a TCP allocation: peer_conn.h */
-    struct tcp_meter *meter; /* of a TCP allocation; a reference */
-    uint16_t pool;           /* index of the relay address */
-    uint16_t realm;          /* of its user */
-    uint8_t refused_family;  /* as on the wire; 0: the client got what it asked for */
-    uint16_t refused_code;   /* its ADDRESS-ERROR-CODE */
+    struct media_quality *media; /* in its memory; NULL: its packets are not judged */
+    uint32_t lifetime_s;         /* as granted last */
+    unsigned n_conns;            /* of conns */
+    struct list conns;           /* peer data connections of a TCP allocation: peer_conn.h */
+    struct tcp_meter *meter;     /* of a TCP allocation; a reference */
+    uint16_t pool;               /* index of the relay address */
+    uint16_t realm;              /* of its user */
+    uint8_t refused_family;      /* as on the wire; 0: the client got what it asked for */
+    uint16_t refused_code;       /* its ADDRESS-ERROR-CODE */
     bool has_token;
     uint8_t token[STUN_RESERVATION_BYTES]; /* of the reserved neighbour, for retransmissions */
     uint8_t tid[STUN_TID_BYTES];           /* of the Allocate that made it */
@@ -113,6 +113,10 @@ struct alloc *alloc_table_walk(const struct alloc_table *t, size_t *pos, struct 
 /* A new allocation for this client, in no table; username at most STUN_USERNAME_MAX bytes. NULL
  * when memory is out. */
 struct alloc *alloc_new(const struct five_tuple *client, struct slice username, uint64_t now_us);
+
+/* The same, with a place for judging its media (a->media, whose interval begins) beside it. */
+struct alloc *alloc_new_judged(const struct five_tuple *client, struct slice username,
+                               uint64_t now_us);
 
 /* Frees an allocation that is in no table. NULL is allowed. */
 void alloc_free(struct alloc *a);

@@ -337,7 +337,9 @@ static bool is_retransmission(const struct alloc *a, const struct request *r)
 static struct alloc *make(const struct request *r, bool tcp, bool mobile)
 {
     struct turn_core *c = r->core;
-    struct alloc *a = alloc_new(r->from, r->id.username, r->now_us);
+    bool judged = c->shared->limits.media_quality && !tcp;
+    struct alloc *a = judged ? alloc_new_judged(r->from, r->id.username, r->now_us)
+                             : alloc_new(r->from, r->id.username, r->now_us);
 
     if (!a)
         return NULL;
@@ -396,8 +398,8 @@ int allocate_request(struct request *r, struct wr *w)
                    : err;
     }
     alloc_add(&c->allocs, a);
-    if (c->shared->limits.media_quality && !a->tcp && (a->media = media_quality_new(a, r->now_us)))
-        list_append(&c->media, &a->media->due); /* without memory it is not judged */
+    if (a->media)
+        list_append(&c->media, &a->media->due);
     alloc_refresh(&c->allocs, a, within_token(r, wish.lifetime_s), r->now_us);
     counter_inc(&c->metrics.allocations);
     counter_inc(&c->metrics.allocations_made);

@@ -4,7 +4,6 @@
  * allocates nothing. SPDX-License-Identifier: BSD-3-Clause */
 #include "turn/media_quality.h"
 
-#include "base/mem.h"
 #include "proto/rtp.h"
 
 #define STALE_US      (10 * US_PER_S) /* a stream that was not heard for so long may go */
@@ -17,51 +16,49 @@
 #define RTP_FIRST     128
 #define RTP_LAST      191
 
-struct media_quality *media_quality_new(void *owner, uint64_t now_us)
+void media_quality_init(struct media_quality *m, void *owner, uint64_t now_us)
 {
-    uint8_t *p = mem_zalloc(sizeof(struct media_quality) + MEDIA_LINE - 1);
-
-    if (!p)
-        return NULL;
-    struct media_quality *m = (void *)(p + (MEDIA_LINE - (uintptr_t)p % MEDIA_LINE) % MEDIA_LINE);
-    m->_memory = p;
     m->owner = owner;
     m->since_us = now_us;
     list_init(&m->due);
-    return m;
 }
 
-void media_quality_free(struct media_quality *m)
+void media_quality_fini(struct media_quality *m)
 {
-    if (!m)
-        return;
-    list_del(&m->due);
-    mem_free(m->_memory);
+    if (m)
+        list_del(&m->due);
+}
+
+/* The i-th of MEDIA_STREAMS. */
+static struct media_stream *stream_at(struct media_quality *m, enum media_way way, unsigned i)
+{
+    return i == 0 ? &m->first[way] : &m->path[way].more[i - 1];
 }
 
 /* ---- RTP ---- */
 
 /* A place for a stream that has proven itself, or NULL: all are in use. */
-static struct media_stream *place_for(struct media_path *p, uint64_t now_us)
+static struct media_stream *place_for(struct media_quality *m, enum media_way way, uint64_t now_us)
 {
-    struct media_stream *oldest = &p->stream[0];
+    struct media_stream *oldest = stream_at(m, way, 0);
 
     for (unsigned i = 1; i < MEDIA_STREAMS; i++)
-        if (p->stream[i].seen_us < oldest->seen_us)
-            oldest = &p->stream[i];
+        if (stream_at(m, way, i)->seen_us < oldest->seen_us)
+            oldest = stream_at(m, way, i);
     return oldest->seen_us == 0 || now_us - oldest->seen_us >= STALE_US ? oldest : NULL;
 }
 
 /* An SSRC that is not known: RFC 3550 §A.1, two in sequence. */
-static void take_new(struct media_path *p, uint32_t ssrc, uint16_t seq, uint32_t ts, size_t len,
-                     uint64_t now_us)
+static void take_new(struct media_quality *m, enum media_way way, uint32_t ssrc, uint16_t seq,
+                     uint32_t ts, size_t len, uint64_t now_us)
 {
+    struct media_path *p = &m->path[way];
     unsigned i = 0;
 
     while (i < MEDIA_STREAMS && p->new_ssrc[i] != ssrc)
         i++;
     bool known = i < MEDIA_STREAMS;
-    struct media_stream *s = known && p->new_seq[i] == seq ? place_for(p, now_us) : NULL;
+    struct media_stream *s = known && p->new_seq[i] == seq ? place_for(m, way, now_us) : NULL;
     if (!known) {
         i = p->new_at;
         p->new_at = (uint8_t)((i + 1) % MEDIA_STREAMS);
@@ -73,15 +70,18 @@ static void take_new(struct media_path *p, uint32_t ssrc, uint16_t seq, uint32_t
 }
 
 /* Voice alone is one stream: the first. */
-static struct media_stream *find(struct media_path *p, uint32_t ssrc)
+static struct media_stream *find(struct media_quality *m, enum media_way way, uint32_t ssrc)
 {
-    for (unsigned i = 0; i < MEDIA_STREAMS; i++)
-        if (p->stream[i].ssrc == ssrc && p->stream[i].seen_us != 0)
-            return &p->stream[i];
+    for (unsigned i = 0; i < MEDIA_STREAMS; i++) {
+        struct media_stream *s = stream_at(m, way, i);
+        if (s->ssrc == ssrc && s->seen_us != 0)
+            return s;
+    }
     return NULL;
 }
 
-static void take_rtp(struct media_path *p, struct slice payload, uint64_t now_us)
+static void take_rtp(struct media_quality *m, enum media_way way, struct slice payload,
+                     uint64_t now_us)
 {
     struct rd r = rd_init(payload);
     uint16_t first = rd_be16(&r), seq = rd_be16(&r);
@@ -89,11 +89,11 @@ static void take_rtp(struct media_path *p, struct slice payload, uint64_t now_us
 
     if (r.bad || rtp_is_rtcp((uint8_t)(first >> 8), (uint8_t)first))
         return;
-    struct media_stream *s = find(p, ssrc);
+    struct media_stream *s = find(m, way, ssrc);
     if (s)
         media_stream_packet(s, seq, ts, payload.len, now_us);
     else
-        take_new(p, ssrc, seq, ts, payload.len, now_us);
+        take_new(m, way, ssrc, seq, ts, payload.len, now_us);
 }
 
 /* ---- STUN ---- */
@@ -146,7 +146,7 @@ void media_quality_packet(struct media_quality *m, enum media_way way, struct sl
     uint8_t first = payload.len > 0 ? payload.p[0] : STUN_LAST + 1;
 
     if (first >= RTP_FIRST && first <= RTP_LAST)
-        take_rtp(&m->path[way], payload, now_us);
+        take_rtp(m, way, payload, now_us);
     else if (first <= STUN_LAST)
         take_stun(m, way, payload, now_us);
 }
@@ -159,19 +159,20 @@ void media_quality_blind(struct media_quality *m)
 }
 
 /* What went past us must not look lost: streams are found again as if they were new. */
-static void forget(struct media_path *p)
+static void forget(struct media_quality *m, enum media_way way)
 {
     for (unsigned i = 0; i < MEDIA_STREAMS; i++)
-        p->stream[i] = (struct media_stream){0};
+        *stream_at(m, way, i) = (struct media_stream){0};
 }
 
-static const struct media_stream *voice_of(const struct media_path *p, uint32_t *others)
+static const struct media_stream *voice_of(struct media_quality *m, enum media_way way,
+                                           uint32_t *others)
 {
     const struct media_stream *best = NULL;
     uint32_t all = 0;
 
     for (unsigned i = 0; i < MEDIA_STREAMS; i++) {
-        const struct media_stream *s = &p->stream[i];
+        const struct media_stream *s = stream_at(m, way, i);
         all += s->packets;
         if (media_stream_is_voice(s) && s->packets > (best ? best->packets : 0))
             best = s;
@@ -180,9 +181,10 @@ static const struct media_stream *voice_of(const struct media_path *p, uint32_t 
     return best;
 }
 
-static void read_leg(const struct media_path *p, struct media_leg *out)
+static void read_leg(struct media_quality *m, enum media_way way, struct media_leg *out)
 {
-    const struct media_stream *s = voice_of(p, &out->others);
+    const struct media_stream *s = voice_of(m, way, &out->others);
+    const struct media_path *p = &m->path[way];
 
     out->rtt_us = p->rtt_n > 0 ? (uint32_t)(p->rtt_sum_us / p->rtt_n) : p->rtt_us;
     if (!s)
@@ -206,10 +208,12 @@ static void sum_up(struct media_sums *sum, const struct media_leg *leg, bool hea
     sum->jitter_n++;
 }
 
-static void next(struct media_path *p)
+static void next(struct media_quality *m, enum media_way way)
 {
+    struct media_path *p = &m->path[way];
+
     for (unsigned i = 0; i < MEDIA_STREAMS; i++)
-        media_stream_next(&p->stream[i]);
+        media_stream_next(stream_at(m, way, i));
     p->rtt_sum_us = p->rtt_n = 0;
 }
 
@@ -219,15 +223,15 @@ bool media_quality_next(struct media_quality *m, uint64_t now_us, struct media_r
 
     *out = (struct media_report){.us = now_us - m->since_us};
     for (unsigned i = 0; i < MEDIA_WAYS; i++) {
-        struct media_path *p = &m->path[i];
+        enum media_way way = (enum media_way)i;
         if (m->blind) {
-            forget(p);
+            forget(m, way);
         } else {
-            read_leg(p, &out->leg[i]);
-            sum_up(&m->sums[i], &out->leg[i], p->rtt_n > 0);
+            read_leg(m, way, &out->leg[i]);
+            sum_up(&m->sums[i], &out->leg[i], m->path[i].rtt_n > 0);
             heard = heard || out->leg[i].voice.packets > 0;
         }
-        next(p);
+        next(m, way);
     }
     m->since_us = now_us;
     m->blind = false;

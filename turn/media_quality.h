@@ -45,9 +45,9 @@ struct media_check {
 };
 
 struct media_path {
-    struct media_stream stream[MEDIA_STREAMS];
-    struct media_check check[MEDIA_CHECKS]; /* requests that came this way */
-    uint64_t rtt_sum_us;                    /* of answers that came this way, in this interval */
+    struct media_stream more[MEDIA_STREAMS - 1]; /* besides the first */
+    struct media_check check[MEDIA_CHECKS];      /* requests that came this way */
+    uint64_t rtt_sum_us; /* of answers that came this way, in this interval */
     uint32_t rtt_n;
     uint32_t rtt_us;                  /* the last one */
     uint32_t new_ssrc[MEDIA_STREAMS]; /* those that came once */
@@ -61,24 +61,27 @@ struct media_sums {
     uint64_t jitter_us, jitter_n, rtt_us, rtt_n; /* of intervals, for their means */
 };
 
+/* What a packet touches comes first, and right behind its allocation's own (alloc_new_judged()):
+ * another page for each packet costs more than all the reckoning. */
 struct media_quality {
+    struct media_stream first[MEDIA_WAYS];
     struct media_path path[MEDIA_WAYS];
     struct media_sums sums[MEDIA_WAYS];
     uint64_t since_us;
     struct list due; /* the owner's */
-    void *owner, *_memory;
+    void *owner;
     bool blind; /* packets went past us in this interval */
 };
 
-/* A new one, the interval begins; NULL when memory is out. _free(NULL) is allowed. */
-struct media_quality *media_quality_new(void *owner, uint64_t now_us);
-void media_quality_free(struct media_quality *m);
+/* Begins the first interval of a zeroed one that is aligned to MEDIA_LINE; ends it. */
+void media_quality_init(struct media_quality *m, void *owner, uint64_t now_us);
+void media_quality_fini(struct media_quality *m); /* NULL is allowed */
 
 /* A packet of this way is at hand: what it will touch is fetched meanwhile. m may be NULL. */
 static inline void media_quality_expect(const struct media_quality *m, enum media_way way)
 {
     if (m)
-        bytes_prefetch(&m->path[way].stream[0], MEDIA_LINE);
+        bytes_prefetch(&m->first[way], MEDIA_LINE);
 }
 
 /* A packet that is relayed this way. Any bytes. */

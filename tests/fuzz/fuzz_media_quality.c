@@ -37,10 +37,13 @@ static void look(struct media_quality *m, uint64_t now_us, uint64_t fed[MEDIA_WA
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct rd r = rd_init(slice_of(data, size));
-    struct media_quality *m = media_quality_new(NULL, US_PER_S);
+    static struct media_quality it;
+    struct media_quality *m = &it;
     uint64_t now_us = US_PER_S, fed[MEDIA_WAYS] = {0};
 
-    while (m && r.left > 1) {
+    it = (struct media_quality){.since_us = 0};
+    media_quality_init(m, NULL, US_PER_S);
+    while (r.left > 1) {
         uint8_t what = rd_u8(&r);
         now_us += rd_u8(&r) * (uint64_t)STEP_US;
         size_t len = (what >> 1) & LENGTH;
@@ -52,8 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (what & 0x40)
             look(m, now_us, fed);
     }
-    if (m)
-        look(m, now_us, fed);
-    media_quality_free(m);
+    look(m, now_us, fed);
+    media_quality_fini(m);
     return 0;
 }

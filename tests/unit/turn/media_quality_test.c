@@ -15,19 +15,20 @@
 #define T0    (100 * US_PER_S)
 #define FRAME (20 * US_PER_MS)
 
-static struct media_quality *m;
+static struct media_quality it, *const m = &it;
 
 static int set_up(void **state)
 {
     (void)state;
-    m = media_quality_new(NULL, T0);
-    return m ? 0 : -1;
+    it = (struct media_quality){.since_us = 0};
+    media_quality_init(m, NULL, T0);
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    media_quality_free(m);
+    media_quality_fini(m);
     return 0;
 }
 

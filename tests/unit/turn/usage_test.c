@@ -218,12 +218,11 @@ static void test_the_end_of_an_allocation_tells_of_its_media(void **state)
 {
     static char text[USAGE_TEXT_MAX + 1];
     struct five_tuple client = {.transport = FIVE_TUPLE_UDP};
-    struct alloc *a = alloc_new(&client, SLICE_LIT("1700000000:call-7:ann"), US_PER_S);
+    struct alloc *a = alloc_new_judged(&client, SLICE_LIT("1700000000:call-7:ann"), US_PER_S);
     const struct usage_stamp stamp = {.boot = 1, .now_us = 11 * US_PER_S};
     struct media_report report;
 
     (void)state;
-    a->media = media_quality_new(a, US_PER_S);
     for (unsigned n = 0; n < 500; n++)
         if (n != 100 && n != 101)
             rtp(a->media, n);
