@@ -24,6 +24,7 @@
 /* A process that is not the one that lives as far as is known: of former times, or a newer one. */
 struct doubted {
     uint64_t epoch, since_us; /* it is dead when the node was asked since, and said otherwise */
+    uint64_t noticed_us;
 };
 
 struct peer {
@@ -123,9 +124,9 @@ void node_lease_leave(struct node_lease *l, uint64_t now_us)
 
 /* ---- others ---- */
 
-static void doubt(struct peer *p, uint64_t epoch, uint64_t since_us)
+static void doubt(struct peer *p, uint64_t epoch, uint64_t since_us, uint64_t now_us)
 {
-    p->doubted[p->doubted_n++ % DOUBTED_MAX] = (struct doubted){epoch, since_us};
+    p->doubted[p->doubted_n++ % DOUBTED_MAX] = (struct doubted){epoch, since_us, now_us};
 }
 
 /* Since when it is asked for, from now on at the latest. */
@@ -138,7 +139,7 @@ static uint64_t doubted_since(struct peer *p, uint64_t epoch, uint64_t now_us)
             since_us = p->doubted[i].since_us;
     if (since_us != CLOCK_NEVER)
         return since_us;
-    doubt(p, epoch, now_us);
+    doubt(p, epoch, now_us, now_us);
     return now_us;
 }
 
@@ -158,7 +159,7 @@ static void on_peer(struct redis_call *call, enum redis_end end, const struct re
         epoch = p->epoch;
     bool other = !p->known || p->epoch != epoch;
     if (p->epoch != 0 && p->epoch != epoch)
-        doubt(p, p->epoch, 0); /* it did live */
+        doubt(p, p->epoch, 0, now_us); /* it did live */
     p->known = true;
     p->epoch = epoch;
     p->asked_us = p->sent_us;
@@ -234,6 +235,18 @@ enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t 
     p->known = false;
     ask(l, p, now_us);
     return NODE_UNKNOWN;
+}
+
+uint64_t node_lease_dead_us(const struct node_lease *l, struct slice node, uint64_t epoch,
+                            uint64_t now_us)
+{
+    const struct peer *p = find_peer(l, node);
+    uint64_t us = 0;
+
+    for (unsigned i = 0; p && i < DOUBTED_MAX && i < p->doubted_n; i++)
+        if (p->doubted[i].epoch == epoch && now_us - p->doubted[i].noticed_us > us)
+            us = now_us - p->doubted[i].noticed_us;
+    return us;
 }
 
 static void poll_peers(struct node_lease *l, uint64_t now_us)

@@ -13,6 +13,10 @@
 
 #include "base/mem.h"
 
+/* Entries of a dead node are left for so long: who calls the user meanwhile learns that its devices
+ * are about to be elsewhere. */
+#define KEPT_US (10 * US_PER_S)
+
 struct asked {
     struct list link; /* asks.fetching or asks.unsettled */
     struct presence_asks *a;
@@ -52,7 +56,10 @@ static void finish(struct asked *q, int err, uint64_t now_us)
     size_t n = 0;
 
     for (size_t i = 0; err == 0 && i < q->n; i++) {
-        if (alive(q, &q->found[i], now_us) != NODE_ALIVE)
+        enum node_alive life = alive(q, &q->found[i], now_us);
+        if (q->l && life == NODE_DEAD)
+            q->l->orphans = true;
+        if (life != NODE_ALIVE)
             continue;
         out[n] = q->found[i].e;
         out[n].node_epoch = q->found[i].epoch;
@@ -73,7 +80,7 @@ static struct slice text_of(const struct asked *q, const struct presence_wire *v
     return slice_sub(slice_of(q->text, q->text_len), at, end - at);
 }
 
-/* Whether the leases of all nodes in it are known; dead ones' entries go. */
+/* Whether the leases of all nodes in it are known; entries of those long dead go. */
 static bool settle(struct asked *q, uint64_t now_us)
 {
     bool all = true;
@@ -82,7 +89,8 @@ static bool settle(struct asked *q, uint64_t now_us)
         all = alive(q, &q->found[i], now_us) != NODE_UNKNOWN && all; /* each is asked for */
     for (size_t i = 0; all && i < q->n; i++) {
         const struct presence_wire *v = &q->found[i];
-        if (alive(q, v, now_us) == NODE_DEAD)
+        if (alive(q, v, now_us) == NODE_DEAD &&
+            node_lease_dead_us(q->a->lease, v->e.node, v->epoch, now_us) >= KEPT_US)
             presence_command_purge(q->a->commands, user_of(q), v->e.device, text_of(q, v), now_us);
     }
     return all;

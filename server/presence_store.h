@@ -38,6 +38,7 @@ struct presence_lookup {
     struct list _link; /* the store's, while it waits */
     presence_lookup_fn *fn;
     void *arg;
+    bool orphans; /* told with the answer: the user had devices at a node that is dead */
 };
 
 /* Something about this user changed: told only for watched users. May come from inside a call. */

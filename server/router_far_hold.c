@@ -319,7 +319,8 @@ void far_hold_look_at(struct far_hold *h)
             far_invite_ask_first(i, &pair);
             return;
         }
-        far_invite_make(i, s);
+        if (!far_invite_waits(i))
+            far_invite_make(i, s);
     }
 }
 
@@ -507,9 +508,9 @@ static struct far_hold *next_due(const struct router *r)
             user_find(r->sessions, far_invite_callee(far_invite_of(h))))
             h->by_us = r->now_us;
         if (h->open == 0 && h->again_us > 0 && r->now_us < h->by_us) {
-            if (r->now_us >= h->again_us)
+            if (r->now_us >= h->again_us && h->kind != FAR_HOLD_INVITE)
                 look_again(h);
-            if (!h->failed)
+            if (!h->failed && (h->kind != FAR_HOLD_INVITE || r->now_us < h->again_us))
                 continue;
         }
         bool due = r->now_us >= h->by_us || (h->open == 0 && !unsettled(h)) ||
@@ -525,5 +526,8 @@ void router_far_holds_tick(struct router *r)
     struct far_hold *h;
 
     while ((h = next_due(r)))
-        far_hold_look_at(h);
+        if (h->kind == FAR_HOLD_INVITE && h->open == 0 && h->again_us > 0 && r->now_us < h->by_us)
+            far_invite_look_again(far_invite_of(h));
+        else
+            far_hold_look_at(h);
 }

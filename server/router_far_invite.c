@@ -13,6 +13,7 @@
 #include "server/router_far_priv.h"
 
 #define PAIR_SPARE_US (10 * US_PER_S)
+#define ELSEWHERE_US  (200 * US_PER_MS) /* devices of a dead node are looked for so often */
 
 /* ---- invites ---- */
 
@@ -243,9 +244,34 @@ static void on_there(struct presence_lookup *l, int err, const struct presence_e
     i->hold.open--;
     if (err)
         i->hold.failed = true;
+    i->orphans |= l->orphans;
     for (size_t k = 0; k < n && i->there_n < PRESENCE_DEVICES_MAX; k++)
         i->there_n += far_there_of(&i->there[i->there_n], &entries[k]);
     far_hold_look_at(&i->hold);
+}
+
+bool far_invite_waits(struct far_invite *i)
+{
+    struct far_hold *h = &i->hold;
+    struct router *r = h->r;
+    struct slice callee = far_invite_callee(i);
+
+    if (!i->orphans || i->there_n > 0 || h->failed || r->now_us >= h->by_us ||
+        user_find(r->sessions, callee) || (r->devices && device_dir_first(r->devices, callee)))
+        return false;
+    h->again_us = r->now_us + ELSEWHERE_US;
+    return true;
+}
+
+void far_invite_look_again(struct far_invite *i)
+{
+    struct far_hold *h = &i->hold;
+
+    h->again_us = 0;
+    i->lookup = (struct presence_lookup){.fn = on_there, .arg = i};
+    i->looking = true;
+    h->open++;
+    presence_store_lookup(h->r->store, far_invite_callee(i), &i->lookup);
 }
 
 /* ---- questions ---- */

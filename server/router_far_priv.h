@@ -179,6 +179,7 @@ struct far_invite {
     struct redis_call pair, user;
     struct presence_lookup lookup;
     bool looking, replaced; /* replaced: the pair of a dead call was taken over once */
+    bool orphans;           /* the callee's node has died: its devices are about to be elsewhere */
     uint8_t to_len, pair_len;
     uint8_t to[SIG_USER_MAX], pair_text[CALL_CLAIMS_TEXT_MAX];
     size_t busy_n, there_n;
@@ -352,6 +353,11 @@ void far_rings_tick(struct router *r);
 void far_rings_free(struct router *r); /* nobody is told */
 
 /* ---- router_far_invite.c ---- */
+
+/* Whether it waits for devices of the callee whose node has died, because nothing else can be rung.
+ * Then far_invite_look_again() is to be called at hold.again_us. */
+bool far_invite_waits(struct far_invite *i);
+void far_invite_look_again(struct far_invite *i);
 
 /* What the presence entry says of a device elsewhere. False: it is none. */
 bool far_there_of(struct far_there *out, const struct presence_entry *e);

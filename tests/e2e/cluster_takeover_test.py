@@ -50,6 +50,23 @@ def test_of_two_nodes_the_last_has_the_session(cluster):
     asyncio.run(scene())
 
 
+def test_somebody_whose_node_has_died_is_waited_for():
+    """Offline for those who look, but about to be elsewhere: an invite is not refused at once."""
+    async def scene(cluster):
+        alice, bob = await cluster.join("a", "alice"), await cluster.join("b", "bob")
+        await ask_presence(alice, "subscribe", users=["bob"])
+        cluster.kill("b")
+        await presence_of(alice, "bob", "offline")
+        dialing = asyncio.ensure_future(dial(alice, "bob"))
+        done, _ = await asyncio.wait({dialing}, timeout=0.5)
+        assert not done
+        await move(cluster, bob, "a")
+        call, _ = await dialing
+        await rings(bob, call=call)
+    with Cluster("a", "b") as c:
+        asyncio.run(scene(c))
+
+
 def test_a_node_that_is_stopped_hands_its_calls_over():
     """It gives its lease back, so nobody waits for its end."""
     async def scene(cluster):
