@@ -6,7 +6,8 @@
  *                     EVENT    what happened to its session
  *                     CROSS    an invite that crosses the owner's call (glare)
  *                     SUPERSEDE  the device dials anew: its call is over
- *     any -> former   MOVED    the session goes on at the sender, which has its messages up to a
+ *     any -> former   TAKEN    the call is the sender's: it had found the lease over
+ *                     MOVED    the session goes on at the sender, which has its messages up to a
  * number
  *
  * Pure. SPDX-License-Identifier: BSD-3-Clause */
@@ -16,7 +17,16 @@
 #include "proto/sig.h"
 #include "server/session.h"
 
-enum far_kind { FAR_SAY, FAR_ASK, FAR_EVENT, FAR_CROSS, FAR_SUPERSEDE, FAR_MOVED, FAR_KINDS };
+enum far_kind {
+    FAR_SAY,
+    FAR_ASK,
+    FAR_EVENT,
+    FAR_CROSS,
+    FAR_SUPERSEDE,
+    FAR_MOVED,
+    FAR_TAKEN,
+    FAR_KINDS
+};
 
 /* Flags of FAR_SAY; the last one of FAR_ASK and FAR_EVENT. */
 enum {

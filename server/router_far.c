@@ -615,6 +615,9 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
     case FAR_EVENT:
         take_event(r, node, epoch, &m);
         break;
+    case FAR_TAKEN:
+        far_call_lose(r, &m.call, node, epoch);
+        break;
     case FAR_MOVED: {
         struct session *s = session_by_id(r->sessions, m.session);
         if (s && slice_eq(user_id(s->user), m.user)) {

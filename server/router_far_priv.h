@@ -216,6 +216,12 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
 /* A leg of a call of ours with this device, or NULL. */
 struct far_leg *far_next_of(const struct far *f, struct slice user, struct slice device);
 
+/* ---- router_keep.c ---- */
+
+/* The call is that process's: we were taken for dead. Our devices in it go on as its guests. */
+void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
+                   uint64_t epoch);
+
 /* ---- router_resume.c ---- */
 
 /* The session goes on at that process, which has its messages up to a number: it is given the

@@ -2,8 +2,8 @@
  *
  * Called by router_call.c (a call may have changed) and router.c (ticks). Pure.
  *
- *     router_keep() ─► dirty ─► end of the turn: snapshot ─► Redis ─ another's? ─► lose(): it is
- * theirs once a second: nodes ─ a lease is over ─► its list of calls ─► take each ─► adopt()
+ *     router_keep() ─► dirty ─► end of the turn: snapshot ─► Redis ─ another's? ─► far_call_lose():
+ * it is theirs once a second: nodes ─ a lease is over ─► its list of calls ─► take each ─► adopt()
  *
  * Of several nodes that find the same dead one, Redis gives each call to one. Whoever has devices
  * of a call that was taken finds its new node in the users' entries (router_far_hold.c).
@@ -83,8 +83,8 @@ static void free_step(struct keep_step *k)
     mem_free(k);
 }
 
-/* The call is another node's: we were taken for dead. Our devices in it go on as its guests. */
-static void lose(struct router *r, const struct sig_call_id *id, struct slice node, uint64_t epoch)
+void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
+                   uint64_t epoch)
 {
     const struct call *c = call_table_find(r->calls, id);
     struct slice user, device;
@@ -139,7 +139,7 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
         text.len = (size_t)(line - text.p);
     if (call_share_owner(text, &epoch, &node) == 0) {
         call_share_drop(claims(r), &id, r->now_us);
-        lose(r, &id, node, epoch);
+        far_call_lose(r, &id, node, epoch);
     } else {
         save_again(r, &id);
     }
@@ -328,6 +328,8 @@ static void adopt(struct router *r, struct slice snapshot, struct slice from, ui
     save(r, c);
     call_share_took(claims(r), &id, from, epoch, r->now_us);
     tell_devices(r, &id);
+    /* Should it live, it learns of it before it writes next. */
+    (void)far_send(r, from, epoch, &(struct far_message){.kind = FAR_TAKEN, .call = id});
 }
 
 static void on_taken(struct redis_call *call, enum redis_end end, const struct resp *reply,

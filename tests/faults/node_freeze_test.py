@@ -9,7 +9,7 @@ from truth import Crowd
 
 EXTRA = "messages_per_s = 1000\nmessages_burst = 1000\nlogin_failures_per_10min = 0\n"
 PEOPLE, CALLS = sized(24, 240), sized(8, 60)
-FROZEN_S = sized((4,), (1, 1.9, 2.2, 3, 4, 6, 10))  # the lease is 2 s
+FROZEN_S = sized((2.5,), (1, 1.9, 2.2, 2.5, 3, 4, 6, 10))  # the lease is 2 s
 CALM_S = 3  # those whom the thawed node was taken from have found each other by then
 
 

@@ -68,6 +68,10 @@ static void test_what_no_node_of_ours_says_is_refused(void **state)
         far_wire_encode(&w, &bad[i]);
         assert_int_equal(far_wire_decode(&back, wr_done(&w)), -EBADMSG);
     }
+    const struct far_message taken = {.kind = FAR_TAKEN, .call = bad[0].call};
+    struct wr nobody = wr_init(buf, sizeof(buf));
+    far_wire_encode(&nobody, &taken); /* it is about a call, nobody's device */
+    assert_int_equal(far_wire_decode(&back, wr_done(&nobody)), 0);
     struct far_message good = message();
     struct wr w = wr_init(buf, sizeof(buf));
     far_wire_encode(&w, &good);
