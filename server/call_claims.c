@@ -13,6 +13,9 @@
 
 #include "server/presence_wire.h"
 
+#define TAKE_OUT_US \
+    (60 * US_PER_S) /* who is not taken out stays busy: until Redis is back, if it is by then */
+
 enum { NUMBER_MAX = 24, KEY_MAX = PRESENCE_WIRE_KEY_MAX * 2 };
 
 static struct slice ms_text(uint8_t buf[NUMBER_MAX], uint64_t us)
@@ -142,7 +145,7 @@ static void take_out(const struct call_claims *c, const struct wr *key, struct s
     const struct slice words[] = {SLICE_LIT("LREM"), wr_done(key), SLICE_LIT("0"), value};
 
     if (!key->bad)
-        (void)redis_client_call(c->client, NULL, words, ARRAY_LEN(words), now_us);
+        (void)redis_client_say(c->client, words, ARRAY_LEN(words), TAKE_OUT_US, now_us);
 }
 
 int call_claims_pair(const struct call_claims *c, struct redis_call *call,

@@ -13,6 +13,8 @@
 
 #include "server/presence_wire.h"
 
+#define DROP_US \
+    (60 * US_PER_S) /* an ended call is taken out until Redis is back, if it is by then */
 #define LEFT_US \
     (900 * US_PER_S) /* who comes back to what was taken from it finds that for so long */
 
@@ -160,7 +162,7 @@ void call_share_drop(const struct call_claims *c, const struct sig_call_id *id, 
     const struct slice words[] = {SLICE_LIT("HDEL"), calls_key(&key, c, c->node, c->epoch),
                                   name_of(&name, 0, id), name_of(&more, 't', id)};
 
-    (void)ask(c, NULL, words, ARRAY_LEN(words), now_us);
+    (void)redis_client_say(c->client, words, ARRAY_LEN(words), DROP_US, now_us);
 }
 
 int call_share_of_node(const struct call_claims *c, struct redis_call *call, struct slice node,

@@ -237,7 +237,7 @@ static void save_dirty(struct router *r, bool ready)
         if (!c)
             continue;
         call_table_saved(r->calls, &f->dirty[i])->dirty = false;
-        if (ready)
+        if (ready || !call_live(c)) /* what has ended is not looked through again */
             save(r, c);
     }
     f->dirty_n = 0;

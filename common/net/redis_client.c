@@ -216,7 +216,7 @@ static void on_reply(struct redis_client *c, const struct resp *v, uint64_t now_
         return;
     }
     bool refusal = is_refusal(v);
-    if (!refusal || !s->call || !s->again)
+    if (!refusal || !s->again)
         finish(c, s, REDIS_ANSWERED, v, now_us);
     if (refusal)
         redis_client_doom(c, "Redis refuses", v->text, now_us);
@@ -311,6 +311,19 @@ static int add_call(struct redis_client *c, struct redis_call *call, const struc
     c->stats.calls++;
     *out = s;
     wake(c);
+    return 0;
+}
+
+int redis_client_say(struct redis_client *c, const struct slice *words, size_t n, uint64_t life_us,
+                     uint64_t now_us)
+{
+    struct redis_slot *s;
+    int err = add_call(c, NULL, words, n, &s, now_us);
+
+    if (err)
+        return err;
+    s->again = true;
+    timer_set(c->wheel, &s->timer, now_us + life_us);
     return 0;
 }
 

@@ -107,7 +107,12 @@ void redis_client_free(struct redis_client *c);
  * or not at all); -ENOMEM; -EINVAL: too many words, or the client is a subscriber. */
 int redis_client_call(struct redis_client *c, struct redis_call *call, const struct slice *words,
                       size_t n, uint64_t now_us);
-/* The same for the script of that index: n words, of which the first keys_n are its KEYS. */
+/* What nobody waits for and is to be done all the same, once or twice: as a call with `again`, for
+ * so long. */
+int redis_client_say(struct redis_client *c, const struct slice *words, size_t n, uint64_t life_us,
+                     uint64_t now_us);
+/* The same as redis_client_call() for the script of that index: n words, of which the first keys_n
+ * are its KEYS. */
 int redis_client_eval(struct redis_client *c, struct redis_call *call, unsigned script,
                       size_t keys_n, const struct slice *words, size_t n, uint64_t now_us);
 /* fn does not run. What was sent is done all the same. Harmless after its end. */

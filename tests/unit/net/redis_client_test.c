@@ -272,6 +272,27 @@ static void test_a_broken_connection_ends_what_may_not_be_done_twice(void **stat
     end();
 }
 
+static void test_what_is_said_is_done_as_long_as_it_is_worth_it(void **state)
+{
+    const struct slice words[] = {SLICE_LIT("GET"), SLICE_LIT("k")};
+
+    (void)state;
+    begin_ready();
+    assert_int_equal(redis_client_say(world.c, words, 2, 60 * S, world.now), 0);
+    world_take(1000);
+    redis_client_closed(world.c, "reset", world.now);
+    assert_int_equal(redis_client_say(world.c, words, 2, S, world.now), 0);
+    tick(5 * S); /* the second one is not worth it any more */
+    assert_int_equal(redis_client_calls(world.c), 1);
+    assert_int_equal(world_open(), 6379);
+    world_take(1000);
+    world_say("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n");
+    assert_string_equal(world_take(1000), "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
+    world_say("-READONLY no\r\n"); /* not the master any more: once more */
+    assert_int_equal(redis_client_calls(world.c), 1);
+    end();
+}
+
 static void test_deadlines_say_whether_it_may_have_been_done(void **state)
 {
     struct redis_call call;
@@ -466,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_a_late_reply_goes_to_nobody_else),
         cmocka_unit_test(test_a_cancelled_call_is_not_told),
         cmocka_unit_test(test_a_broken_connection_ends_what_may_not_be_done_twice),
+        cmocka_unit_test(test_what_is_said_is_done_as_long_as_it_is_worth_it),
         cmocka_unit_test(test_deadlines_say_whether_it_may_have_been_done),
         cmocka_unit_test(test_a_demoted_master_is_left_and_the_call_goes_on),
         cmocka_unit_test(test_silence_is_noticed),
