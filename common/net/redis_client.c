@@ -122,7 +122,8 @@ void redis_client_take_back(struct redis_client *c, uint64_t now_us)
     if (s && !timer_is_set(&s->timer))
         free_slot(c, s); /* nobody wants it any more */
     while ((s = first_of(&c->open))) {
-        if (!s->call) {
+        bool wanted = s->call || (s->again && timer_is_set(&s->timer));
+        if (!wanted) {
             free_slot(c, s);
         } else if (s->again) {
             list_del(&s->link);
@@ -216,7 +217,7 @@ static void on_reply(struct redis_client *c, const struct resp *v, uint64_t now_
         return;
     }
     bool refusal = is_refusal(v);
-    if (!refusal || !s->again)
+    if (!refusal || !s->again || !(s->call || timer_is_set(&s->timer)))
         finish(c, s, REDIS_ANSWERED, v, now_us);
     if (refusal)
         redis_client_doom(c, "Redis refuses", v->text, now_us);
