@@ -279,7 +279,7 @@ def figures(loads, cost):
         ("load300k_loss", 0.001, burst16 and burst16.loss(SORI)),
         ("load300k_core", 0.45, burst16 and burst16.median(SORI, "core")),
         ("allocate_cpu_us", 90, cost and cost["allocate_ns"] / 1000),
-        ("alloc_user_bytes", 3000, cost and cost["alloc_bytes"]),
+        ("alloc_user_bytes", 1500, cost and cost["alloc_bytes"]),
         ("binding_cpu_us", 8, cost and cost["binding_ns"] / 1000),
         ("unauthorized_cpu_us", 10, cost and cost["refused_ns"] / 1000),
         ("tcp_vs_coturn", 0.7, tcp and tcp.ratio(COTURN)),

@@ -1,9 +1,11 @@
 /* How the media of one allocation fares on its way to the relay.
  *
  * Called by relay.c for each packet, by turn_worker.c for each interval. Pure; the packets' path
- * allocates nothing. SPDX-License-Identifier: BSD-3-Clause */
+ * allocates once in an allocation's life: most of those that carry nothing need no more.
+ * SPDX-License-Identifier: BSD-3-Clause */
 #include "turn/media_quality.h"
 
+#include "base/mem.h"
 #include "proto/rtp.h"
 
 #define STALE_US      (10 * US_PER_S) /* a stream that was not heard for so long may go */
@@ -25,8 +27,11 @@ void media_quality_init(struct media_quality *m, void *owner, uint64_t now_us)
 
 void media_quality_fini(struct media_quality *m)
 {
-    if (m)
-        list_del(&m->due);
+    if (!m)
+        return;
+    list_del(&m->due);
+    mem_free(m->path_mem);
+    m->path_mem = m->path = NULL;
 }
 
 /* The i-th of MEDIA_STREAMS. */
@@ -140,15 +145,25 @@ static void take_stun(struct media_quality *m, enum media_way way, struct slice 
         take_answer(&m->path[way == MEDIA_UP ? MEDIA_DOWN : MEDIA_UP], &m->path[way], key, now_us);
 }
 
+static bool make_path(struct media_quality *m)
+{
+    m->path_mem = mem_zalloc(MEDIA_WAYS * sizeof(*m->path) + MEDIA_LINE);
+    if (m->path_mem)
+        m->path = (struct media_path *)(((uintptr_t)m->path_mem + MEDIA_LINE - 1) &
+                                        ~(uintptr_t)(MEDIA_LINE - 1));
+    return m->path_mem;
+}
+
 void media_quality_packet(struct media_quality *m, enum media_way way, struct slice payload,
                           uint64_t now_us)
 {
     uint8_t first = payload.len > 0 ? payload.p[0] : STUN_LAST + 1;
+    bool rtp = first >= RTP_FIRST && first <= RTP_LAST;
 
-    if (first >= RTP_FIRST && first <= RTP_LAST)
-        take_rtp(m, way, payload, now_us);
-    else if (first <= STUN_LAST)
-        take_stun(m, way, payload, now_us);
+    if ((!rtp && first > STUN_LAST) ||
+        (!m->path && !make_path(m))) /* memory is out: it is not judged */
+        return;
+    (rtp ? take_rtp : take_stun)(m, way, payload, now_us);
 }
 
 /* ---- intervals ---- */
@@ -222,7 +237,7 @@ bool media_quality_next(struct media_quality *m, uint64_t now_us, struct media_r
     bool heard = false;
 
     *out = (struct media_report){.us = now_us - m->since_us};
-    for (unsigned i = 0; i < MEDIA_WAYS; i++) {
+    for (unsigned i = 0; m->path && i < MEDIA_WAYS; i++) {
         enum media_way way = (enum media_way)i;
         if (m->blind) {
             forget(m, way);

@@ -65,7 +65,8 @@ struct media_sums {
  * another page for each packet costs more than all the reckoning. */
 struct media_quality {
     struct media_stream first[MEDIA_WAYS];
-    struct media_path path[MEDIA_WAYS];
+    struct media_path *path; /* MEDIA_WAYS; NULL until the first packet of media */
+    void *path_mem;
     struct media_sums sums[MEDIA_WAYS];
     uint64_t since_us;
     struct list due; /* the owner's */
