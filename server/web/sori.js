@@ -167,7 +167,7 @@ class Link {
         return await this.#ask(type, fields, seq);
       } catch (error) {
         const worth = WORTH_REPEATING.has(error.code)
-          || (error.code === 'store.unavailable' && type.startsWith('call.')); // its node is being followed
+          || (error.code === 'store.unavailable' && /^(call|room)\./.test(type)); // its node is being followed
         if (once || !worth || tries >= REQUEST_TRIES) throw error;
         await new Promise((again) => {
           this.#env.setTimeout(again, error.retryAfterMs || RETRY_OFFER_MS * tries);
