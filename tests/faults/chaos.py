@@ -47,6 +47,10 @@ class Chaos:
         with frozen(self.cluster[self.node()].d):
             await asyncio.sleep(self.draw.uniform(0.5, 5))
 
+    async def cut_a_server_off_redis(self):
+        with self.cluster.cut_off(self.node()):
+            await asyncio.sleep(self.draw.uniform(0.5, 5))
+
     async def pause_redis(self):
         with frozen(self.cluster.redis):
             await asyncio.sleep(self.draw.uniform(0.5, 5))
@@ -72,7 +76,8 @@ class Chaos:
                 t.resume_reading()
 
     def faults(self):
-        return [self.kill_a_server, self.restart_a_server, self.stop_a_server_for_a_while, self.pause_redis,
+        return [self.kill_a_server, self.restart_a_server, self.stop_a_server_for_a_while,
+                self.cut_a_server_off_redis, self.pause_redis,
                 self.kill_redis, self.cut_a_tenth_of_the_clients, self.a_tenth_reads_nothing_for_a_while]
 
     async def mend_calls(self):
