@@ -5,7 +5,7 @@
 set -eu
 build="gcc make pkg-config libevent-dev libssl-dev libjansson-dev libmicrohttpd-dev libinih-dev libunistring-dev liburing-dev libhiredis-dev libusrsctp-dev libsrtp2-dev libjemalloc-dev libnghttp2-dev libsqlite3-dev libpq-dev openssl python3"
 cluster="redis-server redis-tools postgresql util-linux"
-test="libcmocka-dev lintian dpkg-dev prometheus python3-yaml python3-pytest python3-aioice python3-aiortc python3-websockets coturn libnice-dev libre-dev golang-go golang-github-pion-dtls.v2-dev golang-github-pion-ice.v2-dev golang-github-pion-turn.v2-dev clang libbpf-dev faketime haproxy sqlite3 nghttp2-server python3-h2 python3-hpack python3-aioapns python3-jsonschema chromium firefox-esr libnss3-tools nodejs iproute2 util-linux procps systemd libseccomp2 ethtool bpftool nftables"
+test="libcmocka-dev lintian dpkg-dev prometheus python3-yaml python3-pytest python3-aioice python3-aiortc python3-websockets coturn libnice-dev libre-dev golang-go golang-github-pion-dtls.v2-dev golang-github-pion-ice.v2-dev golang-github-pion-turn.v2-dev clang libbpf-dev faketime haproxy sqlite3 nghttp2-server python3-h2 python3-hpack python3-aioapns python3-jsonschema chromium firefox-esr libnss3-tools nodejs iproute2 util-linux procps systemd libseccomp2 ethtool bpftool nftables ffmpeg"
 check="clang libbpf-dev clang-format cppcheck git"
 fuzz="clang libclang-rt-14-dev"
 bench="clang libbpf-dev coturn nodejs python3-matplotlib python3-websockets util-linux iproute2 janus nftables ffmpeg patch nghttp2-server python3-hpack"
