@@ -140,7 +140,7 @@ def namespace(cmd, as_root):
     unless it runs as_root."""
     if os.environ.get("SORI_NO_NETNS") and not as_root:
         return cmd
-    # Clients' own ports stay out of the relay's, as docs/OPERATIONS.md advises: a port that a token holds is not bound.
+    # Clients' own ports stay out of the relay's, as deploy/sysctl advises: a port that a token holds is not bound.
     begin = "ip link set lo up && echo 32768 49151 > /proc/sys/net/ipv4/ip_local_port_range && exec "
     return ["unshare", "-n" if as_root else "-rn", "sh", "-c", begin + shlex.join(cmd)]
 
