@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,6 +12,9 @@
 #include "net/dtls_srtp.h"
 #include "sfu/ahead.h"
 #include "sfu/core_data.h"
+
+#define LISTEN_TRIES    40 /* a port that is in use is waited for, 2 s in all */
+#define LISTEN_PAUSE_NS 50000000
 
 #define IO_SLOTS 512 /* reads in flight */
 
@@ -310,6 +314,12 @@ static int open_sockets(struct sfu_worker *w, unsigned index, char err[CONF_ERR_
                                       .ops = &media_ops,
                                       .arg = w};
     int e = media_sock_new(&w->media, w->loop, w->io, &m, &bad);
+    /* The kernel closes the sockets of a process that was killed only when it has taken its ring
+     * apart. */
+    for (unsigned tries = 0; e == -EADDRINUSE && tries < LISTEN_TRIES; tries++) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = LISTEN_PAUSE_NS}, NULL);
+        e = media_sock_new(&w->media, w->loop, w->io, &m, &bad);
+    }
     if (e)
         snprintf(err, CONF_ERR_MAX, "[sfu] listen, port: %s: %s", addr_format(&at[bad], text),
                  strerror(-e));
