@@ -55,7 +55,8 @@ int far_wire_decode(struct far_message *out, struct slice body)
     m.can_wait = rd_u8(&r) != 0;
     m.name = rd_take(&r, rd_u8(&r));
     if (r.bad || version != VERSION || kind >= FAR_KINDS || m.event >= CALL_EV_COUNT ||
-        (kind != FAR_TAKEN && (!sig_user_ok(m.user) || !sig_id_ok(m.device))) ||
+        (kind != FAR_TAKEN && !sig_user_ok(m.user)) ||
+        (kind != FAR_TAKEN && kind != FAR_CHECK && !sig_id_ok(m.device)) ||
         m.name.len > SESSION_NAME_MAX)
         return -EBADMSG;
     m.kind = (enum far_kind)kind;

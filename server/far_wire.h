@@ -6,6 +6,7 @@
  *                     EVENT    what happened to its session
  *                     CROSS    an invite that crosses the owner's call (glare)
  *                     SUPERSEDE  the device dials anew: its call is over
+ *     any -> owner    CHECK    the user's entry of this call stands; is there such a call?
  *     any -> former   TAKEN    the call is the sender's: it had found the lease over
  *                     MOVED    the session goes on at the sender, which has its messages up to a
  * number
@@ -25,6 +26,7 @@ enum far_kind {
     FAR_SUPERSEDE,
     FAR_MOVED,
     FAR_TAKEN,
+    FAR_CHECK,
     FAR_KINDS
 };
 

@@ -594,6 +594,21 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
         router_push_far(r, m->user, m->device, &m->call, ev.kind);
 }
 
+/* An entry of ours makes a user busy. It goes if its call is over, or never began. */
+static void far_check(struct router *r, const struct far_message *m)
+{
+    const struct call *c = call_table_find(r->calls, &m->call);
+    bool asks = false;
+
+    LIST_EACH(link, tmp, &r->far->holds)
+    {
+        const struct far_hold *h = CONTAINER_OF(link, struct far_hold, link);
+        asks = asks || (h->kind == FAR_HOLD_INVITE && sig_call_id_eq(&h->call, &m->call));
+    }
+    if (!asks && (!c || !call_live(c)))
+        call_claims_drop_user(r->far->nodes.claims, &m->call, m->user, r->now_us);
+}
+
 void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice body)
 {
     struct room_message room;
@@ -614,6 +629,9 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
         break;
     case FAR_EVENT:
         take_event(r, node, epoch, &m);
+        break;
+    case FAR_CHECK:
+        far_check(r, &m);
         break;
     case FAR_TAKEN:
         far_call_lose(r, &m.call, node, epoch);

@@ -295,6 +295,8 @@ void far_hold_look_at(struct far_hold *h)
         return;
     struct session *s = session_by_id(r->sessions, h->session);
     if (!s || s->ending) {
+        if (h->kind == FAR_HOLD_INVITE)
+            far_invite_drop(far_invite_of(h));
         far_hold_free(h);
         return;
     }

@@ -13,7 +13,10 @@
 #include "server/router_far_priv.h"
 
 #define PAIR_SPARE_US (10 * US_PER_S)
-#define ELSEWHERE_US  (200 * US_PER_MS) /* devices of a dead node are looked for so often */
+#define BACK_US                                                                       \
+    (3 * US_PER_S) /* Redis may have come back empty: nodes write what they have anew \
+                    */
+#define ELSEWHERE_US (200 * US_PER_MS) /* devices of a dead node are looked for so often */
 
 /* ---- invites ---- */
 
@@ -55,8 +58,11 @@ static size_t count_elsewhere(struct far_invite *i, const struct session *s,
             continue;
         if (far_claim_alive(r->far, c) == NODE_DEAD)
             call_claims_purge_user(r->far->nodes.claims, c, user, r->now_us);
-        else if (!router_far_supersede(r, user_id(s->user), session_device(s), &c->call))
+        else if (!router_far_supersede(r, user_id(s->user), session_device(s), &c->call)) {
             count++;
+            (void)far_send(r, c->node, c->epoch,
+                           &(struct far_message){.kind = FAR_CHECK, .call = c->call, .user = user});
+        }
     }
     return count;
 }
@@ -250,13 +256,20 @@ static void on_there(struct presence_lookup *l, int err, const struct presence_e
     far_hold_look_at(&i->hold);
 }
 
+void far_invite_drop(const struct far_invite *i)
+{
+    drop_claims(i, slice_of(i->from, i->from_len));
+}
+
 bool far_invite_waits(struct far_invite *i)
 {
     struct far_hold *h = &i->hold;
     struct router *r = h->r;
     struct slice callee = far_invite_callee(i);
 
-    if (!i->orphans || i->there_n > 0 || h->failed || r->now_us >= h->by_us ||
+    bool may_come = i->orphans || (r->far->back_us > 0 && r->now_us < r->far->back_us + BACK_US);
+
+    if (!may_come || i->there_n > 0 || h->failed || r->now_us >= h->by_us ||
         user_find(r->sessions, callee) || (r->devices && device_dir_first(r->devices, callee)))
         return false;
     h->again_us = r->now_us + ELSEWHERE_US;
@@ -343,6 +356,8 @@ bool router_far_invite(const struct request *q, const struct sig_invite *in)
     far_hold_init(&i->hold, r, q->s, FAR_HOLD_INVITE, &q->m->call_id);
     i->to_len = (uint8_t)q->m->to.len;
     memcpy(i->to, q->m->to.p, q->m->to.len);
+    i->from_len = (uint8_t)user_id(q->s->user).len;
+    memcpy(i->from, user_id(q->s->user).p, i->from_len);
     if (!far_hold_push(&i->hold, q->text, q->id_hash)) {
         far_hold_free(&i->hold);
         return false;

@@ -96,8 +96,9 @@ struct far {
     struct list steps, sweeps;
     struct sig_call_id dirty[512]; /* calls to be saved at the end of the turn */
     size_t dirty_n;
-    bool was_ready, nodes_asked;
-    uint64_t lapses; /* at the last time that all was saved */
+    bool was_ready, was_ever, nodes_asked;
+    uint64_t back_us; /* since when Redis is there again; 0: it was never away */
+    uint64_t lapses;  /* at the last time that all was saved */
     uint64_t look_us, join_us;
     struct redis_call nodes_call;
     uint8_t snapshot[CALL_SNAPSHOT_MAX];
@@ -180,8 +181,8 @@ struct far_invite {
     struct presence_lookup lookup;
     bool looking, replaced; /* replaced: the pair of a dead call was taken over once */
     bool orphans;           /* the callee's node has died: its devices are about to be elsewhere */
-    uint8_t to_len, pair_len;
-    uint8_t to[SIG_USER_MAX], pair_text[CALL_CLAIMS_TEXT_MAX];
+    uint8_t from_len, to_len, pair_len;
+    uint8_t from[SIG_USER_MAX], to[SIG_USER_MAX], pair_text[CALL_CLAIMS_TEXT_MAX];
     size_t busy_n, there_n;
     struct call_claim busy[FAR_FOUND_MAX];
     struct far_there there[PRESENCE_DEVICES_MAX];
@@ -364,6 +365,8 @@ void far_rings_free(struct router *r); /* nobody is told */
  * Then far_invite_look_again() is to be called at hold.again_us. */
 bool far_invite_waits(struct far_invite *i);
 void far_invite_look_again(struct far_invite *i);
+/* The caller's session is gone: nobody is busy with it any more. */
+void far_invite_drop(const struct far_invite *i);
 
 /* What the presence entry says of a device elsewhere. False: it is none. */
 bool far_there_of(struct far_there *out, const struct presence_entry *e);

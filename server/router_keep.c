@@ -423,16 +423,22 @@ static void on_nodes(struct redis_call *call, enum redis_end end, const struct r
     f->nodes_asked = false;
     if (end != REDIS_ANSWERED || reply->kind != RESP_ARRAY)
         return;
+    bool listed = false;
     for (size_t i = 0; i + 1 < reply->n; i += 2) {
         struct slice node;
         uint64_t epoch;
-        if (call_share_owner(resp_text(resp_at(reply, i)), &epoch, &node) != 0 ||
-            epoch == node_bus_epoch(f->nodes.bus) ||
+        if (call_share_owner(resp_text(resp_at(reply, i)), &epoch, &node) != 0)
+            continue;
+        listed = listed || epoch == node_bus_epoch(f->nodes.bus);
+        if (epoch == node_bus_epoch(f->nodes.bus) ||
             f->nodes.alive(f->nodes.arg, node, epoch) != NODE_DEAD)
             continue;
         node_bus_look(f->nodes.bus, r->now_us); /* what it has not done comes first */
         begin_sweep(r, node, epoch);
     }
+    if (!listed) /* somebody took us for dead, and had found all our calls taken, when we came back
+                  */
+        join(r);
 }
 
 /* ---- time ---- */
@@ -455,6 +461,9 @@ void router_keep_tick(struct router *r)
     bool saves = f->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r);
     bool says = node_bus_waits(f->nodes.bus);
 
+    if (ready && !f->was_ready && f->was_ever)
+        f->back_us = r->now_us;
+    f->was_ever = f->was_ever || ready;
     if (ready && (!f->was_ready || f->lapses != lapses)) {
         f->lapses = lapses;
         save_all(r);

@@ -72,6 +72,11 @@ static void test_what_no_node_of_ours_says_is_refused(void **state)
     struct wr nobody = wr_init(buf, sizeof(buf));
     far_wire_encode(&nobody, &taken); /* it is about a call, nobody's device */
     assert_int_equal(far_wire_decode(&back, wr_done(&nobody)), 0);
+    const struct far_message check = {
+        .kind = FAR_CHECK, .call = bad[0].call, .user = SLICE_LIT("bob")};
+    nobody = wr_init(buf, sizeof(buf));
+    far_wire_encode(&nobody, &check);
+    assert_int_equal(far_wire_decode(&back, wr_done(&nobody)), 0);
     struct far_message good = message();
     struct wr w = wr_init(buf, sizeof(buf));
     far_wire_encode(&w, &good);
