@@ -19,14 +19,15 @@
     (900 * US_PER_S) /* who comes back to what was taken from it finds that for so long */
 
 /* KEYS calls of the dead. ARGV call, owner. The state stays until the new owner has saved it: it
- * may ask once more. */
+ * may ask once more. A state beside a mark was written by a process that did not know yet. */
 #define TAKE_LUA                                                             \
     "local s = redis.call('HGET', KEYS[1], ARGV[1])\n"                       \
-    "if s then\n"                                                            \
-    "  redis.call('HDEL', KEYS[1], ARGV[1])\n"                               \
+    "local m = redis.call('HGET', KEYS[1], '>' .. ARGV[1])\n"                \
+    "if s then redis.call('HDEL', KEYS[1], ARGV[1]) end\n"                   \
+    "if s and not m then\n"                                                  \
     "  redis.call('HSET', KEYS[1], '>' .. ARGV[1], ARGV[2] .. '\\n' .. s)\n" \
     "else\n"                                                                 \
-    "  local m = redis.call('HGET', KEYS[1], '>' .. ARGV[1]) or ''\n"        \
+    "  m = m or ''\n"                                                        \
     "  local o = string.match(m, '^[^\\n]*')\n"                              \
     "  if o ~= ARGV[2] or #m <= #o then return {o} end\n"                    \
     "  s = string.sub(m, #o + 2)\n"                                          \
@@ -141,6 +142,16 @@ int call_share_take(const struct call_claims *c, struct redis_call *call,
                              ARRAY_LEN(words), now_us);
 }
 
+void call_share_ours(const struct call_claims *c, const struct sig_call_id *id, uint64_t now_us)
+{
+    struct text key;
+    struct names name;
+    const struct slice words[] = {SLICE_LIT("HDEL"), calls_key(&key, c, c->node, c->epoch),
+                                  name_of(&name, '>', id)};
+
+    (void)ask(c, NULL, words, ARRAY_LEN(words), now_us);
+}
+
 void call_share_took(const struct call_claims *c, const struct sig_call_id *id, struct slice node,
                      uint64_t epoch, uint64_t now_us)
 {
@@ -163,6 +174,16 @@ void call_share_drop(const struct call_claims *c, const struct sig_call_id *id, 
                                   name_of(&name, 0, id), name_of(&more, 't', id)};
 
     (void)redis_client_say(c->client, words, ARRAY_LEN(words), DROP_US, now_us);
+}
+
+int call_share_lease(const struct call_claims *c, struct redis_call *call, struct slice node,
+                     uint64_t now_us)
+{
+    struct text key;
+    const struct slice words[] = {SLICE_LIT("HGET"), key_of(&key, c, "node", node),
+                                  SLICE_LIT("epoch")};
+
+    return ask(c, call, words, ARRAY_LEN(words), now_us);
 }
 
 int call_share_of_node(const struct call_claims *c, struct redis_call *call, struct slice node,

@@ -29,12 +29,17 @@ int call_share_who(const struct call_claims *c, struct redis_call *call,
 int call_share_take(const struct call_claims *c, struct redis_call *call,
                     const struct sig_call_id *id, struct slice node, uint64_t epoch,
                     uint64_t now_us);
+/* It was taken from this process once, and is its own again: called before it is kept. */
+void call_share_ours(const struct call_claims *c, const struct sig_call_id *id, uint64_t now_us);
 /* What was taken stands elsewhere now. */
 void call_share_took(const struct call_claims *c, const struct sig_call_id *id, struct slice node,
                      uint64_t epoch, uint64_t now_us);
 /* Ours is over, or another's. */
 void call_share_drop(const struct call_claims *c, const struct sig_call_id *id, uint64_t now_us);
 
+/* The epoch of the process that has the node's name now; nil: none. */
+int call_share_lease(const struct call_claims *c, struct redis_call *call, struct slice node,
+                     uint64_t now_us);
 /* Asks for the calls of a process: those of its names that are ids of calls. */
 int call_share_of_node(const struct call_claims *c, struct redis_call *call, struct slice node,
                        uint64_t epoch, uint64_t now_us);

@@ -32,6 +32,7 @@ struct peer {
     uint64_t epoch, former; /* former: the process before it, whose last words may still come */
     uint64_t out_seq, said_seq, in_seq;
     uint64_t again_us, ack_us; /* when to say again, to acknowledge */
+    bool all, ack;             /* with the next flush: all is said again, what was heard too */
     bool live;                 /* something was sent or heard: its end is told */
     bool dead;                 /* its lease is over, since dead_us */
     uint64_t dead_us;
@@ -47,7 +48,7 @@ struct node_bus {
     void *arg;
     const struct node_bus_ears *ears;
     void *ears_arg;
-    bool waits; /* some peer's out_seq is above its said_seq */
+    bool waits; /* something is to be said: a peer's out_seq is above its said_seq, all, ack */
     struct list peers;
     struct node_bus_stats stats;
     uint8_t text[NODE_BUS_HEAD_MAX + NODE_BUS_LEN_MAX + NODE_BUS_BODY_MAX];
@@ -225,6 +226,7 @@ static void change_epoch(struct node_bus *b, struct peer *p, uint64_t epoch)
     p->epoch = epoch;
     p->out_seq = p->said_seq = p->in_seq = 0;
     p->again_us = p->ack_us = CLOCK_NEVER;
+    p->all = p->ack = false;
     p->live = false;
 }
 
@@ -287,20 +289,33 @@ static struct list *say(struct node_bus *b, struct peer *p, struct list *from)
             b->stats.again++;
     }
     p->ack_us = CLOCK_NEVER;
+    p->ack = false;
     b->ops->say(b->arg, node_of(p), wr_done(&w));
     return l == &p->out ? NULL : l;
 }
 
-static void say_ack(struct node_bus *b, struct peer *p)
+/* What was heard is acknowledged with the next flush. */
+static void want_ack(struct node_bus *b, struct peer *p)
 {
-    (void)say(b, p, NULL);
+    p->ack = b->waits = true;
 }
 
-static void say_all(struct node_bus *b, struct peer *p, uint64_t now_us)
+/* What is not acknowledged is said again with the next flush. */
+static void want_all(struct node_bus *b, struct peer *p, uint64_t now_us)
 {
+    if (list_empty(&p->out)) {
+        p->again_us = CLOCK_NEVER;
+        return;
+    }
+    p->again_us = now_us + NODE_BUS_AGAIN_US;
+    p->all = b->waits = true;
+}
+
+static void say_all(struct node_bus *b, struct peer *p)
+{
+    p->all = false;
     for (struct list *l = list_first(&p->out); l;)
         l = say(b, p, l);
-    p->again_us = list_empty(&p->out) ? CLOCK_NEVER : now_us + NODE_BUS_AGAIN_US;
 }
 
 /* Says what was not said yet. */
@@ -321,13 +336,31 @@ bool node_bus_waits(const struct node_bus *b)
     return b->waits;
 }
 
-void node_bus_flush(struct node_bus *b)
+/* acks: also what could wait. */
+static void say_due(struct node_bus *b, bool acks)
 {
-    if (!b->waits)
-        return;
     b->waits = false;
     LIST_EACH(l, tmp, &b->peers)
-    say_new(b, CONTAINER_OF(l, struct peer, link));
+    {
+        struct peer *p = CONTAINER_OF(l, struct peer, link);
+        if (p->all)
+            say_all(b, p);
+        else
+            say_new(b, p);
+        if (p->ack || (acks && p->ack_us != CLOCK_NEVER))
+            (void)say(b, p, NULL);
+    }
+}
+
+void node_bus_flush(struct node_bus *b)
+{
+    if (b->waits)
+        say_due(b, false);
+}
+
+void node_bus_settle(struct node_bus *b)
+{
+    say_due(b, true);
 }
 
 int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct slice body,
@@ -421,7 +454,7 @@ static void take_bodies(struct node_bus *b, struct peer *p, const struct node_bu
             b->ears->message(b->ears_arg, node_of(p), h->from_epoch, body);
     }
     if (!some)
-        say_ack(b, p); /* a double, or something before it was lost */
+        want_ack(b, p); /* a double, or something before it was lost */
 }
 
 void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
@@ -438,7 +471,7 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
     tell_former(b, p);
     if (h.to_epoch != b->epoch) { /* it means a process that was here before: it learns who is */
         if (!h.bare)
-            say_ack(b, p);
+            want_ack(b, p);
         return;
     }
     take_ack(p, h.ack, now_us);
@@ -457,18 +490,7 @@ void node_bus_up(struct node_bus *b, uint64_t now_us)
 {
     LIST_EACH(l, tmp, &b->peers)
     if (!CONTAINER_OF(l, struct peer, link)->dead)
-        say_all(b, CONTAINER_OF(l, struct peer, link), now_us);
-}
-
-void node_bus_settle(struct node_bus *b)
-{
-    node_bus_flush(b);
-    LIST_EACH(l, tmp, &b->peers)
-    {
-        struct peer *p = CONTAINER_OF(l, struct peer, link);
-        if (p->ack_us != CLOCK_NEVER)
-            say_ack(b, p);
-    }
+        want_all(b, CONTAINER_OF(l, struct peer, link), now_us);
 }
 
 /* ---- time ---- */
@@ -477,8 +499,6 @@ uint64_t node_bus_deadline(const struct node_bus *b)
 {
     uint64_t at = list_empty(&b->peers) ? CLOCK_NEVER : b->look_us;
 
-    if (b->waits)
-        return 0;
     LIST_EACH(l, tmp, &b->peers)
     {
         const struct peer *p = CONTAINER_OF(l, struct peer, link);
@@ -503,7 +523,6 @@ void node_bus_tick(struct node_bus *b, uint64_t now_us)
 {
     bool look = now_us >= b->look_us;
 
-    node_bus_flush(b);
     if (look) {
         b->look_us = now_us + NODE_BUS_LOOK_US;
         node_bus_look(b, now_us);
@@ -512,9 +531,11 @@ void node_bus_tick(struct node_bus *b, uint64_t now_us)
     {
         struct peer *p = CONTAINER_OF(l, struct peer, link);
         if (now_us >= p->again_us)
-            say_all(b, p, now_us);
-        if (now_us >= p->ack_us)
-            say_ack(b, p);
+            want_all(b, p, now_us);
+        if (now_us >= p->ack_us) {
+            p->ack_us = CLOCK_NEVER;
+            want_ack(b, p);
+        }
     }
 }
 

@@ -81,20 +81,23 @@ void node_bus_take_back(struct node_bus *b, struct slice node, uint64_t epoch,
 /* Whether a text of the channel is the bus's, and takes it. */
 bool node_bus_is(struct slice text);
 void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us);
-/* The channels work (again): what is unacknowledged is said at once. */
+/* The channels work (again): what is unacknowledged is said with the next flush. */
 void node_bus_up(struct node_bus *b, uint64_t now_us);
 
-/* Whether something was sent and not said yet; says it: at the end of a turn. */
+/* Whether something is to be said; says it: at the end of a turn, behind saving what came of the
+ * turn. Nothing is said at another time: a process may be killed between any two system calls, and
+ * whoever hears of something of it must find it saved. */
 bool node_bus_waits(const struct node_bus *b);
 void node_bus_flush(struct node_bus *b);
-/* The same, and acknowledges at once what was heard: called behind saving what came of it, so that
- * what this process has handled when it dies is what it has acknowledged. */
+/* The same, and acknowledges at once what was heard: what this process has handled when it dies is
+ * what it has acknowledged. */
 void node_bus_settle(struct node_bus *b);
 
 /* Looks at once which peers live, for who knows that one does not. */
 void node_bus_look(struct node_bus *b, uint64_t now_us);
 
-/* When to call node_bus_tick(), which says again, acknowledges, and looks who lives. */
+/* When to call node_bus_tick(), which looks who lives, and what is to be said again or acknowledged
+ * by the flush that follows. */
 uint64_t node_bus_deadline(const struct node_bus *b);
 /* Does what is due; more often does no harm. */
 void node_bus_tick(struct node_bus *b, uint64_t now_us);

@@ -237,6 +237,14 @@ enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t 
     return NODE_UNKNOWN;
 }
 
+void node_lease_look(struct node_lease *l, struct slice node, uint64_t now_us)
+{
+    struct peer *p = find_peer(l, node);
+
+    if (p)
+        ask(l, p, now_us);
+}
+
 uint64_t node_lease_dead_us(const struct node_lease *l, struct slice node, uint64_t epoch,
                             uint64_t now_us)
 {

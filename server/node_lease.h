@@ -47,6 +47,9 @@ void node_lease_use(struct node_lease *l, struct redis_client *client);
 enum node_alive node_lease_of(struct node_lease *l, struct slice node, uint64_t epoch,
                               uint64_t read_us, uint64_t now_us);
 
+/* Asks now instead of with the next poll, for who has heard of a node that seemed dead. */
+void node_lease_look(struct node_lease *l, struct slice node, uint64_t now_us);
+
 /* For how long it has been known here that the process is dead, or doubted that it lives. */
 uint64_t node_lease_dead_us(const struct node_lease *l, struct slice node, uint64_t epoch,
                             uint64_t now_us);

@@ -22,6 +22,7 @@
 
 #define WORD      "w "
 #define TICK_US   (100 * US_PER_MS)
+#define DEAF_US   (10 * US_PER_MS)  /* the tick while the bus may not be heard */
 #define ANSWER_US (5 * US_PER_S)    /* a failover is over by then */
 #define BUS_BYTES ((size_t)4 << 20) /* kept for each node until it has acknowledged */
 
@@ -166,8 +167,11 @@ static void hear_word(struct presence_link *l, struct slice text)
 {
     uint64_t n;
 
-    if (slice_to_u64(text, UINT64_MAX, &n) == 0 && l->first_word != 0 && n >= l->first_word)
-        l->deaf = false;
+    if (slice_to_u64(text, UINT64_MAX, &n) != 0 || l->first_word == 0 || n < l->first_word)
+        return;
+    if (l->deaf)
+        node_bus_up(l->bus, worker_now(l->worker)); /* others may not have taken what was said */
+    l->deaf = false;
 }
 
 static void on_tick(void *arg, uint64_t now_us)
@@ -184,7 +188,7 @@ static void on_tick(void *arg, uint64_t now_us)
     l->stood = l->stood || is_sure(l);
     presence_store_redis_tick(l->store);
     count(l);
-    worker_timer(l->worker, &l->tick, now_us + TICK_US);
+    worker_timer(l->worker, &l->tick, now_us + (l->deaf ? DEAF_US : TICK_US));
 }
 
 static void on_bus_tick(void *arg, uint64_t now_us)
@@ -292,8 +296,13 @@ static bool bus_dead(void *arg, struct slice node, uint64_t epoch)
 static bool bus_lives(void *arg, struct slice node, uint64_t epoch)
 {
     struct presence_link *l = arg;
+    bool lives = presence_store_redis_alive(l->store, node, epoch) == NODE_ALIVE;
 
-    return presence_store_redis_alive(l->store, node, epoch) == NODE_ALIVE;
+    /* It has seemed dead, and is asked for because of what it says: nothing of that counts, and if
+     * it dies now all is lost, until this process knows better. */
+    if (!lives)
+        presence_store_redis_look(l->store, node);
+    return lives;
 }
 
 static const struct node_bus_ops bus_ops = {.say = bus_say, .dead = bus_dead, .lives = bus_lives};
@@ -304,6 +313,11 @@ static bool nodes_ready(void *arg, uint64_t *away_us)
 
     *away_us = l->away_us;
     return presence_link_ready(l) && !l->deaf;
+}
+
+static bool nodes_saves(void *arg)
+{
+    return presence_link_ready(arg);
 }
 
 static uint64_t nodes_lapses(void *arg)
@@ -331,6 +345,7 @@ struct router_nodes presence_link_nodes(struct presence_link *l)
     return (struct router_nodes){.bus = l->bus,
                                  .claims = &l->claims,
                                  .ready = nodes_ready,
+                                 .saves = nodes_saves,
                                  .alive = nodes_alive,
                                  .lapses = nodes_lapses,
                                  .push = nodes_push,

@@ -289,6 +289,13 @@ enum node_alive presence_store_redis_alive(struct presence_store *s, struct slic
     return node_lease_of(m->lease, node, epoch, 0, presence_place_now(m));
 }
 
+void presence_store_redis_look(struct presence_store *s, struct slice node)
+{
+    struct presence_redis *m = self(s);
+
+    node_lease_look(m->lease, node, presence_place_now(m));
+}
+
 uint64_t presence_store_redis_deadline(const struct presence_store *s)
 {
     const struct presence_redis *m = CONTAINER_OF(s, const struct presence_redis, store);

@@ -47,6 +47,9 @@ void presence_store_redis_leave(struct presence_store *s);
 enum node_alive presence_store_redis_alive(struct presence_store *s, struct slice node,
                                            uint64_t epoch);
 
+/* Asks at once: node_lease_look(). */
+void presence_store_redis_look(struct presence_store *s, struct slice node);
+
 /* When to call presence_store_redis_tick(), which does what is due; more often does no harm. */
 uint64_t presence_store_redis_deadline(const struct presence_store *s);
 void presence_store_redis_tick(struct presence_store *s);

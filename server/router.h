@@ -71,8 +71,12 @@ void router_free(struct router *r);
 struct router_nodes {
     struct node_bus *bus;
     const struct call_claims *claims;
-    /* Whether Redis is there; since when it is not (never yet: since the start). */
+    /* Whether Redis is there, and what others say can be trusted; since when not (never yet: since
+     * the start). */
     bool (*ready)(void *arg, uint64_t *away_us);
+    /* Whether Redis is there: what happens here can be saved, also by a process that may have been
+     * taken for dead (what is another's by now is told by the answer). */
+    bool (*saves)(void *arg);
     enum node_alive (*alive)(void *arg, struct slice node, uint64_t epoch);
     /* How often others may have taken this process for dead, and what it had. */
     uint64_t (*lapses)(void *arg);

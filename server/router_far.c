@@ -77,8 +77,7 @@ struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct s
         htable_add(&f->by_device, &l->by_device, device_hash(user, device));
         list_append(&f->legs, &l->link);
     }
-    if (l->epoch != epoch)
-        l->orphan = false;
+    l->orphan = false; /* of another process, or its lease stands again */
     set_node(l, node, epoch);
     return l;
 }

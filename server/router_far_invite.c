@@ -17,6 +17,9 @@
     (3 * US_PER_S) /* Redis may have come back empty: nodes write what they have anew \
                     */
 #define ELSEWHERE_US (200 * US_PER_MS) /* devices of a dead node are looked for so often */
+/* Whoever has just come was told so before Redis has read it, which takes some time when it is
+ * busy. */
+#define ON_ITS_WAY_US (30 * US_PER_MS)
 
 /* ---- invites ---- */
 
@@ -269,8 +272,14 @@ bool far_invite_waits(struct far_invite *i)
 
     bool may_come = i->orphans || (r->far->back_us > 0 && r->now_us < r->far->back_us + BACK_US);
 
-    if (!may_come || i->there_n > 0 || h->failed || r->now_us >= h->by_us ||
-        user_find(r->sessions, callee) || (r->devices && device_dir_first(r->devices, callee)))
+    if (i->there_n > 0 || h->failed || r->now_us >= h->by_us || user_find(r->sessions, callee))
+        return false;
+    if (!i->looked_again) {
+        i->looked_again = true;
+        h->again_us = r->now_us + ON_ITS_WAY_US;
+        return true;
+    }
+    if (!may_come || (r->devices && device_dir_first(r->devices, callee)))
         return false;
     h->again_us = r->now_us + ELSEWHERE_US;
     return true;

@@ -96,7 +96,7 @@ struct far {
     struct list steps, sweeps;
     struct sig_call_id dirty[512]; /* calls to be saved at the end of the turn */
     size_t dirty_n;
-    bool was_ready, was_ever, nodes_asked;
+    bool was_ready, was_ever, saved, nodes_asked; /* saved: with the present connection */
     uint64_t back_us; /* since when Redis is there again; 0: it was never away */
     uint64_t lapses;  /* at the last time that all was saved */
     uint64_t look_us, join_us;
@@ -181,6 +181,7 @@ struct far_invite {
     struct presence_lookup lookup;
     bool looking, replaced; /* replaced: the pair of a dead call was taken over once */
     bool orphans;           /* the callee's node has died: its devices are about to be elsewhere */
+    bool looked_again;      /* nobody was found, and has been looked for once more */
     uint8_t from_len, to_len, pair_len;
     uint8_t from[SIG_USER_MAX], to[SIG_USER_MAX], pair_text[CALL_CLAIMS_TEXT_MAX];
     size_t busy_n, there_n;

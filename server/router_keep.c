@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/call_snapshot.h"
+#include "server/presence_wire.h"
 #include "server/router_far_priv.h"
 
 #define LOOK_US      US_PER_S
@@ -313,10 +314,15 @@ static void forget_former(struct router *r, const struct call *c, struct slice n
     call_claims_purge_user(claims(r), &dead, call_callee(c), r->now_us);
 }
 
-static void adopt(struct router *r, struct slice snapshot, struct slice from, uint64_t epoch)
+static void adopt(struct router *r, const struct sig_call_id *of, struct slice snapshot,
+                  struct slice from, uint64_t epoch)
 {
-    const struct call *c = call_table_adopt(r->calls, snapshot, r->now_us, r->wall_us);
     char text[SIG_CALL_ID_TEXT + 1];
+
+    /* It was taken from here, as from a dead process, by one that has died before it could say so.
+     */
+    call_table_forget(r->calls, of);
+    const struct call *c = call_table_adopt(r->calls, snapshot, r->now_us, r->wall_us);
 
     if (!c)
         return;
@@ -325,6 +331,7 @@ static void adopt(struct router *r, struct slice snapshot, struct slice from, ui
              SLICE_FMT(from));
     announce(r, c);
     forget_former(r, c, from, epoch);
+    call_share_ours(claims(r), &id, r->now_us);
     save(r, c);
     call_share_took(claims(r), &id, from, epoch, r->now_us);
     tell_devices(r, &id);
@@ -345,7 +352,7 @@ static void on_taken(struct redis_call *call, enum redis_end end, const struct r
         struct wr w = wr_init(r->far->snapshot, sizeof(r->far->snapshot));
         wr_bytes(&w, resp_text(resp_at(reply, 1)));
         wr_bytes(&w, resp_text(resp_at(reply, 2)));
-        adopt(r, wr_done(&w), from, k->epoch);
+        adopt(r, &k->id, wr_done(&w), from, k->epoch);
     }
     free_step(k);
 }
@@ -391,6 +398,28 @@ static void on_listed(struct redis_call *call, enum redis_end end, const struct 
     free_sweep(sweep);
 }
 
+/* Nothing is taken from who has come back: what is known of leases may be a second old. */
+static void on_lease(struct redis_call *call, enum redis_end end, const struct resp *reply,
+                     uint64_t now_us)
+{
+    struct keep_sweep *k = call->arg;
+    struct router *r = k->r;
+    bool told = end == REDIS_ANSWERED && reply->kind != RESP_ERROR;
+    uint64_t epoch;
+
+    (void)now_us;
+    router_enter(r);
+    if (!told || (presence_wire_epoch_decode(&epoch, resp_text(reply)) == 0 && epoch == k->epoch)) {
+        free_sweep(k);
+        return;
+    }
+    node_bus_look(r->far->nodes.bus, r->now_us); /* what it has not done comes first */
+    k->call.fn = on_listed;
+    if (call_share_of_node(claims(r), &k->call, slice_of(k->node, k->node_len), k->epoch,
+                           r->now_us) != 0)
+        free_sweep(k);
+}
+
 static void begin_sweep(struct router *r, struct slice node, uint64_t epoch)
 {
     LIST_EACH(link, tmp, &r->far->sweeps)
@@ -406,9 +435,9 @@ static void begin_sweep(struct router *r, struct slice node, uint64_t epoch)
     k->epoch = epoch;
     k->node_len = (uint8_t)node.len;
     memcpy(k->node, node.p, node.len);
-    k->call = (struct redis_call){.fn = on_listed, .arg = k, .again = true};
+    k->call = (struct redis_call){.fn = on_lease, .arg = k, .again = true};
     list_append(&r->far->sweeps, &k->link);
-    if (call_share_of_node(claims(r), &k->call, node, epoch, r->now_us) != 0)
+    if (call_share_lease(claims(r), &k->call, node, r->now_us) != 0)
         free_sweep(k);
 }
 
@@ -430,11 +459,9 @@ static void on_nodes(struct redis_call *call, enum redis_end end, const struct r
         if (call_share_owner(resp_text(resp_at(reply, i)), &epoch, &node) != 0)
             continue;
         listed = listed || epoch == node_bus_epoch(f->nodes.bus);
-        if (epoch == node_bus_epoch(f->nodes.bus) ||
-            f->nodes.alive(f->nodes.arg, node, epoch) != NODE_DEAD)
-            continue;
-        node_bus_look(f->nodes.bus, r->now_us); /* what it has not done comes first */
-        begin_sweep(r, node, epoch);
+        if (epoch != node_bus_epoch(f->nodes.bus) &&
+            f->nodes.alive(f->nodes.arg, node, epoch) == NODE_DEAD)
+            begin_sweep(r, node, epoch);
     }
     if (!listed) /* somebody took us for dead, and had found all our calls taken, when we came back
                   */
@@ -456,7 +483,7 @@ uint64_t router_keep_deadline(const struct router *r)
 void router_keep_tick(struct router *r)
 {
     struct far *f = r->far;
-    bool ready = is_ready(r);
+    bool ready = is_ready(r), can_save = f->nodes.saves(f->nodes.arg);
     uint64_t lapses = f->nodes.lapses(f->nodes.arg);
     bool saves = f->dirty_n > 0 || router_saves_wait(r) || far_rooms_wait(r);
     bool says = node_bus_waits(f->nodes.bus);
@@ -464,21 +491,22 @@ void router_keep_tick(struct router *r)
     if (ready && !f->was_ready && f->was_ever)
         f->back_us = r->now_us;
     f->was_ever = f->was_ever || ready;
-    if (ready && (!f->was_ready || f->lapses != lapses)) {
+    if (can_save && (!f->saved || f->lapses != lapses || (ready && !f->was_ready))) {
         f->lapses = lapses;
         save_all(r);
         router_saves_all(r);
         far_rooms_save_all(r);
     }
     f->was_ready = ready;
-    save_dirty(r, ready);
-    far_rooms_save(r, ready);
-    router_saves_tick(r, ready);
-    if (ready && saves)
+    f->saved = can_save;
+    save_dirty(r, can_save);
+    far_rooms_save(r, can_save);
+    router_saves_tick(r, can_save);
+    if (can_save && saves)
         node_bus_settle(f->nodes.bus); /* what was acknowledged is saved, and the other way round */
     else
         node_bus_flush(f->nodes.bus);
-    if (ready && (saves || says))
+    if (can_save && (saves || says))
         f->nodes.push(f->nodes.arg);
     if (r->now_us < f->look_us)
         return;

@@ -192,18 +192,17 @@ def test_alpn_is_chosen(relay):
     assert "no application protocol" in s_client(relay.port, "-alpn", "h2")
 
 
-def test_goodbye_ends_the_association(relay):
-    relay.wait_metric("dtls_half_open", 0)
-    before = relay.metric("dtls_associations")
-    p = subprocess.Popen(["openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{relay.port}"],
-                         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                         stderr=subprocess.DEVNULL)
-    relay.wait_metric("dtls_associations", before + 1)
-    relay.wait_metric("dtls_half_open", 0)
-    p.stdin.write(b"Q\n")
-    p.stdin.close()
-    p.wait()
-    relay.wait_metric("dtls_associations", before)
+def test_goodbye_ends_the_association():
+    with Relay() as relay:  # of its own: elsewhere an earlier client's association may go meanwhile
+        p = subprocess.Popen(["openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{relay.port}"],
+                             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        relay.wait_metric("dtls_associations", 1)
+        relay.wait_metric("dtls_half_open", 0)
+        p.stdin.write(b"Q\n")
+        p.stdin.close()
+        p.wait()
+        relay.wait_metric("dtls_associations", 0)
 
 
 def test_certificate_follows_the_name_and_the_file():
@@ -267,7 +266,7 @@ def test_flood_without_cookies_costs_no_memory(relay):
     before, made = relay.rss_kib(), relay.metric("dtls_associations")
     failed = relay.metric("dtls_failed_total")
     flood(relay.port, 20000)
-    assert relay.metric("dtls_associations") == made and relay.metric("dtls_half_open") == 0
+    assert relay.metric("dtls_associations") <= made and relay.metric("dtls_half_open") == 0
     assert relay.metric("dtls_failed_total") == failed
     if not os.environ.get("SAN"):  # sanitizers keep what was freed
         assert relay.rss_kib() - before < 1024

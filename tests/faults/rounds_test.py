@@ -1,6 +1,6 @@
 """Rounds of faults, drawn by the seed: a node is killed, stopped, frozen or cut off from Redis, or Redis itself pauses,
-while people of both nodes talk. After each round nothing is lost or said twice, no call has ended, and each call is run by
-one node. SPDX-License-Identifier: BSD-3-Clause
+while people of both nodes talk. After each round nothing is lost or said twice, no call has ended, each call is run by one
+node, and who has just come can be called. SPDX-License-Identifier: BSD-3-Clause
 """
 import asyncio
 import os
@@ -9,7 +9,7 @@ import time
 
 from clusterworld import Cluster
 from faultworld import LONG, SEED, crash, elsewhere, figure, frozen, leave, say, sized
-from truth import Crowd
+from truth import Crowd, Lost, Person, Refused
 
 EXTRA = "messages_per_s = 1000\nmessages_burst = 1000\nlogin_failures_per_10min = 0\n"
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", sized(4, 1000)))
@@ -17,6 +17,7 @@ PEOPLE, CALLS = sized(24, 60), sized(8, 20)
 LONGEST_S = 4  # twice a lease
 SAVED_S = 1.5  # a node that has been without Redis has written all again
 CALM_S = 20    # all that was said is heard by then, and each call has one owner
+NEW = 8        # people who come after each round and call each other at once
 
 
 class Round:
@@ -90,6 +91,29 @@ def wrongs(crowd, cluster, mark):
     return wrong
 
 
+async def newcomers(crowd, n):
+    """Who has just come, and calls at once: what went wrong."""
+    new = [Person(crowd, f"new{n}-{i}", crowd.urls[i % 2:] + crowd.urls[:i % 2]) for i in range(NEW)]
+    for p in new:
+        p.task = asyncio.ensure_future(p.live())
+
+    async def meet(a, b):
+        try:
+            await a.hang_up(await a.call(b))
+        except (Lost, Refused) as e:
+            return f"{a.name} has called {b.name}: {e}"
+        return None
+    try:
+        await crowd.back(10, new)
+        wrong = await asyncio.gather(*(meet(a, b) for a, b in zip(new[::2], new[1::2])))
+    finally:
+        for p in new:
+            p.task.cancel()
+            if p.wire:
+                p.wire.abort()
+    return [w for w in wrong if w]
+
+
 async def settled(crowd, cluster):
     """Waits until all is well; says what is not when that does not come."""
     await asyncio.sleep(SAVED_S)
@@ -108,7 +132,7 @@ async def scene(cluster):
             one = Round(cluster, draw)
             await one.kind()
             await crowd.back(30)
-            wrong = await settled(crowd, cluster)
+            wrong = await settled(crowd, cluster) + await newcomers(crowd, i)
             if LONG and (wrong or i % 10 == 9):
                 say(f"round {i + 1} of {ROUNDS}, {one}: {'; '.join(wrong) or 'all well'}")
             assert not wrong, (i, str(one), wrong)

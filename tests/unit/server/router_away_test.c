@@ -147,6 +147,7 @@ static void test_first_comes_what_the_node_has_not_acknowledged(void **state)
     assert_true(far_away_push(&leg, body(FAR_SAY, &call, "phone", "three")));
     deaf = false;
     node_bus_up(far.nodes.bus, 0); /* the others are still the bus's */
+    node_bus_flush(far.nodes.bus);
     assert_int_equal(heard_n, 3);
     assert_string_equal(heard[0], "of another call");
     far_away_end(&router, &leg);
