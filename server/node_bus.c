@@ -16,6 +16,8 @@
 #include "base/mem.h"
 #include "server/presence_wire.h"
 
+#define MARK_US (500 * US_PER_MS) /* a word to itself that was not heard by then is said again */
+
 struct kept {
     struct list link;
     uint64_t seq;
@@ -36,6 +38,7 @@ struct peer {
     bool live;                 /* something was sent or heard: its end is told */
     bool dead;                 /* its lease is over, since dead_us */
     uint64_t dead_us;
+    uint64_t mark, mark_us; /* its lease seems to be over: the word said then; 0: none */
     size_t node_len;
     uint8_t node[NODE_BUS_NODE_MAX];
 };
@@ -228,6 +231,7 @@ static void change_epoch(struct node_bus *b, struct peer *p, uint64_t epoch)
     p->again_us = p->ack_us = CLOCK_NEVER;
     p->all = p->ack = false;
     p->live = false;
+    p->mark = 0;
 }
 
 bool node_bus_is_replaced(const struct node_bus *b, struct slice node, uint64_t epoch)
@@ -235,6 +239,13 @@ bool node_bus_is_replaced(const struct node_bus *b, struct slice node, uint64_t 
     const struct peer *p = find_peer(b, node);
 
     return p && epoch != 0 && epoch == p->former;
+}
+
+bool node_bus_is_gone(const struct node_bus *b, struct slice node, uint64_t epoch)
+{
+    const struct peer *p = find_peer(b, node);
+
+    return !p || p->epoch != epoch || !p->live || p->dead;
 }
 
 void node_bus_take_back(struct node_bus *b, struct slice node, uint64_t epoch,
@@ -399,17 +410,37 @@ int node_bus_send(struct node_bus *b, struct slice node, uint64_t epoch, struct 
     return 0;
 }
 
+/* Whether all is heard that a process has said whose lease is over: it may still be in the channel,
+ * and what it has acknowledged there is not done by anybody else. */
+static bool heard_out(struct node_bus *b, struct peer *p, uint64_t now_us)
+{
+    if (!b->ops->mark)
+        return true;
+    if (p->mark != 0 && b->ops->marked(b->arg, p->mark))
+        return true;
+    if (p->mark == 0 || now_us - p->mark_us >= MARK_US) {
+        p->mark = b->ops->mark(b->arg);
+        p->mark_us = now_us;
+    }
+    return false;
+}
+
 /* Whether the process lives, as far as its lease tells. */
 static void look_at(struct node_bus *b, struct peer *p, uint64_t now_us)
 {
     bool was = p->dead;
 
-    p->dead = was ? !b->ops->lives(b->arg, node_of(p), p->epoch)
-                  : b->ops->dead(b->arg, node_of(p), p->epoch);
+    if (was)
+        p->dead = !b->ops->lives(b->arg, node_of(p), p->epoch);
+    else if (b->ops->dead(b->arg, node_of(p), p->epoch))
+        p->dead = heard_out(b, p, now_us);
+    else
+        p->mark = 0;
     if (p->dead && was && now_us - p->dead_us >= NODE_BUS_DROP_US)
         drop_all(b, p);
     if (p->dead == was)
         return;
+    p->mark = 0;
     p->dead_us = now_us;
     p->again_us = list_empty(&p->out) || p->dead ? CLOCK_NEVER : now_us;
     if (b->ears)

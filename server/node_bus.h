@@ -36,6 +36,11 @@ struct node_bus_ops {
     /* Whether that process of the node is known to be dead; known to live. */
     bool (*dead)(void *arg, struct slice node, uint64_t epoch);
     bool (*lives)(void *arg, struct slice node, uint64_t epoch);
+    /* Says a word in this node's own channel and gives its number, never 0; whether that one or a
+     * later one has come back: then all is heard that was said before. NULL: nothing is on its way
+     * longer than the news of a lease. */
+    uint64_t (*mark)(void *arg);
+    bool (*marked)(void *arg, uint64_t mark);
 };
 /* What comes. Slices are lent. None may free the bus; all may send. */
 struct node_bus_ears {
@@ -57,6 +62,9 @@ void node_bus_hear(struct node_bus *b, const struct node_bus_ears *ears, void *a
 /* Whether another process has answered for the name of that one: it is no more, whatever its lease
  * was. */
 bool node_bus_is_replaced(const struct node_bus *b, struct slice node, uint64_t epoch);
+
+/* Whether nothing of that process is waited for: its end was told, or there was never anything. */
+bool node_bus_is_gone(const struct node_bus *b, struct slice node, uint64_t epoch);
 
 /* Who this process is. */
 struct slice node_bus_node(const struct node_bus *b);

@@ -55,6 +55,7 @@ struct presence_link {
      * again, is heard. */
     bool deaf;
     uint64_t word, first_word; /* the last one said; the first that counts, 0: none yet */
+    uint64_t heard, marked;    /* the last one that came back; the one the bus waits for, 0: none */
     uint64_t lapses;           /* how often it was so */
     uint64_t away_us;          /* since when Redis is not ready */
     struct slice
@@ -148,30 +149,42 @@ static bool hears(struct presence_link *l)
     return false;
 }
 
-static void say_word(struct presence_link *l)
+/* Says the next word to this process itself. */
+static void put_word(struct presence_link *l)
 {
     uint8_t text[32];
     struct wr w = wr_init(text, sizeof(text));
 
-    if (!hears(l) && is_sure(l) && presence_link_ready(l)) {
-        l->word++;
-        if (l->first_word == 0)
-            l->first_word = l->word;
-        wr_str(&w, WORD);
-        wr_u64(&w, l->word);
-        bus_say(l, l->claims.node, wr_done(&w));
-    }
+    wr_str(&w, WORD);
+    wr_u64(&w, ++l->word);
+    bus_say(l, l->claims.node, wr_done(&w));
+}
+
+static void say_word(struct presence_link *l)
+{
+    if (hears(l) || !is_sure(l) || !presence_link_ready(l))
+        return;
+    put_word(l);
+    if (l->first_word == 0)
+        l->first_word = l->word;
 }
 
 static void hear_word(struct presence_link *l, struct slice text)
 {
-    uint64_t n;
+    uint64_t n, now_us = worker_now(l->worker);
 
-    if (slice_to_u64(text, UINT64_MAX, &n) != 0 || l->first_word == 0 || n < l->first_word)
+    if (slice_to_u64(text, UINT64_MAX, &n) != 0)
         return;
-    if (l->deaf)
-        node_bus_up(l->bus, worker_now(l->worker)); /* others may not have taken what was said */
-    l->deaf = false;
+    l->heard = n > l->heard ? n : l->heard;
+    if (l->first_word != 0 && n >= l->first_word) {
+        if (l->deaf)
+            node_bus_up(l->bus, now_us); /* others may not have taken what was said */
+        l->deaf = false;
+    }
+    if (l->marked != 0 && l->heard >= l->marked) {
+        l->marked = 0;
+        node_bus_look(l->bus, now_us);
+    }
 }
 
 static void on_tick(void *arg, uint64_t now_us)
@@ -305,7 +318,22 @@ static bool bus_lives(void *arg, struct slice node, uint64_t epoch)
     return lives;
 }
 
-static const struct node_bus_ops bus_ops = {.say = bus_say, .dead = bus_dead, .lives = bus_lives};
+static uint64_t bus_mark(void *arg)
+{
+    struct presence_link *l = arg;
+
+    l->marked = l->word + 1;
+    put_word(l);
+    return l->marked;
+}
+
+static bool bus_marked(void *arg, uint64_t mark)
+{
+    return ((const struct presence_link *)arg)->heard >= mark;
+}
+
+static const struct node_bus_ops bus_ops = {
+    .say = bus_say, .dead = bus_dead, .lives = bus_lives, .mark = bus_mark, .marked = bus_marked};
 
 static bool nodes_ready(void *arg, uint64_t *away_us)
 {

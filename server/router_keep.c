@@ -19,9 +19,10 @@
 #include "server/router_far_priv.h"
 
 #define LOOK_US      US_PER_S
-#define SPARE_US     (60 * US_PER_S) /* a call stays in Redis so long beyond its longest time */
-#define TAKE_AT_ONCE 256             /* calls of one dead node that are asked for at once */
-#define JOIN_US      (60 * US_PER_S) /* that we are there is said so often */
+#define SPARE_US     (60 * US_PER_S)  /* a call stays in Redis so long beyond its longest time */
+#define TAKE_AT_ONCE 256              /* calls of one dead node that are asked for at once */
+#define HEARD_OUT_US (10 * US_PER_MS) /* what a dead process has said last is heard by then */
+#define JOIN_US      (60 * US_PER_S)  /* that we are there is said so often */
 
 /* One command about one call. */
 struct keep_step {
@@ -415,6 +416,11 @@ static void on_lease(struct redis_call *call, enum redis_end end, const struct r
     }
     node_bus_look(r->far->nodes.bus, r->now_us); /* what it has not done comes first */
     k->call.fn = on_listed;
+    if (!node_bus_is_gone(r->far->nodes.bus, slice_of(k->node, k->node_len), k->epoch)) {
+        r->far->look_us = r->now_us + HEARD_OUT_US;
+        free_sweep(k);
+        return;
+    }
     if (call_share_of_node(claims(r), &k->call, slice_of(k->node, k->node_len), k->epoch,
                            r->now_us) != 0)
         free_sweep(k);

@@ -103,7 +103,23 @@ static bool lives(void *arg, struct slice node, uint64_t epoch)
     return !dead(arg, node, epoch);
 }
 
-static const struct node_bus_ops ops = {say, dead, lives};
+/* Words that the sides have said to themselves; those up to word_back have come back. */
+static uint64_t words, word_back;
+
+static uint64_t mark(void *arg)
+{
+    (void)arg;
+    return ++words;
+}
+
+static bool marked(void *arg, uint64_t n)
+{
+    (void)arg;
+    return n <= word_back;
+}
+
+static const struct node_bus_ops ops = {say, dead, lives, NULL, NULL};
+static const struct node_bus_ops careful_ops = {say, dead, lives, mark, marked};
 static const struct node_bus_ears ears = {on_message, on_gone, on_back};
 
 static void begin_side(int i, uint64_t epoch)
@@ -315,6 +331,43 @@ static void test_another_process_of_the_name_gets_nothing_of_the_old_one(void **
     assert_int_equal(side[1].heard, 1);
 }
 
+static void test_the_last_words_of_the_dead_count(void **state)
+{
+    static uint8_t text[256];
+    struct wr w = wr_init(text, sizeof(text));
+    struct node_bus *b = node_bus_new(SLICE_LIT("a"), 0xa1, 1 << 20, &careful_ops, &side[0]);
+
+    (void)state;
+    assert_non_null(b);
+    node_bus_hear(b, &ears, &side[0]);
+    assert_int_equal(node_bus_send(b, SLICE_LIT("b"), 0xb1, SLICE_LIT("asked"), now), 0);
+    node_bus_flush(b);
+    assert_false(node_bus_is_gone(b, SLICE_LIT("b"), 0xb1));
+    side[0].peer_dead = true; /* known before what it said has come through the channel */
+    node_bus_look(b, now);
+    assert_int_equal(words, 1);
+    assert_false(node_bus_is_gone(b, SLICE_LIT("b"), 0xb1));
+    node_bus_encode(&w, &(struct node_bus_head){.from_epoch = 0xb1,
+                                                .to_epoch = 0xa1,
+                                                .seq = 1,
+                                                .first = 1,
+                                                .ack = 1,
+                                                .from = SLICE_LIT("b")});
+    node_bus_add(&w, SLICE_LIT("answer"));
+    node_bus_heard(b, wr_done(&w), now);
+    assert_string_equal(side[0].last, "answer");
+    assert_int_equal(side[0].gone, 0);
+    node_bus_look(b, now + 499 * MS); /* the word may be late, */
+    assert_int_equal(words, 1);
+    node_bus_look(b, now + 500 * MS); /* or lost */
+    assert_int_equal(words, 2);
+    word_back = 2;
+    node_bus_look(b, now + 501 * MS);
+    assert_int_equal(side[0].gone, 1);
+    assert_true(node_bus_is_gone(b, SLICE_LIT("b"), 0xb1));
+    node_bus_free(b);
+}
+
 static void test_who_was_cut_off_comes_back_with_all_that_was_said(void **state)
 {
     (void)state;
@@ -478,6 +531,7 @@ int main(void)
         TEST(test_what_is_long_is_several_texts),
         TEST(test_loss_and_doubles_lose_and_double_nothing),
         TEST(test_another_process_of_the_name_gets_nothing_of_the_old_one),
+        TEST(test_the_last_words_of_the_dead_count),
         TEST(test_who_was_cut_off_comes_back_with_all_that_was_said),
         TEST(test_the_words_of_a_process_without_lease_do_not_count),
         TEST(test_what_is_taken_back_is_not_said_again),
