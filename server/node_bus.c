@@ -38,7 +38,9 @@ struct peer {
     bool live;                 /* something was sent or heard: its end is told */
     bool dead;                 /* its lease is over, since dead_us */
     uint64_t dead_us;
-    uint64_t mark, mark_us; /* its lease seems to be over: the word said then; 0: none */
+    /* Its lease seems to be over, since then; nothing is said to it. The word that this side has
+     * said to itself since, and when; 0: none. */
+    uint64_t since_us, mark, mark_us;
     size_t node_len;
     uint8_t node[NODE_BUS_NODE_MAX];
 };
@@ -231,7 +233,7 @@ static void change_epoch(struct node_bus *b, struct peer *p, uint64_t epoch)
     p->again_us = p->ack_us = CLOCK_NEVER;
     p->all = p->ack = false;
     p->live = false;
-    p->mark = 0;
+    p->since_us = p->mark = 0;
 }
 
 bool node_bus_is_replaced(const struct node_bus *b, struct slice node, uint64_t epoch)
@@ -354,6 +356,8 @@ static void say_due(struct node_bus *b, bool acks)
     LIST_EACH(l, tmp, &b->peers)
     {
         struct peer *p = CONTAINER_OF(l, struct peer, link);
+        if (p->dead || p->since_us != 0)
+            continue;
         if (p->all)
             say_all(b, p);
         else
@@ -425,22 +429,33 @@ static bool heard_out(struct node_bus *b, struct peer *p, uint64_t now_us)
     return false;
 }
 
+/* Whether its end is certain: its lease was asked for again since it first seemed to be over (it
+ * may have come back, and hears what is said to it), and all is heard that it has said. */
+static bool has_ended(struct node_bus *b, struct peer *p, uint64_t now_us)
+{
+    if (b->ops->dead(b->arg, node_of(p), p->epoch, p->since_us)) {
+        if (p->since_us == 0)
+            p->since_us = now_us;
+        return b->ops->dead(b->arg, node_of(p), p->epoch, p->since_us) && heard_out(b, p, now_us);
+    }
+    if (p->since_us != 0 && b->ops->lives(b->arg, node_of(p), p->epoch)) {
+        p->since_us = p->mark = 0;
+        want_all(b, p, now_us);
+    }
+    return false;
+}
+
 /* Whether the process lives, as far as its lease tells. */
 static void look_at(struct node_bus *b, struct peer *p, uint64_t now_us)
 {
     bool was = p->dead;
 
-    if (was)
-        p->dead = !b->ops->lives(b->arg, node_of(p), p->epoch);
-    else if (b->ops->dead(b->arg, node_of(p), p->epoch))
-        p->dead = heard_out(b, p, now_us);
-    else
-        p->mark = 0;
+    p->dead = was ? !b->ops->lives(b->arg, node_of(p), p->epoch) : has_ended(b, p, now_us);
     if (p->dead && was && now_us - p->dead_us >= NODE_BUS_DROP_US)
         drop_all(b, p);
     if (p->dead == was)
         return;
-    p->mark = 0;
+    p->since_us = p->mark = 0;
     p->dead_us = now_us;
     p->again_us = list_empty(&p->out) || p->dead ? CLOCK_NEVER : now_us;
     if (b->ears)

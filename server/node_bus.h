@@ -33,8 +33,9 @@ struct node_bus;
 struct node_bus_ops {
     /* Says text in the node's channel; it may be lost. */
     void (*say)(void *arg, struct slice node, struct slice text);
-    /* Whether that process of the node is known to be dead; known to live. */
-    bool (*dead)(void *arg, struct slice node, uint64_t epoch);
+    /* Whether that process of the node is known to be dead, by a lease that was read since then (0:
+     * by what is known; else it is asked for); known to live. */
+    bool (*dead)(void *arg, struct slice node, uint64_t epoch, uint64_t since_us);
     bool (*lives)(void *arg, struct slice node, uint64_t epoch);
     /* Says a word in this node's own channel and gives its number, never 0; whether that one or a
      * later one has come back: then all is heard that was said before. NULL: nothing is on its way

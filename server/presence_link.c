@@ -299,17 +299,17 @@ static bool make_links(struct presence_link *l, const struct server_conf *c)
 
 /* ---- other nodes ---- */
 
-static bool bus_dead(void *arg, struct slice node, uint64_t epoch)
+static bool bus_dead(void *arg, struct slice node, uint64_t epoch, uint64_t since_us)
 {
     struct presence_link *l = arg;
 
-    return presence_store_redis_alive(l->store, node, epoch) == NODE_DEAD;
+    return presence_store_redis_alive(l->store, node, epoch, since_us) == NODE_DEAD;
 }
 
 static bool bus_lives(void *arg, struct slice node, uint64_t epoch)
 {
     struct presence_link *l = arg;
-    bool lives = presence_store_redis_alive(l->store, node, epoch) == NODE_ALIVE;
+    bool lives = presence_store_redis_alive(l->store, node, epoch, 0) == NODE_ALIVE;
 
     /* It has seemed dead, and is asked for because of what it says: nothing of that counts, and if
      * it dies now all is lost, until this process knows better. */
@@ -360,7 +360,7 @@ static enum node_alive nodes_alive(void *arg, struct slice node, uint64_t epoch)
     /* What is known of leases may be a second old. */
     return node_bus_is_replaced(l->bus, node, epoch)
                ? NODE_DEAD
-               : presence_store_redis_alive(l->store, node, epoch);
+               : presence_store_redis_alive(l->store, node, epoch, 0);
 }
 
 static void nodes_push(void *arg)
@@ -380,6 +380,17 @@ struct router_nodes presence_link_nodes(struct presence_link *l)
                                  .arg = l};
 }
 
+/* Who seems to have ended is looked at at once: what is said to it meanwhile it may yet hear. */
+static void on_leases(void *arg)
+{
+    struct presence_link *l = arg;
+
+    if (!l->bus)
+        return;
+    enter(l);
+    node_bus_look(l->bus, worker_now(l->worker));
+}
+
 static bool make_store(struct presence_link *l, const struct server_conf *c)
 {
     struct presence_store_redis_conf conf = {.prefix = slice_str(c->redis.key_prefix),
@@ -387,7 +398,8 @@ static bool make_store(struct presence_link *l, const struct server_conf *c)
                                              .lease_us = c->redis.lease_s * US_PER_S,
                                              .answer_us = ANSWER_US,
                                              .now = now_of,
-                                             .now_arg = l};
+                                             .now_arg = l,
+                                             .leases = on_leases};
 
     while (conf.epoch == 0)
         rand_bytes(&conf.epoch, sizeof(conf.epoch));

@@ -239,6 +239,8 @@ static void on_lease_changed(void *arg, uint64_t now_us)
 
     presence_asks_look(&m->asks, now_us);
     tell_all_watched(m);
+    if (m->conf.leases)
+        m->conf.leases(m->conf.now_arg);
 }
 
 /* ---- life ---- */
@@ -282,11 +284,11 @@ void presence_store_redis_channel(const struct presence_store *s, struct wr *w)
 }
 
 enum node_alive presence_store_redis_alive(struct presence_store *s, struct slice node,
-                                           uint64_t epoch)
+                                           uint64_t epoch, uint64_t since_us)
 {
     struct presence_redis *m = self(s);
 
-    return node_lease_of(m->lease, node, epoch, 0, presence_place_now(m));
+    return node_lease_of(m->lease, node, epoch, since_us, presence_place_now(m));
 }
 
 void presence_store_redis_look(struct presence_store *s, struct slice node)

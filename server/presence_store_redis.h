@@ -22,6 +22,7 @@ struct presence_store_redis_conf {
                            Redis has been away for longer, at once */
     uint64_t (*now)(void *arg); /* the loop turn's time */
     void *now_arg;
+    void (*leases)(void *arg); /* of others are known anew; NULL: nobody wants to know. now_arg */
 };
 
 /* An empty store, or NULL when memory is out. Free with presence_store_free(), before the links;
@@ -43,9 +44,10 @@ void presence_store_redis_hears(struct presence_store *s);
 /* This process ends: node_lease_leave(). */
 void presence_store_redis_leave(struct presence_store *s);
 
-/* Whether that process of a node lives, as far as is known now; asks if it is not. */
+/* Whether that process of a node lives, as far as is known now; asks if it is not. since_us: it is
+ * not dead unless its lease was asked for since; 0: by what is known. */
 enum node_alive presence_store_redis_alive(struct presence_store *s, struct slice node,
-                                           uint64_t epoch);
+                                           uint64_t epoch, uint64_t since_us);
 
 /* Asks at once: node_lease_look(). */
 void presence_store_redis_look(struct presence_store *s, struct slice node);

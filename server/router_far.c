@@ -633,7 +633,7 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
         far_check(r, &m);
         break;
     case FAR_TAKEN:
-        far_call_lose(r, &m.call, node, epoch);
+        router_keep_taken(r, &m.call, node, epoch);
         break;
     case FAR_MOVED: {
         struct session *s = session_by_id(r->sessions, m.session);

@@ -220,6 +220,9 @@ struct far_leg *far_next_of(const struct far *f, struct slice user, struct slice
 
 /* ---- router_keep.c ---- */
 
+/* Another node says that it has taken the call, as from a dead process: not ours any more. */
+void router_keep_taken(struct router *r, const struct sig_call_id *id, struct slice node,
+                       uint64_t epoch);
 /* The call is that process's: we were taken for dead. Our devices in it go on as its guests. */
 void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
                    uint64_t epoch);

@@ -31,6 +31,7 @@ struct keep_step {
     struct redis_call call;
     struct sig_call_id id;
     int64_t fields; /* keeping: of the call, that may be new */
+    bool missing;   /* asking who has it: it was not where it had been saved */
     uint64_t epoch; /* taking: from whom */
     uint8_t node_len;
     uint8_t node[NODE_BUS_NODE_MAX];
@@ -85,6 +86,13 @@ static void free_step(struct keep_step *k)
     mem_free(k);
 }
 
+void router_keep_taken(struct router *r, const struct sig_call_id *id, struct slice node,
+                       uint64_t epoch)
+{
+    call_share_drop(claims(r), id, r->now_us); /* it may have been saved since */
+    far_call_lose(r, id, node, epoch);
+}
+
 void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
                    uint64_t epoch)
 {
@@ -130,6 +138,7 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     struct keep_step *k = call->arg;
     struct router *r = k->r;
     struct sig_call_id id = k->id;
+    bool missing = k->missing;
     struct slice node, text = end == REDIS_ANSWERED ? resp_text(reply) : (struct slice){0};
     const uint8_t *line = text.len > 0 ? memchr(text.p, '\n', text.len) : NULL;
     uint64_t epoch;
@@ -142,20 +151,24 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     if (call_share_owner(text, &epoch, &node) == 0) {
         call_share_drop(claims(r), &id, r->now_us);
         far_call_lose(r, &id, node, epoch);
-    } else {
+    } else if (missing) {
         save_again(r, &id);
     }
 }
 
-static void ask_who(struct router *r, const struct sig_call_id *id)
+/* missing: it was not where it had been saved. */
+static void ask_who(struct router *r, const struct sig_call_id *id, bool missing)
 {
     struct keep_step *k = new_step(r, id, on_who);
 
+    if (k)
+        k->missing = missing;
     if (k && call_share_who(claims(r), &k->call, id, r->now_us) == 0)
         return;
     if (k)
         free_step(k);
-    save_again(r, id);
+    if (missing)
+        save_again(r, id);
 }
 
 static void on_kept(struct redis_call *call, enum redis_end end, const struct resp *reply,
@@ -175,7 +188,7 @@ static void on_kept(struct redis_call *call, enum redis_end end, const struct re
     if (failed)
         save_again(r, &id);
     else
-        ask_who(r, &id);
+        ask_who(r, &id, true);
 }
 
 static void save(struct router *r, const struct call *c)
@@ -262,9 +275,13 @@ static void save_all(struct router *r)
     while ((c = call_table_walk(r->calls, &pos, &saved)))
         if (call_live(c)) {
             struct call_saved *notes = call_table_saved(r->calls, call_id(c));
-            *notes = (struct call_saved){.known = notes->known}; /* it may have been taken */
+            bool known = notes->known;
+            *notes = (struct call_saved){.known = known};
             announce(r, c);
             save(r, c);
+            /* It may have been taken; the answer that tells it may have gone with a connection. */
+            if (known)
+                ask_who(r, call_id(c), false);
         }
 }
 

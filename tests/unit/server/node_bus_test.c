@@ -51,10 +51,11 @@ static void say(void *arg, struct slice node, struct slice text)
     }
 }
 
-static bool dead(void *arg, struct slice node, uint64_t epoch)
+static bool dead(void *arg, struct slice node, uint64_t epoch, uint64_t since_us)
 {
     (void)node;
     (void)epoch;
+    (void)since_us;
     return ((struct side *)arg)->peer_dead;
 }
 
@@ -100,7 +101,7 @@ static void on_back(void *arg, struct slice node, uint64_t epoch)
 
 static bool lives(void *arg, struct slice node, uint64_t epoch)
 {
-    return !dead(arg, node, epoch);
+    return !dead(arg, node, epoch, 0);
 }
 
 /* Words that the sides have said to themselves; those up to word_back have come back. */

@@ -257,22 +257,22 @@ static void test_a_newer_process_than_the_known_one_is_asked_for_before_it_is_de
     begin();
     connect_it("$3\r\nnew\r\n");
     world_take(4096);
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_UNKNOWN);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6, 0), NODE_UNKNOWN);
     world_take(4096);
     world_say("$16\r\n0000000000000006\r\n");
     world.now += S / 4;
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_ALIVE);
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 7), NODE_UNKNOWN);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6, 0), NODE_ALIVE);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 7, 0), NODE_UNKNOWN);
     assert_non_null(strstr(world_take(4096), "sori:node:{b}"));
     world_say("$16\r\n0000000000000007\r\n"); /* it has begun anew */
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 7), NODE_ALIVE);
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6),
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 7, 0), NODE_ALIVE);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6, 0),
                      NODE_DEAD); /* for certain */
     world.now += S / 4;
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 8), NODE_UNKNOWN);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 8, 0), NODE_UNKNOWN);
     world_take(4096);
     world_say("$16\r\n0000000000000007\r\n");
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 8), NODE_DEAD);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 8, 0), NODE_DEAD);
     end();
 }
 
@@ -386,10 +386,10 @@ static void test_a_process_that_has_just_begun_is_not_taken_for_dead(void **stat
     look_up(&l);
     world_take(4096);
     world_say("*0\r\n");
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_UNKNOWN);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6, 0), NODE_UNKNOWN);
     world_take(4096);
     world_say("$16\r\n0000000000000006\r\n");
-    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6), NODE_ALIVE);
+    assert_int_equal(presence_store_redis_alive(store, SLICE_LIT("b"), 6, 0), NODE_ALIVE);
     world.now += S / 2;
     /* b has begun anew meanwhile, and has written: it is asked once more before that is judged. */
     look_up(&l);

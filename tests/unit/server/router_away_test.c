@@ -32,9 +32,9 @@ static void say(void *arg, struct slice node, struct slice text)
         node_bus_heard(there, text, 0);
 }
 
-static bool dead(void *arg, struct slice node, uint64_t epoch)
+static bool dead(void *arg, struct slice node, uint64_t epoch, uint64_t since_us)
 {
-    (void)arg, (void)node, (void)epoch;
+    (void)arg, (void)node, (void)epoch, (void)since_us;
     return false;
 }
 
@@ -59,7 +59,7 @@ static void on_end(void *arg, struct slice node, uint64_t epoch)
     (void)arg, (void)node, (void)epoch;
 }
 
-static const struct node_bus_ops ops = {say, dead, lives};
+static const struct node_bus_ops ops = {say, dead, lives, NULL, NULL};
 static const struct node_bus_ears ears = {on_message, on_end, on_end};
 
 static int setup(void **state)
