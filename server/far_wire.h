@@ -46,7 +46,7 @@ struct far_message {
     struct sig_call_id call;
     struct slice user, device;
     uint8_t session[SESSION_ID_BYTES]; /* ASK, CROSS, SAY with FAR_REPLY */
-    uint64_t id_hash;                  /* the same; MOVED: that number */
+    uint64_t id_hash;                  /* the same; MOVED: that number; other SAY: its own, or 0 */
     uint8_t flags;                     /* SAY, ASK, EVENT */
     uint8_t event;                     /* EVENT: enum call_event_kind */
     bool can_wait;                     /* EVENT: NEW */

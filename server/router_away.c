@@ -107,7 +107,7 @@ static void say_here(struct router *r, struct session *s, struct slice body)
     wr_bytes(&w, m.text);
     if (w.bad)
         return;
-    router_send(r, s, wr_done(&w), m.id_hash);
+    router_send(r, s, wr_done(&w), (m.flags & FAR_REPLY) != 0 ? m.id_hash : 0);
     if ((m.flags & FAR_RINGS) != 0)
         s->incoming_seq = s->rel.out_seq;
 }

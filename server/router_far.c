@@ -203,6 +203,7 @@ void router_far_say(struct router *r, const struct call_fx *fx, struct slice bod
         m.name = call_room(c);
     }
     l->over = fx->kind == CALL_FX_ENDED;
+    m.id_hash = ++r->far->said;
     int err = l->away ? far_keep(r, l, &m) : far_send(r, far_leg_node(l), l->epoch, &m);
     if (err)
         log_warn("call", "a message for node %.*s is lost: %s", SLICE_FMT(far_leg_node(l)),
@@ -452,6 +453,19 @@ static bool may_ring(const struct session *s, const struct far_message *m)
     return !into_room || (s->can_rooms && (!s->room || slice_is(m->name, s->room)));
 }
 
+/* Whether the device has it: its node was taken for dead before it could say so, and is said it
+ * again. They come in their order. */
+static bool was_said(struct far_leg *l, const struct far_message *m, uint64_t epoch)
+{
+    if (m->id_hash == 0 || (m->flags & FAR_REPLY) != 0)
+        return false;
+    if (l->said_epoch == epoch && m->id_hash <= l->said)
+        return true;
+    l->said_epoch = epoch;
+    l->said = m->id_hash;
+    return false;
+}
+
 /* A message for a device of ours. */
 static void take_say(struct router *r, struct slice node, uint64_t epoch,
                      const struct far_message *m)
@@ -483,6 +497,8 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
             return;
     } else if ((m->flags & FAR_REPLY) == 0 && !over)
         l = far_host(r, &m->call, m->user, m->device, node, epoch);
+    if (l && was_said(l, m, epoch))
+        return;
     if (l)
         l->confirmed = true;
     struct wr w = router_body(r);
@@ -490,7 +506,7 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
     if ((m->flags & FAR_FOREIGN) != 0 && !router_has_room(r, s, m->text.len))
         counter_inc(&r->count.rate_limited);
     else if (m->text.len > 0 && !w.bad)
-        router_send(r, s, wr_done(&w), m->id_hash);
+        router_send(r, s, wr_done(&w), (m->flags & FAR_REPLY) != 0 ? m->id_hash : 0);
     if (rings)
         s->incoming_seq = s->rel.out_seq;
     if (l && over)
@@ -499,6 +515,34 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
 }
 
 /* A request of a device there on a call of ours, or its invite that crosses one. */
+/* Whether it was done before: its node took it back, because we seemed to have ended, or its client
+ * has come with it to another node. A request is done again for a node that does not have its
+ * answer. */
+static bool was_asked(struct far_leg *l, const struct far_message *m, const struct sig_msg *msg,
+                      uint64_t epoch)
+{
+    bool same = l->asked_epoch == epoch;
+
+    if (!msg->has_seq)
+        return false;
+    if (memcmp(l->asked_session, m->session, sizeof(l->asked_session)) != 0) {
+        memcpy(l->asked_session, m->session, sizeof(l->asked_session));
+        l->asked_top = l->asked = 0;
+    }
+    l->asked_epoch = epoch;
+    if (msg->seq > l->asked_top) {
+        uint64_t by = msg->seq - l->asked_top;
+        l->asked = (by < 64 ? l->asked << by : 0) | 1;
+        l->asked_top = msg->seq;
+        return false;
+    }
+    uint64_t back = l->asked_top - msg->seq;
+    uint64_t bit = back < 64 ? UINT64_C(1) << back : 0;
+    bool before = (l->asked & bit) != 0;
+    l->asked |= bit;
+    return before && (m->id_hash == 0 || same);
+}
+
 static void take_ask(struct router *r, struct slice node, uint64_t epoch,
                      const struct far_message *m)
 {
@@ -537,6 +581,9 @@ static void take_ask(struct router *r, struct slice node, uint64_t epoch,
     const struct call *c = call_table_find(r->calls, &msg.call_id);
     if (c && call_live(c))
         router_far_place(r, &msg.call_id, m->user, m->device, node, epoch);
+    struct far_leg *l = far_find(r->far, &msg.call_id, m->user, m->device, false);
+    if (l && was_asked(l, m, &msg, epoch))
+        return;
     learn(r, m);
     if (msg.type == SIG_CALL_QUALITY)
         router_quality_request(&q);

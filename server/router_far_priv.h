@@ -29,6 +29,13 @@ struct far_leg {
     size_t texts_n, bytes;
     uint64_t forget_us;
     uint64_t epoch; /* of the node's process */
+    /* owner: the device's messages that its node has asked to be done, by their numbers in its
+     * session: the greatest, and of the 64 up to it those that were (bit 0: the greatest itself).
+     */
+    uint64_t asked_top, asked, asked_epoch;
+    /* host: the number of the last message for the device, and of whose process. */
+    uint64_t said, said_epoch;
+    uint8_t asked_session[SESSION_ID_BYTES];
     uint8_t user_len, device_len, node_len;
     uint8_t user[SIG_USER_MAX], device[SIG_DEVICE_MAX], node[NODE_BUS_NODE_MAX];
 };
@@ -89,6 +96,7 @@ struct far {
     uint64_t sync_end_us;         /* until then rooms of a former process may be taken over */
     uint64_t renew_us, missed_us; /* missed_us: when to look whether there is room again */
     uint8_t room_body[FAR_ROOM_BODY_MAX];
+    uint64_t said; /* messages for devices elsewhere: the last one's number */
     /* router_resume.c */
     struct list dirty_sessions, soon_sessions, saves, logins;
     uint8_t record[SESSION_SHARE_RECORD_MAX];

@@ -21,12 +21,13 @@ NEW = 8        # people who come after each round and call each other at once
 
 
 class Round:
-    def __init__(self, cluster, draw):
+    kinds = ["killed", "killed_for_a_while", "restarted", "frozen", "cut_off", "redis_paused"]
+
+    def __init__(self, cluster, draw, kinds=None, least_s=0.1, most_s=LONGEST_S):
         self.cluster, self.draw = cluster, draw
         self.name = draw.choice(cluster.names)
-        self.seconds = draw.uniform(0.1, LONGEST_S)
-        self.kind = draw.choice([self.killed, self.killed_for_a_while, self.restarted, self.frozen, self.cut_off,
-                                 self.redis_paused])
+        self.seconds = draw.uniform(least_s, most_s)
+        self.kind = getattr(self, draw.choice(kinds or self.kinds))
 
     def __str__(self):
         return f"{self.kind.__name__} {self.name} {self.seconds:.1f} s"
@@ -124,26 +125,35 @@ async def settled(crowd, cluster):
     return wrong
 
 
-async def scene(cluster):
+async def scene(cluster, rounds, **what):
     draw = random.Random(SEED)
     async with Crowd([cluster["a"].ws, cluster["b"].ws], people=PEOPLE, calls=CALLS, seed=SEED, talk_every_s=0.3) as crowd:
         crowd.nodes = [cluster[n] for n in cluster.names]
-        for i in range(ROUNDS):
-            one = Round(cluster, draw)
+        for i in range(rounds):
+            one = Round(cluster, draw, **what)
             await one.kind()
             await crowd.back(30)
             wrong = await settled(crowd, cluster) + await newcomers(crowd, i)
             if LONG and (wrong or i % 10 == 9):
-                say(f"round {i + 1} of {ROUNDS}, {one}: {'; '.join(wrong) or 'all well'}")
+                say(f"round {i + 1} of {rounds}, {one}: {'; '.join(wrong) or 'all well'}")
             assert not wrong, (i, str(one), wrong)
         await crowd.quiet()
     return crowd.verdict()
 
 
-def test_after_each_round_nothing_is_lost_and_each_call_has_one_owner():
+def many(rounds, **what):
     with Cluster("a", "b", extra=EXTRA) as cluster:
-        v = asyncio.run(scene(cluster))
+        v = asyncio.run(scene(cluster, rounds, **what))
     say(", ".join(f"{k}={round(x, 3) if isinstance(x, float) else x}" for k, x in v.items() if x is not None))
     figure("messages_lost", v["messages_lost"] if LONG else None)
     figure("messages_doubled", v["messages_doubled"] if LONG else None)
+
+
+def test_after_each_round_nothing_is_lost_and_each_call_has_one_owner():
+    many(ROUNDS)
     figure("rounds", ROUNDS)
+
+
+def test_who_was_away_for_about_a_lease_does_nothing_twice():
+    """Others take it for dead, or are about to, when it is back and has done what they asked."""
+    many(sized(2, 50), kinds=["cut_off", "frozen"], least_s=1.3, most_s=3)
