@@ -41,6 +41,8 @@
 #include <unistd.h>
 
 #define STOP_GRACE_US    (500 * US_PER_MS)
+#define SETTLE_US        (10 * US_PER_MS)
+#define SETTLES          100 /* looks whether other nodes have all, before this one leaves */
 #define LEAVE_US         (100 * US_PER_MS) /* for Redis to hear that this node has left */
 #define GOAWAY_SPREAD_MS 1000              /* clients come back within that time of a stop */
 #define BOARD_US         US_PER_S
@@ -73,6 +75,7 @@ struct server {
     struct notify notify;
     bool closing;           /* clients are being told that the end is now */
     bool left;              /* other nodes too */
+    unsigned settles;       /* how often it is still looked */
     bool stopping, loading; /* atomic: ready() reads on another thread */
 };
 
@@ -143,6 +146,10 @@ static void on_stop_timer(void *arg, uint64_t now_us)
     struct server *s = arg;
 
     if (s->closing && s->presence && !s->left) {
+        if (!router_settled(s->router) && s->settles-- > 0) {
+            worker_timer(s->worker, &s->stop_timer, now_us + SETTLE_US);
+            return;
+        }
         s->left = true;
         presence_link_leave(s->presence);
         worker_timer(s->worker, &s->stop_timer, now_us + LEAVE_US);
@@ -153,6 +160,7 @@ static void on_stop_timer(void *arg, uint64_t now_us)
         return;
     }
     s->closing = true;
+    s->settles = SETTLES;
     ws_listener_enter(s->listener);
     router_close_all(s->router, SIG_CLOSE_RESTART);
     /* Time for the Close frames to leave. */

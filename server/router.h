@@ -120,6 +120,9 @@ void router_tick(struct router *r);
  * new ones from now on. */
 void router_drain(struct router *r, uint64_t spread_ms);
 bool router_draining(const struct router *r);
+/* Whether nothing is under way that another node waits for: saves are answered, and sessions that
+ * another has taken are told what it does not have. */
+bool router_settled(const struct router *r);
 
 /* Closes every client's socket with this code; sessions are kept for a resume. */
 void router_close_all(struct router *r, enum sig_close code);

@@ -282,6 +282,16 @@ uint64_t router_saves_deadline(const struct router *r)
     return l ? CONTAINER_OF(l, const struct session, soon)->soon_us : CLOCK_NEVER;
 }
 
+bool router_settled(const struct router *r)
+{
+    if (!r->far)
+        return true;
+    LIST_EACH(l, tmp, &r->far->soon_sessions)
+    if (CONTAINER_OF(l, struct session, soon)->taken_away)
+        return false;
+    return list_empty(&r->far->saves) && !router_saves_wait(r);
+}
+
 /* ---- taking ---- */
 
 void router_resume_cancel(struct far_login *k)
