@@ -20,11 +20,12 @@
 #include "server/redis_conf.h"
 #include "server/room_share.h"
 
-#define WORD      "w "
-#define TICK_US   (100 * US_PER_MS)
-#define DEAF_US   (10 * US_PER_MS)  /* the tick while the bus may not be heard */
-#define ANSWER_US (5 * US_PER_S)    /* a failover is over by then */
-#define BUS_BYTES ((size_t)4 << 20) /* kept for each node until it has acknowledged */
+#define WORD        "w "
+#define TICK_US     (100 * US_PER_MS)
+#define SPARE_PARTS 3                 /* of the lease: one of them */
+#define DEAF_US     (10 * US_PER_MS)  /* the tick while the bus may not be heard */
+#define ANSWER_US   (5 * US_PER_S)    /* a failover is over by then */
+#define BUS_BYTES   ((size_t)4 << 20) /* kept for each node until it has acknowledged */
 
 /* What the operator sees: written here, read on another thread. */
 struct presence_link_counters {
@@ -54,6 +55,7 @@ struct presence_link {
      * Nothing of the bus counts until a word that we say to ourselves, with the lease certain
      * again, is heard. */
     bool deaf;
+    uint64_t spare_us;
     uint64_t word, first_word; /* the last one said; the first that counts, 0: none yet */
     uint64_t heard, marked;    /* the last one that came back; the one the bus waits for, 0: none */
     uint64_t lapses;           /* how often it was so */
@@ -126,10 +128,11 @@ static void bus_say(void *arg, struct slice node, struct slice text)
 
 /* ---- hearing nothing stale ---- */
 
-/* By the clock, not the turn's time: it may be this turn that stood still. */
+/* By the clock, not the turn's time: it may be this turn that stood still. With a part of the lease
+ * to spare: what is heard has to be saved and acknowledged before others may take us for dead. */
 static bool is_sure(const struct presence_link *l)
 {
-    return presence_store_redis_is_sure(l->store, clock_now_us());
+    return presence_store_redis_is_sure(l->store, clock_now_us() + l->spare_us);
 }
 
 /* Whether the bus may be heard. */
@@ -401,6 +404,7 @@ static bool make_store(struct presence_link *l, const struct server_conf *c)
                                              .now_arg = l,
                                              .leases = on_leases};
 
+    l->spare_us = conf.lease_us / SPARE_PARTS;
     while (conf.epoch == 0)
         rand_bytes(&conf.epoch, sizeof(conf.epoch));
     l->store = presence_store_redis_new(&conf);
