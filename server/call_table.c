@@ -635,6 +635,20 @@ bool call_table_in_call(const struct call_table *t, struct slice user, struct sl
     return false;
 }
 
+size_t call_table_of_device(const struct call_table *t, struct slice user, struct slice device,
+                            struct sig_call_id out[CALL_TABLE_PER_USER_MAX])
+{
+    struct hnode *n = NULL;
+    struct sig_view v;
+    struct entry *e;
+    size_t count = 0;
+
+    while (count < CALL_TABLE_PER_USER_MAX && (e = next_of_user(t, user, &n)))
+        if (live_view(e->call, user, device, &v, 0))
+            out[count++] = *call_id(e->call);
+    return count;
+}
+
 const struct call *call_table_walk(const struct call_table *t, size_t *pos, struct hnode **saved)
 {
     struct hnode *n = htable_walk(&t->by_id, pos, saved);

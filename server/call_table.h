@@ -112,6 +112,9 @@ const struct call *call_table_find(const struct call_table *t, const struct sig_
 struct call_saved *call_table_saved(struct call_table *t, const struct sig_call_id *id);
 /* Whether the device is a party of a call that is up, dials or rings (5 s pings). */
 bool call_table_in_call(const struct call_table *t, struct slice user, struct slice device);
+/* The live calls that the device is in, at most CALL_TABLE_PER_USER_MAX. Gives how many. */
+size_t call_table_of_device(const struct call_table *t, struct slice user, struct slice device,
+                            struct sig_call_id out[CALL_TABLE_PER_USER_MAX]);
 /* Visits all calls, ended ones included, as htable_walk(); borrowed until the next call into the
  * table that changes it. */
 const struct call *call_table_walk(const struct call_table *t, size_t *pos, struct hnode **saved);

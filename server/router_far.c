@@ -655,6 +655,17 @@ static void far_check(struct router *r, const struct far_message *m)
         call_claims_drop_user(r->far->nodes.claims, &m->call, m->user, r->now_us);
 }
 
+/* A session of ours goes on there: so does what our calls have for it, before it says that it is
+ * there. */
+static void follow(struct router *r, const struct session *s, struct slice node, uint64_t epoch)
+{
+    struct sig_call_id calls[CALL_TABLE_PER_USER_MAX];
+    size_t n = call_table_of_device(r->calls, user_id(s->user), session_device(s), calls);
+
+    for (size_t i = 0; i < n; i++)
+        router_far_place(r, &calls[i], user_id(s->user), session_device(s), node, epoch);
+}
+
 void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice body)
 {
     struct room_message room;
@@ -686,6 +697,7 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
         struct session *s = session_by_id(r->sessions, m.session);
         if (s && slice_eq(user_id(s->user), m.user)) {
             router_resume_forward(r, s, node, epoch, m.id_hash);
+            follow(r, s, node, epoch);
             s->taken_away = true;
             router_end(r, s, CALL_EV_COUNT);
         }

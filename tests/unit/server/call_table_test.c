@@ -317,6 +317,7 @@ static size_t session(struct fixture *f, const char *name, enum call_event_kind 
 static void test_sessions_reach_all_calls_of_the_device(void **state)
 {
     struct call_table_conf conf = usual;
+    struct sig_call_id of[CALL_TABLE_PER_USER_MAX];
     struct fixture f;
 
     (void)state;
@@ -329,6 +330,8 @@ static void test_sessions_reach_all_calls_of_the_device(void **state)
     assert_int_equal(session(&f, "bob/ring", CALL_EV_NEW, false, CALL_FX_INCOMING), 0);
     assert_int_equal(session(&f, "eve/box", CALL_EV_NEW, true, CALL_FX_INCOMING), 0);
     assert_true(call_table_in_call(f.t, SLICE_LIT("bob"), SLICE_LIT("watch")));
+    assert_int_equal(call_table_of_device(f.t, SLICE_LIT("bob"), SLICE_LIT("watch"), of), 2);
+    assert_int_equal(call_table_of_device(f.t, SLICE_LIT("bob"), SLICE_LIT("ring"), of), 0);
     assert_false(call_table_in_call(f.t, SLICE_LIT("bob"), SLICE_LIT("ring")));
     assert_int_equal(session(&f, "alice/laptop", CALL_EV_CLOSED, true, CALL_FX_ENDED), 3 + 2);
     assert_int_equal(call_table_count(f.t), 1);
