@@ -84,6 +84,8 @@ table netdev rig {
         return (octets - before[1] - IP_UDP_BYTES * skbs) / size / (now - before[2]), skbs / (now - before[2])
 
     def close(self):
+        # Both ends go now; with its namespace the other one would go when the kernel gets to it.
+        subprocess.run(["ip", "link", "del", "srv0"], stderr=subprocess.DEVNULL, check=False)
         stop(self.holder)
 
 
