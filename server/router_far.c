@@ -514,7 +514,6 @@ static void take_say(struct router *r, struct slice node, uint64_t epoch,
     router_update_in_call(r, s);
 }
 
-/* A request of a device there on a call of ours, or its invite that crosses one. */
 /* Whether it was done before: its node took it back, because we seemed to have ended, or its client
  * has come with it to another node. A request is done again for a node that does not have its
  * answer. */
@@ -543,6 +542,7 @@ static bool was_asked(struct far_leg *l, const struct far_message *m, const stru
     return before && (m->id_hash == 0 || same);
 }
 
+/* A request of a device there on a call of ours, or its invite that crosses one. */
 static void take_ask(struct router *r, struct slice node, uint64_t epoch,
                      const struct far_message *m)
 {
