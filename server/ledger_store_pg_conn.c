@@ -8,6 +8,7 @@
 #include "server/ledger_store_pg_priv.h"
 
 #include "base/clock.h"
+#include "net/dial.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -50,6 +51,7 @@ static int wait_for(PGconn *pg, short events, uint64_t until_us)
 static void lose(struct pg_conn *c, const char *why)
 {
     note(c, why ? why : PQerrorMessage(c->pg));
+    dial_forget_unsent(PQsocket(c->pg)); /* it is done again over the next connection */
     pg_close(c);
 }
 

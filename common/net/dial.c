@@ -164,3 +164,11 @@ struct dial *dial_new(struct worker *w, const struct addr *addrs, size_t n, dial
     worker_timer(w, &d->next, worker_now(w));
     return d;
 }
+
+void dial_forget_unsent(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+    if (fd != -1)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}

@@ -30,4 +30,9 @@ struct dial *dial_new(struct worker *w, const struct addr *addrs, size_t n, dial
 /* Closes all attempts; fn is not called. NULL is allowed. */
 void dial_free(struct dial *d);
 
+/* Of a TCP connection that is given up, before close(): what has not left is not to leave any more.
+ * Else it arrives when the network heals, behind what the next connection has said by then, and
+ * undoes it. Harmless for other sockets and for -1. */
+void dial_forget_unsent(int fd);
+
 #endif

@@ -62,7 +62,8 @@ static uint64_t now_of(const struct redis_link *l)
 
 /* ---- the socket ---- */
 
-static void close_socket(struct redis_link *l)
+/* in_order: what was said is to arrive. */
+static void close_socket(struct redis_link *l, bool in_order)
 {
     resolver_cancel(l->query);
     dial_free(l->dial);
@@ -70,7 +71,9 @@ static void close_socket(struct redis_link *l)
         event_free(l->readable);
     if (l->writable)
         event_free(l->writable);
-    if (l->tls && l->open)
+    if (!in_order)
+        dial_forget_unsent(l->fd);
+    else if (l->tls && l->open)
         tls_shutdown(l->tls);
     tls_free(l->tls);
     if (l->fd != -1)
@@ -90,7 +93,7 @@ static void gone(struct redis_link *l, const char *what, const char *more)
 {
     char why[REDIS_WHY_MAX];
 
-    close_socket(l);
+    close_socket(l, false);
     snprintf(why, sizeof(why), "%s%s%s", what, more[0] != '\0' ? ": " : "", more);
     redis_client_closed(l->client, why, now_of(l));
     worker_want_flush(l->worker, &l->flush);
@@ -318,7 +321,7 @@ static void do_wishes(struct redis_link *l, uint64_t now_us)
     for (unsigned i = 0; i < ROUNDS_MAX; i++) {
         enum redis_wish wish = redis_client_wish(l->client, &to, now_us);
         if (wish == REDIS_WISH_CLOSE)
-            close_socket(l);
+            close_socket(l, false);
         else if (wish == REDIS_WISH_OPEN)
             open_socket(l, to);
         else
@@ -431,7 +434,7 @@ void redis_link_free(struct redis_link *l)
 {
     if (!l)
         return;
-    close_socket(l);
+    close_socket(l, true);
     worker_timer_cancel(l->worker, &l->timer);
     worker_cancel_flush(&l->flush);
     redis_client_free(l->client);
