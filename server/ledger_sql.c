@@ -240,6 +240,7 @@ int sq_init(struct ledger_sql *s, const struct sql_engine *engine, const char *c
     s->conf.export_dir = NULL;
     s->conf.secret = s->conf.password = (struct slice){0};
     s->conf.seal_key = s->conf.other_seal_key = (struct slice){0};
+    s->tell_reseal = conf->seal_key.len > 0 || conf->other_seal_key.len > 0;
     s->erased_fd = s->export.fd = -1;
     for (size_t i = 0; i < SQ_COUNT; i++)
         s->query[i] = (struct sql_query){s, (enum sq_id)i};

@@ -190,8 +190,9 @@ struct ledger_sql {
     bool any_erased; /* the table of the erased is not empty, or others may fill it */
     bool listed;     /* the purge that runs is on the list of the erased */
     uint8_t listed_id[LEDGER_REQUEST_ID_BYTES];
-    bool sweeping; /* SQ_SWEEP_MINE said so */
-    struct sq_reseal {
+    bool sweeping;    /* SQ_SWEEP_MINE said so */
+    bool tell_reseal; /* also a pass that finds nothing to do: the first one beside a sealing key */
+    struct sq_reseal {  /* zeroed when a transaction is taken back: its steps may have been in it */
         uint64_t at_ms; /* when the next pass begins */
         uint64_t done, behind;
         uint8_t after[PRIVACY_HASH_BYTES]; /* the pass has come so far */

@@ -85,16 +85,17 @@ static void gauge(struct counter *c, uint64_t value)
         counter_sub(c, was - value);
 }
 
-/* The pass is over. */
+/* The pass is over. The first one tells also that another server has done everything. */
 static void tell(struct ledger_sql *s, uint64_t now_ms)
 {
-    if (s->reseal.done + s->reseal.behind > 0)
+    if (s->tell_reseal || s->reseal.done + s->reseal.behind > 0)
         log_info("ledger",
                  "%" PRIu64 " push tokens were sealed with the present key; %" PRIu64
                  " have another one that is not configured",
                  s->reseal.done, s->reseal.behind);
     if (s->conf.reseal)
         gauge(&s->conf.reseal->behind, s->reseal.behind);
+    s->tell_reseal = false;
     s->reseal = (struct sq_reseal){.at_ms = now_ms + PASS_EVERY_MS};
 }
 

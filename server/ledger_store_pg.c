@@ -50,6 +50,7 @@ static void rollback(struct ledger_store *base)
         pg_do(s, "SELECT pg_advisory_unlock(" PG_LOCK_SWEEP ")") != 0)
         pg_close(&s->conn);
     s->sql.sweeping = false;
+    s->sql.reseal = (struct sq_reseal){0};
     s->sql.health = h;
 }
 

@@ -79,6 +79,7 @@ static void rollback(struct ledger_store *base)
 
     if (s->db && !sqlite3_get_autocommit(s->db))
         sq_do(&s->sql, SQ_ROLLBACK);
+    s->sql.reseal = (struct sq_reseal){0};
     s->sql.health = h;
 }
 

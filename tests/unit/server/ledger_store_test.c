@@ -659,6 +659,30 @@ static void test_tokens_that_no_key_opens_are_counted_and_stay(void **state)
     assert_string_equal(scene_devices(s), "anna@/phone=voip:a berta/phone=voip:b");
 }
 
+static void test_a_step_that_is_taken_back_is_made_again(void **state)
+{
+    bool more = true;
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) { /* two steps */
+        char user[16], token[16];
+        snprintf(user, sizeof(user), "user-%u", i);
+        snprintf(token, sizeof(token), "token-%u", i);
+        scene_device(s, slice_str(user), "phone", token, SCENE_NOW);
+    }
+    with_keys("the first key, of 32 bytes or so", "");
+    for (int steps = 1; steps <= 2; steps++) {
+        assert_int_equal(s->ops->begin(s, true), 0);
+        for (int i = 0; i < steps; i++)
+            assert_int_equal(s->ops->sweep(s, SCENE_NOW, &more), 0);
+        s->ops->rollback(s);
+        scene_sql_is(SEALS, "20|1|0");
+    }
+    assert_false(more); /* the whole pass was taken back */
+    scene_sweep(s, SCENE_NOW);
+    scene_sql_is(SEALS, "20|1|8");
+}
+
 static void test_deletion_by_the_calendar(void **state)
 {
     struct ledger_privacy p, again;
@@ -943,6 +967,7 @@ int main(void)
         T(test_facts_of_a_device_are_kept_and_changed),
         T(test_tokens_get_another_key),
         T(test_tokens_that_no_key_opens_are_counted_and_stay),
+        T(test_a_step_that_is_taken_back_is_made_again),
         T(test_deletion_by_the_calendar),
         T(test_a_deletion_is_taken_back_on_day_29),
         T(test_a_purge_that_has_begun_goes_on),
