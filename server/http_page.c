@@ -6,6 +6,7 @@
 #include "server/http_page.h"
 
 #include "base/clock.h"
+#include "proto/json.h"
 #include "server/token.h"
 #include "server/web_files.h"
 
@@ -24,6 +25,18 @@ static struct http_page text_page(unsigned status, const char *text)
                                .body_bytes = body.len,
                                .keep_alive = true},
                               body};
+}
+
+static struct http_page json_page(const struct wr *w)
+{
+    struct http_page page = text_page(200, "");
+
+    if (w->bad)
+        return text_page(500, "");
+    page.body = wr_done(w);
+    page.head.type = "application/json";
+    page.head.body_bytes = page.body.len;
+    return page;
 }
 
 bool http_page_host_allowed(const struct http1_request *q, const struct server_conf *conf, bool tls)
@@ -61,11 +74,22 @@ static struct http_page dev_token(const struct http1_request *q, const struct se
                          &rules, wall_us / US_PER_S) != 0)
         return text_page(400, "user, device: letters, digits and . _ @ + - only\n");
     wr_fmt(&w, "\",\"expiresInMs\":%llu}", (unsigned long long)conf->dev.token_ttl_s * 1000);
-    struct http_page page = text_page(200, "");
-    page.body = wr_done(&w);
-    page.head.type = "application/json";
-    page.head.body_bytes = page.body.len;
-    return page;
+    return json_page(&w);
+}
+
+/* GET /dev/pages : those of other nodes, in development only. */
+static struct http_page dev_pages(const struct server_conf *conf,
+                                  uint8_t scratch[HTTP_PAGE_SCRATCH])
+{
+    struct wr w = wr_init(scratch, HTTP_PAGE_SCRATCH);
+
+    wr_str(&w, "{\"pages\":[");
+    for (size_t i = 0; i < conf->dev.other_pages.n; i++) {
+        wr_str(&w, i > 0 ? "," : "");
+        json_write_text(&w, slice_str(conf->dev.other_pages.v[i]));
+    }
+    wr_str(&w, "]}");
+    return json_page(&w);
 }
 
 struct http_page http_page_get(const struct http1_request *q, const struct server_conf *conf,
@@ -78,6 +102,8 @@ struct http_page http_page_get(const struct http1_request *q, const struct serve
         return not_ready ? text_page(503, not_ready) : text_page(200, "ok\n");
     if (conf->dev.enabled && slice_is(q->path, "/dev/token"))
         return dev_token(q, conf, tls, wall_us, scratch);
+    if (conf->dev.enabled && slice_is(q->path, "/dev/pages"))
+        return dev_pages(conf, scratch);
     const struct web_file *f = conf->server.page ? web_file_find(q->path) : NULL;
     if (!f)
         return text_page(404, "not found\n");

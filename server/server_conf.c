@@ -356,6 +356,8 @@ const struct conf_opt server_conf_opts[] = {
          "Never "
          "in production; needs hs256_secret_file."),
     UINT(dev, token_ttl_s, "token_ttl", "3600", 60, 86400, "s", "Life of such a token."),
+    LIST(dev, other_pages, "other_pages", "",
+         "Pages of other nodes, as http://HOST:PORT/: the page offers them for a second tab."),
 };
 const size_t server_conf_opts_n = ARRAY_LEN(server_conf_opts);
 

@@ -100,6 +100,7 @@ struct server_conf {
     struct { /* [dev] */
         bool enabled;
         uint64_t token_ttl_s;
+        struct conf_list other_pages;
     } dev;
 };
 

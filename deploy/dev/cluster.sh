@@ -109,7 +109,7 @@ INI
 }
 
 write_files() {
-    local n host origins=""
+    local n host other origins=""
     (umask 022 && mkdir -p "$dir") # PostgreSQL's own user goes through it
     umask 077
     mkdir -p "$dir/postgres" "$dir/exports"
@@ -124,6 +124,7 @@ write_files() {
         n=$((n + 1))
         sentinel_ini $n $host >"$dir/sentinel-$n.conf"
         [ $host != $three ] || break
+        other=$([ $host = $one ] && echo $two || echo $one)
         redis_ini $n $host >"$dir/redis-$n.conf"
         {
             turn_ini $host $host
@@ -135,7 +136,8 @@ write_files() {
             meet_ini cluster
         } >"$dir/sfu-$n.ini"
         {
-            server_ini node-$n $host $host "$origins" "" "" # relays and media servers register themselves
+            # Relays and media servers register themselves.
+            server_ini node-$n $host $host "$origins" "" "" "http://$other:$http_port/"
             meet_ini redis
             ledger_ini node-$n
         } >"$dir/node-$n.ini"

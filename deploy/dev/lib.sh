@@ -32,7 +32,7 @@ turn_urls() {
     echo "stun:$1:$turn_port, turn:$1:$turn_port?transport=udp, turn:$1:$turn_port?transport=tcp"
 }
 
-# server_ini NODE HOST TLS_HOST ORIGINS TURN_URLS SFU_NODES
+# server_ini NODE HOST TLS_HOST ORIGINS TURN_URLS SFU_NODES [OTHER_PAGES]
 server_ini() {
     cat <<INI
 ; Written by ${0##*/}: development only. config/server.ini explains every option.
@@ -63,6 +63,7 @@ listen = $2:$((http_port + 1))
 control = $dir/$1.ctl
 [dev]
 enabled = yes
+other_pages = ${7:-}
 INI
 }
 

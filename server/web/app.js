@@ -27,6 +27,7 @@ const page = {
   asked: null, // room of the link by which the page was opened
   woken: false, // by a push, for one call: nothing else is allowed
   presence: 'online',
+  nodes: [], // pages of others
   people: [],
   history: [],
   last: null, // the call that was over last
@@ -135,6 +136,25 @@ function showWelcome() {
   $('name-input').focus();
 }
 
+/** The link to a second tab, at another node where there is one. */
+function showSecond() {
+  const other = NAMES.find((n) => n !== page.name);
+  const [node] = page.nodes;
+  $('second').textContent = `Open a second tab as ${other}${node ? ` at ${new URL(node).host}` : ''}`;
+  $('second').href = `${node ?? ''}?name=${other}`;
+}
+
+/** In development mode a node may know the pages of others. */
+async function showNodes() {
+  const reply = await fetch('/dev/pages');
+  if (!reply.ok) return;
+  page.nodes = (await reply.json()).pages;
+  $('nodes').hidden = page.nodes.length === 0;
+  $('node-links').replaceChildren(...page.nodes.flatMap((href, i) => [
+    i ? ', ' : '', make('a', { href, target: '_blank', rel: 'noopener' }, href)]));
+  showSecond();
+}
+
 async function getToken({ deviceId }) {
   const query = new URLSearchParams({ user: page.name, device: deviceId });
   const reply = await fetch(`/dev/token?${query}`);
@@ -180,9 +200,7 @@ async function enter(name, token = getToken) {
   $('welcome').hidden = true;
   $('desk').hidden = false;
   $('me').textContent = name;
-  const other = NAMES.find((n) => n !== name);
-  $('second').textContent = `Open a second tab as ${other}`;
-  $('second').href = `?name=${other}`;
+  showSecond();
   say('');
   showPeople();
   showHistory();
@@ -665,6 +683,7 @@ page.asked = query.get('room');
 if (query.has('name')) history.replaceState(null, '', page.asked ? `?room=${encodeURIComponent(page.asked)}` : location.pathname);
 const name = load(sessionStorage, 'sori.page.name', null) ?? query.get('name');
 const push = query.has('k') ? readPush(query) : null;
+if (!push) showNodes().catch(() => {}); // an address to offer, nothing more
 if (push) enterWoken(push);
 else if (name) enter(name);
 else showWelcome();

@@ -140,6 +140,16 @@ async def call(here, there, caller, callee, relays=()):
         await c.socket.close()
 
 
+def page_leads_to_the_other_node(host, other):
+    """As a browser has it when a name was picked. Its processes are not to become ours."""
+    browser = ["unshare", "-rpf", "--mount-proc", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+               "--virtual-time-budget=2000", f"http://{host}:8080/?name=alice"]
+    page = subprocess.run(browser, capture_output=True, text=True, timeout=30, check=True).stdout
+    note = re.search(r'<p id="nodes".*?</p>', page, re.S)[0]
+    assert "hidden" not in note and f'<a href="http://{other}:8080/"' in note, note
+    assert f'href="http://{other}:8080/?name=bob">Open a second tab as bob at {other}:8080</a>' in page
+
+
 def leaves_nothing(script):
     script.process.send_signal(signal.SIGINT)
     assert script.process.wait(15) == 0, script.lines
@@ -157,6 +167,8 @@ def test_a_cluster_goes_on_when_parts_of_it_die():
                 assert b"<title>" in page.read()
         for url in (f"http://{ONE}:8081/", f"http://{TWO}:8081/"):
             assert url in text
+        page_leads_to_the_other_node(ONE, TWO)
+        page_leads_to_the_other_node(TWO, ONE)
         asyncio.run(call(ONE, TWO, "alice", "bob", relays=(ONE, TWO)))
         asyncio.run(call(TWO, ONE, "carol", "dave", relays=(ONE, TWO)))
         s.kill("node-2")

@@ -111,6 +111,22 @@ static void test_development_tokens_need_the_mode_and_a_known_host(void **state)
     }
 }
 
+static void test_pages_of_other_nodes_are_told_in_development(void **state)
+{
+    char *pages[] = {(char *)"http://127.0.0.2:8080/", (char *)"http://a\"b/"};
+    struct server_conf on = conf_of(true, true), off = conf_of(true, false);
+
+    (void)state;
+    assert_int_equal(get(&off, "/dev/pages", "127.0.0.1:8080", false).head.status, 404);
+    assert_true(slice_is(get(&on, "/dev/pages", "x", false).body, "{\"pages\":[]}"));
+    on.dev.other_pages = (struct conf_list){pages, 2};
+    struct http_page p = get(&on, "/dev/pages", "x", false);
+    assert_int_equal(p.head.status, 200);
+    assert_string_equal(p.head.type, "application/json");
+    assert_int_equal(p.head.body_bytes, p.body.len);
+    assert_true(slice_is(p.body, "{\"pages\":[\"http://127.0.0.2:8080/\",\"http://a\\\"b/\"]}"));
+}
+
 static void test_a_development_token_is_good(void **state)
 {
     const struct server_conf on = conf_of(true, true);
@@ -141,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_health_is_told_to_anybody),
         cmocka_unit_test(test_the_page_is_served_only_when_switched_on),
         cmocka_unit_test(test_development_tokens_need_the_mode_and_a_known_host),
+        cmocka_unit_test(test_pages_of_other_nodes_are_told_in_development),
         cmocka_unit_test(test_a_development_token_is_good),
     };
 
