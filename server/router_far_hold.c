@@ -141,7 +141,11 @@ void far_hold_replay(struct far_hold *h, struct session *s, bool first_too)
                                       .text = slice_of(t->text, t->len),
                                       .scratch = &scratch,
                                       .id_hash = t->id_hash};
-            if (!call_table_find(r->calls, &m.call_id) && router_far_ask(&q))
+            if (router_far_hold(&q))
+                ; /* behind an invite that waited, too */
+            else if (m.type == SIG_CALL_INVITE)
+                router_call_request(&q);
+            else if (!call_table_find(r->calls, &m.call_id) && router_far_ask(&q))
                 ; /* it is the other node's to answer */
             else if (m.type == SIG_CALL_QUALITY)
                 router_quality_request(&q);
@@ -163,14 +167,24 @@ enum node_alive far_claim_alive(const struct far *f, const struct call_claim *c)
     return far_claim_is_ours(f, c) ? NODE_ALIVE : f->nodes.alive(f->nodes.arg, c->node, c->epoch);
 }
 
-/* Its legs whose node nobody has followed are over. */
+/* Whether somebody may still go on with the call of a leg whose node is gone. */
+static bool may_go_on(const struct far_hold *h, const struct far_leg *l)
+{
+    bool named = h->failed;
+
+    for (size_t i = 0; i < h->found_n; i++)
+        named = named || sig_call_id_eq(&h->found[i].call, &l->call);
+    return named && h->r->now_us < l->orphan_us + ORPHAN_US;
+}
+
+/* The device's legs whose node nobody has followed are over. */
 static void end_orphans(struct router *r, const struct far_hold *h, const struct session *s)
 {
     LIST_EACH(link, tmp, &r->far->legs)
     {
         struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
         if (h->orphans && l->host && l->orphan && slice_eq(far_leg_user(l), user_id(s->user)) &&
-            slice_eq(far_leg_device(l), session_device(s)))
+            slice_eq(far_leg_device(l), session_device(s)) && !may_go_on(h, l))
             far_orphan_end(r, l);
     }
 }
@@ -197,24 +211,35 @@ static void greet_one(struct far_hold *h, struct session *s, const struct call_c
     if (!l)
         return;
     l->confirmed = known;
-    far_tell(r, l, known && (h->orphans || h->back) ? CALL_EV_BACK : CALL_EV_NEW, s->can_wait);
+    if (s->client || !known || !h->orphans) /* the next node takes it for lost */
+        far_tell(r, l, known && (h->orphans || h->back) ? CALL_EV_BACK : CALL_EV_NEW, s->can_wait);
+    if (!s->client && !s->lost_untold)
+        far_tell(r, l, CALL_EV_LOST, s->can_wait);
 }
 
-/* Tells a session's news to the nodes of its user's calls. */
+/* Whether that node was told of that call; it is from now on. */
+static bool was_told(struct far_hold *h, const struct call_claim *c)
+{
+    for (size_t i = 0; i < h->told_n; i++)
+        if (h->told[i].epoch == c->epoch && sig_call_id_eq(&h->told[i].call, &c->call))
+            return true;
+    if (h->told_n == ARRAY_LEN(h->told))
+        return true;
+    h->told[h->told_n].call = c->call;
+    h->told[h->told_n++].epoch = c->epoch;
+    return false;
+}
+
+/* Tells a session's news to the nodes of its user's calls, each once. */
 static void greet(struct far_hold *h, struct session *s)
 {
     struct router *r = h->r;
 
     for (size_t i = 0; i < h->found_n; i++) {
         const struct call_claim *c = &h->found[i];
-        if (is_run_here(r, c) || far_claim_alive(r->far, c) == NODE_DEAD ||
-            (h->only_call && !sig_call_id_eq(&c->call, &h->call)))
-            continue;
-        greet_one(h, s, c);
+        if (!is_run_here(r, c) && far_claim_alive(r->far, c) != NODE_DEAD && !was_told(h, c))
+            greet_one(h, s, c);
     }
-    if (h->orphans)
-        end_orphans(r, h, s);
-    far_hold_free(h);
 }
 
 /* The call of a request is run by the node that the user's entry names, or there is none. */
@@ -225,12 +250,15 @@ static void go_on(struct far_hold *h, struct session *s)
     for (size_t i = 0; i < h->found_n; i++) {
         const struct call_claim *c = &h->found[i];
         struct slice user = user_id(s->user), device = session_device(s);
-        if (!sig_call_id_eq(&c->call, &h->call) || is_run_here(r, c) ||
-            far_claim_alive(r->far, c) == NODE_DEAD)
+        if (is_run_here(r, c) || far_claim_alive(r->far, c) == NODE_DEAD)
             continue;
         struct far_leg *l = far_find(r->far, &c->call, user, device, true);
         bool orphan = l && l->orphan;
         l = far_host(r, &c->call, user, device, c->node, c->epoch);
+        if (!l && r->now_us < h->by_us) { /* memory is out: it is not said that there is no call */
+            h->again_us = r->now_us + AGAIN_US;
+            return;
+        }
         if (l && orphan) /* before what it asks: the new node takes it for lost */
             far_tell(r, l, s->client ? CALL_EV_BACK : CALL_EV_LOST, s->can_wait);
     }
@@ -267,17 +295,35 @@ static bool has_new_node(const struct far_hold *h, const struct sig_call_id *id)
     return false;
 }
 
-/* A call whose node is dead is about to be another's: it is looked for again. */
-static bool wants_again(struct far_hold *h)
+/* A call whose node is dead is about to be another's: it is looked for again. Also when Redis has
+ * not said whose it is. */
+static bool wants_again(const struct far_hold *h)
 {
-    struct far *f = h->r->far;
-
+    if (h->failed)
+        return h->orphans;
     for (size_t k = 0; k < h->found_n; k++)
-        if (far_claim_alive(f, &h->found[k]) == NODE_DEAD &&
-            (h->kind == FAR_HOLD_GREETING || sig_call_id_eq(&h->found[k].call, &h->call)) &&
+        if (far_claim_alive(h->r->far, &h->found[k]) == NODE_DEAD &&
             !has_new_node(h, &h->found[k].call))
             return true;
     return false;
+}
+
+/* Whether the session waits on; it is looked for again by then. */
+static bool waits_on(struct far_hold *h, struct session *s)
+{
+    struct router *r = h->r;
+
+    if (!wants_again(h))
+        return false;
+    if (h->again_us == 0 && !h->orphans)
+        h->by_us = r->now_us + ORPHAN_US;
+    h->again_us = r->now_us + AGAIN_US;
+    if (r->now_us >= h->by_us)
+        return false;
+    h->failed = false;
+    if (h->kind == FAR_HOLD_GREETING) /* the others need not wait */
+        greet(h, s);
+    return true;
 }
 
 void far_hold_look_at(struct far_hold *h)
@@ -300,15 +346,12 @@ void far_hold_look_at(struct far_hold *h)
         far_hold_free(h);
         return;
     }
-    if (h->kind != FAR_HOLD_INVITE && !h->failed && wants_again(h)) {
-        if (h->again_us == 0)
-            h->by_us = r->now_us + ORPHAN_US;
-        h->again_us = r->now_us + AGAIN_US;
-        if (r->now_us < h->by_us)
-            return;
-    }
+    if (h->kind != FAR_HOLD_INVITE && waits_on(h, s))
+        return;
     if (h->kind == FAR_HOLD_GREETING) {
         greet(h, s);
+        end_orphans(r, h, s);
+        far_hold_free(h);
     } else if (h->kind == FAR_HOLD_REQUEST) {
         go_on(h, s);
     } else {
@@ -340,6 +383,9 @@ void far_hold_take(struct far_hold *h, const struct resp *reply, struct call_cla
         if (h->kind == FAR_HOLD_INVITE && far_claim_is_ours(h->r->far, &out[*n]) &&
             sig_call_id_eq(&out[*n].call, &h->call))
             return;
+        if ((h->kind == FAR_HOLD_REQUEST || h->only_call) &&
+            !sig_call_id_eq(&out[*n].call, &h->call))
+            continue;
         h->memory_len = w.len;
         (*n)++;
     }
@@ -389,17 +435,25 @@ static bool look_up(struct far_hold *h, const struct session *s)
     return true;
 }
 
-/* Asks who runs a call of s, for requests that are to wait behind the answer. NULL: it cannot be
- * asked. */
-static struct far_hold *begin_request(struct router *r, const struct session *s,
-                                      const struct sig_call_id *call)
+/* Asks for the user's calls, for what is to wait behind the answer. orphans: of a dead node's call,
+ * which is looked for as long as another may take it, whatever Redis says. NULL: none can be asked.
+ */
+static struct far_hold *begin(struct router *r, const struct session *s, enum far_hold_kind kind,
+                              const struct sig_call_id *call, bool orphans)
 {
-    struct far_hold *h = far_hold_may_ask(r, false) ? mem_zalloc(sizeof(*h)) : NULL;
+    struct far_hold *h = orphans || far_hold_may_ask(r, false) ? mem_zalloc(sizeof(*h)) : NULL;
 
     if (!h)
         return NULL;
-    far_hold_init(h, r, s, FAR_HOLD_REQUEST, call);
+    far_hold_init(h, r, s, kind, call);
+    h->only_call = kind == FAR_HOLD_GREETING && s->only_call && !orphans;
+    h->orphans = orphans;
+    if (orphans)
+        h->by_us = r->now_us + ORPHAN_US;
     if (look_up(h, s))
+        return h;
+    h->failed = true;
+    if (orphans)
         return h;
     far_hold_free(h);
     return NULL;
@@ -407,7 +461,11 @@ static struct far_hold *begin_request(struct router *r, const struct session *s,
 
 bool router_far_look(const struct request *q)
 {
-    struct far_hold *h = q->r->far ? begin_request(q->r, q->s, &q->m->call_id) : NULL;
+    struct router *r = q->r;
+    const struct far_leg *l =
+        r->far ? far_find(r->far, &q->m->call_id, request_user(q), request_device(q), true) : NULL;
+    struct far_hold *h =
+        r->far ? begin(r, q->s, FAR_HOLD_REQUEST, &q->m->call_id, l && l->orphan) : NULL;
 
     if (!h)
         return false;
@@ -425,7 +483,7 @@ bool far_hold_take_back(struct router *r, const struct far_message *m)
         return true; /* nobody waits for it any more */
     struct far_hold *h = find_hold(r->far, s->id, &m->call);
     if (!h)
-        h = begin_request(r, s, &m->call);
+        h = begin(r, s, FAR_HOLD_REQUEST, &m->call, true);
     if (!h || !far_hold_push(h, m->text, m->id_hash))
         return true; /* who waits for its answer is told with all that wait for the node */
     struct far_wait *wait = m->id_hash ? far_wait_find(r->far, m->session, m->id_hash) : NULL;
@@ -434,34 +492,27 @@ bool far_hold_take_back(struct router *r, const struct far_message *m)
     return true;
 }
 
-static void begin_greeting(struct router *r, const struct session *s, bool orphans, bool back)
+static struct far_hold *greeting(struct router *r, const struct session *s, bool orphans)
 {
-    struct far_hold *h = far_hold_may_ask(r, false) ? mem_zalloc(sizeof(*h)) : NULL;
-
-    if (!h)
-        return;
-    far_hold_init(h, r, s, FAR_HOLD_GREETING, s->only_call ? &s->call : NULL);
-    h->only_call = s->only_call;
-    h->orphans = orphans;
-    h->back = back;
-    if (!look_up(h, s))
-        far_hold_free(h);
+    return begin(r, s, FAR_HOLD_GREETING, s->only_call ? &s->call : NULL, orphans);
 }
 
 void router_far_greet(struct router *r, const struct session *s)
 {
-    begin_greeting(r, s, false, false);
+    (void)greeting(r, s, false);
 }
 
 void router_far_greet_back(struct router *r, const struct session *s)
 {
-    if (r->far)
-        begin_greeting(r, s, false, true);
+    struct far_hold *h = r->far ? greeting(r, s, false) : NULL;
+
+    if (h)
+        h->back = true;
 }
 
 void router_far_greet_again(struct router *r, const struct session *s)
 {
-    begin_greeting(r, s, true, false);
+    (void)greeting(r, s, true);
 }
 
 /* Asks once more. */

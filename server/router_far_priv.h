@@ -28,7 +28,8 @@ struct far_leg {
     struct list texts; /* struct far_held: bodies of SAY (router_away.c) */
     size_t texts_n, bytes;
     uint64_t forget_us;
-    uint64_t epoch; /* of the node's process */
+    uint64_t orphan_us; /* since when it is one */
+    uint64_t epoch;     /* of the node's process */
     /* owner: the device's messages that its node has asked to be done, by their numbers in its
      * session: the greatest, and of the 64 up to it those that were (bit 0: the greatest itself).
      */
@@ -162,14 +163,19 @@ struct far_hold {
     struct sig_call_id call;
     bool only_call; /* GREETING: this call alone */
     bool back;      /* GREETING: it goes on, nothing is said to it again */
-    bool orphans;   /* GREETING: only calls whose node is gone */
+    bool orphans;   /* GREETING: only calls whose node is gone; REQUEST: that of its call is */
     uint64_t by_us, settled_us, again_us;
     unsigned open;     /* answers that have not come */
     bool failed;       /* one of them is none */
     struct list texts; /* struct held: the request itself, and what came behind it */
     size_t texts_n, bytes;
     struct redis_call look; /* the user's calls; of an invite the caller's */
-    size_t found_n;
+    struct {
+        struct sig_call_id call;
+        uint64_t epoch;
+    } told[FAR_FOUND_MAX]; /* GREETING: the nodes that know of it */
+    size_t told_n;
+    size_t found_n; /* REQUEST, only_call: of that call alone */
     struct call_claim found[FAR_FOUND_MAX];
     uint8_t memory[FAR_FOUND_MAX * CALL_CLAIMS_TEXT_MAX];
     size_t memory_len;

@@ -115,6 +115,7 @@ static void on_gone(void *arg, struct slice node, uint64_t epoch)
             continue;
         const struct session *s = router_find_session(r, far_leg_user(l), far_leg_device(l));
         l->orphan = true;
+        l->orphan_us = r->now_us;
         if (s)
             router_far_greet_again(r, s);
     }
