@@ -4,8 +4,9 @@
  * user's list names the live calls, so that a call elsewhere makes busy here. Who adds an entry
  * stands behind all that were there: one plain command, and only when it is not the first another
  * one that reads them. An entry counts while the lease of its node has its epoch; what the dead
- * have left is taken out by whoever comes across it. Entries go by their whole text: nobody takes
- * out another's. Pure. SPDX-License-Identifier: BSD-3-Clause */
+ * have left is taken out by whoever comes across it when nobody can go on with it any more. Entries
+ * go by their whole text: nobody takes out another's. Pure. SPDX-License-Identifier: BSD-3-Clause
+ */
 #ifndef SORI_SERVER_CALL_CLAIMS_H
 #define SORI_SERVER_CALL_CLAIMS_H
 

@@ -60,6 +60,7 @@ struct presence_link {
     uint64_t heard, marked;    /* the last one that came back; the one the bus waits for, 0: none */
     uint64_t lapses;           /* how often it was so */
     uint64_t away_us;          /* since when Redis is not ready */
+    uint64_t began_us;
     struct slice
         scripts[PRESENCE_SCRIPTS + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS + ROOM_SHARE_SCRIPTS];
     struct slice channel;
@@ -366,6 +367,15 @@ static enum node_alive nodes_alive(void *arg, struct slice node, uint64_t epoch)
                : presence_store_redis_alive(l->store, node, epoch, 0);
 }
 
+static uint64_t nodes_dead_us(void *arg, struct slice node, uint64_t epoch)
+{
+    const struct presence_link *l = arg;
+
+    return slice_eq(node, l->claims.node) /* one before this process */
+               ? worker_now(l->worker) - l->began_us
+               : presence_store_redis_dead_us(l->store, node, epoch);
+}
+
 static void nodes_push(void *arg)
 {
     redis_link_push(((struct presence_link *)arg)->commands);
@@ -378,6 +388,7 @@ struct router_nodes presence_link_nodes(struct presence_link *l)
                                  .ready = nodes_ready,
                                  .saves = nodes_saves,
                                  .alive = nodes_alive,
+                                 .dead_us = nodes_dead_us,
                                  .lapses = nodes_lapses,
                                  .push = nodes_push,
                                  .arg = l};
@@ -442,7 +453,7 @@ struct presence_link *presence_link_new(struct worker *w, const struct server_co
         goto fail;
     presence_store_redis_use(l->store, redis_link_client(l->commands));
     l->claims.client = redis_link_client(l->commands);
-    l->away_us = worker_now(w);
+    l->began_us = l->away_us = worker_now(w);
     l->bus_tick = (struct wtimer){.fn = on_bus_tick, .arg = l};
     worker_timer(w, &l->tick, 0);
     return l;

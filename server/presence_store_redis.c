@@ -291,6 +291,13 @@ enum node_alive presence_store_redis_alive(struct presence_store *s, struct slic
     return node_lease_of(m->lease, node, epoch, since_us, presence_place_now(m));
 }
 
+uint64_t presence_store_redis_dead_us(struct presence_store *s, struct slice node, uint64_t epoch)
+{
+    struct presence_redis *m = self(s);
+
+    return node_lease_dead_us(m->lease, node, epoch, presence_place_now(m));
+}
+
 void presence_store_redis_look(struct presence_store *s, struct slice node)
 {
     struct presence_redis *m = self(s);

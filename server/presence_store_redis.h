@@ -49,6 +49,9 @@ void presence_store_redis_leave(struct presence_store *s);
 enum node_alive presence_store_redis_alive(struct presence_store *s, struct slice node,
                                            uint64_t epoch, uint64_t since_us);
 
+/* For how long, at least, it is dead: node_lease_dead_us(). */
+uint64_t presence_store_redis_dead_us(struct presence_store *s, struct slice node, uint64_t epoch);
+
 /* Asks at once: node_lease_look(). */
 void presence_store_redis_look(struct presence_store *s, struct slice node);
 

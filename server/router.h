@@ -78,6 +78,8 @@ struct router_nodes {
      * taken for dead (what is another's by now is told by the answer). */
     bool (*saves)(void *arg);
     enum node_alive (*alive)(void *arg, struct slice node, uint64_t epoch);
+    /* For how long, at least, a process that is dead has been. */
+    uint64_t (*dead_us)(void *arg, struct slice node, uint64_t epoch);
     /* How often others may have taken this process for dead, and what it had. */
     uint64_t (*lapses)(void *arg);
     /* Sends what was asked of Redis before clients are sent anything: what they hear is saved. */

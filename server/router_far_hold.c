@@ -11,8 +11,7 @@
 #include "server/router_far_priv.h"
 
 #define LOOK_US        (10 * US_PER_MS)
-#define UNKNOWN_US     (2 * US_PER_S)  /* a node whose lease is not known by then counts */
-#define ORPHAN_US      (15 * US_PER_S) /* somebody goes on with a dead node's call by then */
+#define UNKNOWN_US     (2 * US_PER_S) /* a node whose lease is not known by then counts */
 #define AGAIN_US       (200 * US_PER_MS)
 #define HELD_MAX       256 /* messages that wait behind one question, and their bytes */
 #define HELD_BYTES_MAX 65536
@@ -174,7 +173,7 @@ static bool may_go_on(const struct far_hold *h, const struct far_leg *l)
 
     for (size_t i = 0; i < h->found_n; i++)
         named = named || sig_call_id_eq(&h->found[i].call, &l->call);
-    return named && h->r->now_us < l->orphan_us + ORPHAN_US;
+    return named && h->r->now_us < l->orphan_us + FAR_ORPHAN_US;
 }
 
 /* The device's legs whose node nobody has followed are over. */
@@ -316,7 +315,7 @@ static bool waits_on(struct far_hold *h, struct session *s)
     if (!wants_again(h))
         return false;
     if (h->again_us == 0 && !h->orphans)
-        h->by_us = r->now_us + ORPHAN_US;
+        h->by_us = r->now_us + FAR_ORPHAN_US;
     h->again_us = r->now_us + AGAIN_US;
     if (r->now_us >= h->by_us)
         return false;
@@ -449,7 +448,7 @@ static struct far_hold *begin(struct router *r, const struct session *s, enum fa
     h->only_call = kind == FAR_HOLD_GREETING && s->only_call && !orphans;
     h->orphans = orphans;
     if (orphans)
-        h->by_us = r->now_us + ORPHAN_US;
+        h->by_us = r->now_us + FAR_ORPHAN_US;
     if (look_up(h, s))
         return h;
     h->failed = true;

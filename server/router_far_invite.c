@@ -46,8 +46,15 @@ static void drop_claims(const struct far_invite *i, struct slice caller)
     call_claims_drop_user(c, &h->call, far_invite_callee(i), h->r->now_us);
 }
 
-/* Calls of the list that count: elsewhere, far_claim_alive, not this one. The dead are taken out. A
- * call that the dialing device is in is superseded by this one, when it is with the same user. */
+/* The entry of a call that another node is about to take tells its devices that it is not over. */
+static bool nobody_goes_on(const struct far *f, const struct call_claim *dead)
+{
+    return f->nodes.dead_us(f->nodes.arg, dead->node, dead->epoch) >= FAR_ORPHAN_US;
+}
+
+/* Calls of the list that count: elsewhere, far_claim_alive, not this one. Those of the long dead
+ * are taken out. A call that the dialing device is in is superseded by this one, when it is with
+ * the same user. */
 static size_t count_elsewhere(struct far_invite *i, const struct session *s,
                               const struct call_claim *list, size_t n, struct slice user)
 {
@@ -59,9 +66,10 @@ static size_t count_elsewhere(struct far_invite *i, const struct session *s,
         const struct call_claim *c = &list[k];
         if (far_claim_is_ours(r->far, c) || sig_call_id_eq(&c->call, &h->call))
             continue;
-        if (far_claim_alive(r->far, c) == NODE_DEAD)
-            call_claims_purge_user(r->far->nodes.claims, c, user, r->now_us);
-        else if (!router_far_supersede(r, user_id(s->user), session_device(s), &c->call)) {
+        if (far_claim_alive(r->far, c) == NODE_DEAD) {
+            if (nobody_goes_on(r->far, c))
+                call_claims_purge_user(r->far->nodes.claims, c, user, r->now_us);
+        } else if (!router_far_supersede(r, user_id(s->user), session_device(s), &c->call)) {
             count++;
             (void)far_send(r, c->node, c->epoch,
                            &(struct far_message){.kind = FAR_CHECK, .call = c->call, .user = user});

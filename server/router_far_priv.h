@@ -76,8 +76,9 @@ static inline struct slice far_seat_node(const struct far_seat *s)
 
 struct far_invite;
 
-#define FAR_ANSWER_US     (5 * US_PER_S) /* a question to Redis: a failover is over by then */
-#define FAR_FOUND_MAX     16             /* calls of one user elsewhere that are looked at */
+#define FAR_ANSWER_US     (5 * US_PER_S)  /* a question to Redis: a failover is over by then */
+#define FAR_ORPHAN_US     (15 * US_PER_S) /* somebody goes on with a dead node's call by then */
+#define FAR_FOUND_MAX     16              /* calls of one user elsewhere that are looked at */
 #define FAR_ADOPT_US      (10 * US_PER_S) /* after a start: others see by then whose place it takes */
 #define FAR_ROOM_BODY_MAX 65536           /* of a room that is saved, at once */
 #define FAR_RETRY_MS      1000 /* what a client is told to wait when nobody can answer now */

@@ -36,8 +36,11 @@ static struct {
     bool idle; /* Redis's client looks at no clock of its own, */
     bool cut;  /* and can send nothing */
     enum node_alive alive[FAR_NODES];
-    size_t looks;      /* questions for a user's calls so far */
-    char look_key[64]; /* the last one's */
+    uint64_t dead_us;   /* of all that are dead */
+    size_t looks;       /* questions for a user's calls so far */
+    char look_key[64];  /* the last one's */
+    const char *second; /* a key of a list in which an entry that is added is the second one */
+    char removed[4096]; /* values that were taken out of lists, a line each, if there is room */
     char
         asked[FAR_ASKED_MAX]; /* what Redis owes answers to, oldest first: 'L' is such a question */
     size_t asked_n;
@@ -100,6 +103,11 @@ static enum node_alive far_alive(void *arg, struct slice node, uint64_t epoch)
 {
     (void)arg;
     return epoch == far_epoch((char)node.p[0]) ? far_world.alive[node.p[0] - 'a'] : NODE_DEAD;
+}
+
+static uint64_t far_dead_us(void *arg, struct slice node, uint64_t epoch)
+{
+    return far_alive(arg, node, epoch) == NODE_DEAD ? far_world.dead_us : 0;
 }
 
 static bool far_dead(void *arg, struct slice node, uint64_t epoch, uint64_t since_us)
@@ -184,17 +192,25 @@ static inline void far_take_asked(void)
         p = end + 2;
         size_t len = far_word(&p, &name);
         char kind = len == 6 && memcmp(name, "LRANGE", len) == 0    ? 'L'
+                    : len == 5 && memcmp(name, "RPUSH", len) == 0   ? '1'
+                    : len == 4 && memcmp(name, "LREM", len) == 0    ? 'X'
                     : len == 7 && memcmp(name, "HGETALL", len) == 0 ? 'A'
                     : len == 4 && memcmp(name, "ROLE", len) == 0    ? 'R'
                     : len == 6 && memcmp(name, "SCRIPT", len) == 0  ? 'S'
                                                                     : 'I';
         for (size_t i = 1; i < n; i++) {
             size_t word_len = far_word(&p, &word);
+            const struct slice text = slice_of((const uint8_t *)word, word_len);
             if (i == 1 && kind == 'L') {
                 far_world.looks++;
-                (void)slice_to_cstr(slice_of((const uint8_t *)word, word_len), far_world.look_key,
-                                    sizeof(far_world.look_key));
+                (void)slice_to_cstr(text, far_world.look_key, sizeof(far_world.look_key));
             }
+            if (i == 1 && kind == '1' && far_world.second && slice_is(text, far_world.second))
+                kind = '2';
+            size_t at = strlen(far_world.removed);
+            if (i == 3 && kind == 'X' && word_len + 2 < sizeof(far_world.removed) - at)
+                snprintf(far_world.removed + at, sizeof(far_world.removed) - at, "%.*s\n",
+                         SLICE_FMT(text));
         }
         if (far_world.asked_n == FAR_ASKED_MAX)
             abort();
@@ -224,6 +240,12 @@ static inline void far_redis(struct world *w)
             break;
         case 'S':
             far_reply("$40\r\n" REDIS_WORLD_SHA "\r\n");
+            break;
+        case '1':
+            far_reply(":1\r\n");
+            break;
+        case '2':
+            far_reply(":2\r\n");
             break;
         default:
             far_reply(":0\r\n");
@@ -351,6 +373,7 @@ static inline int far_setup(void **state)
                                        .ready = far_ready,
                                        .saves = far_saves,
                                        .alive = far_alive,
+                                       .dead_us = far_dead_us,
                                        .lapses = far_lapses,
                                        .push = far_push};
     return redis_client_ready(world.c) && router_set_nodes(w->r, &nodes) ? 0 : -1;
