@@ -1,5 +1,5 @@
-/* Calls over several nodes inside of the router, shared by router_far.c (devices elsewhere, what is
- * said) and router_far_invite.c (what has to be asked first). Nobody else includes it.
+/* Calls and rooms over several nodes inside of the router: shared by router_far*.c, router_nodes.c,
+ * router_away.c, router_keep.c, router_resume.c and router_room*.c. Nobody else includes it.
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SERVER_ROUTER_FAR_PRIV_H
 #define SORI_SERVER_ROUTER_FAR_PRIV_H
@@ -127,6 +127,10 @@ static inline struct slice far_leg_node(const struct far_leg *l)
 {
     return slice_of(l->node, l->node_len);
 }
+static inline bool far_leg_is(const struct far_leg *l, struct slice user, struct slice device)
+{
+    return slice_eq(far_leg_user(l), user) && slice_eq(far_leg_device(l), device);
+}
 
 /* The leg, or NULL. host: which side of it is ours. */
 struct far_leg *far_find(const struct far *f, const struct sig_call_id *call, struct slice user,
@@ -135,15 +139,8 @@ struct far_leg *far_find(const struct far *f, const struct sig_call_id *call, st
  * memory is out. */
 struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct slice user,
                          struct slice device, bool host, struct slice node, uint64_t epoch);
-/* The same for a device here: the node runs the call (now). What another has not acknowledged of
- * the device's requests is asked of this one, before anything newer. */
-struct far_leg *far_host(struct router *r, const struct sig_call_id *call, struct slice user,
-                         struct slice device, struct slice node, uint64_t epoch);
 /* Sends m to a node. Returns as node_bus_send(). */
 int far_send(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m);
-/* Sends the request to the node that runs the call; its answer is waited for. */
-void far_ask(const struct request *q, struct slice node, uint64_t epoch, enum far_kind kind,
-             const struct sig_call_id *call);
 
 /* A message that waits. */
 struct far_held {
@@ -222,16 +219,36 @@ void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind ki
 void far_orphan_end(struct router *r, struct far_leg *l);
 /* Forgets a leg. */
 void far_drop(struct far *f, struct far_leg *l);
-/* Forgets that an answer is waited for. */
-void far_wait_drop(struct far_wait *w);
-/* The wait for the answer to that request, or NULL. */
-struct far_wait *far_wait_find(const struct far *f, const uint8_t session[SESSION_ID_BYTES],
-                               uint64_t id_hash);
 /* A body has come from another node. */
 void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice body);
 
 /* A leg of a call of ours with this device, or NULL. */
 struct far_leg *far_next_of(const struct far *f, struct slice user, struct slice device);
+
+/* Of a call of ours: what the message tells of its device, which has spoken from there. */
+void far_learn(struct router *r, const struct far_message *m);
+
+/* ---- router_far_say.c ---- */
+
+/* A message for a device of ours. */
+void far_take_say(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m);
+
+/* ---- router_far_ask.c ---- */
+
+/* far_need() for a device here: the node runs the call (now). What another has not acknowledged of
+ * the device's requests is asked of this one, before anything newer. */
+struct far_leg *far_host(struct router *r, const struct sig_call_id *call, struct slice user,
+                         struct slice device, struct slice node, uint64_t epoch);
+/* Sends the request to the node that runs the call; its answer is waited for. */
+void far_ask(const struct request *q, struct slice node, uint64_t epoch, enum far_kind kind,
+             const struct sig_call_id *call);
+/* Forgets that an answer is waited for. */
+void far_wait_drop(struct far_wait *w);
+/* The wait for the answer to that request, or NULL. */
+struct far_wait *far_wait_find(const struct far *f, const uint8_t session[SESSION_ID_BYTES],
+                               uint64_t id_hash);
+/* A request of a device there on a call of ours, or its invite that crosses one. */
+void far_take_ask(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m);
 
 /* ---- router_keep.c ---- */
 

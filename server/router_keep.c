@@ -342,8 +342,13 @@ static void adopt(struct router *r, const struct sig_call_id *of, struct slice s
     call_table_forget(r->calls, of);
     const struct call *c = call_table_adopt(r->calls, snapshot, r->now_us, r->wall_us);
 
-    if (!c)
+    if (!c) {
+        log_error("call",
+                  "%s of node %.*s is lost: its state is of another version, or there are more "
+                  "than [limits] calls",
+                  sig_call_id_text(of, text), SLICE_FMT(from));
         return;
+    }
     struct sig_call_id id = *call_id(c);
     log_info("call", "%s goes on here: node %.*s is gone", sig_call_id_text(&id, text),
              SLICE_FMT(from));

@@ -98,6 +98,7 @@ static void on_gone(void *arg, struct slice node, uint64_t epoch)
     struct router *r = arg;
 
     log_warn("call", "node %.*s is gone", SLICE_FMT(node));
+    r->far->look_us = r->now_us; /* its calls are taken over at once */
     struct gone g = {r, node, epoch};
     node_bus_take_back(r->far->nodes.bus, node, epoch, take_back, &g);
     LIST_EACH(link, tmp, &r->far->legs)

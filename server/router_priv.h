@@ -229,7 +229,7 @@ void router_call_perform(const struct request *q);
 bool router_call_device(struct router *r, const struct sig_call_id *id, const struct call_event *ev,
                         bool can_wait);
 
-/* ---- router_far.c ---- */
+/* ---- router_far.c, router_far_say.c, router_far_ask.c, router_nodes.c, router_away.c ---- */
 
 /* Forgets other nodes; also when router_set_nodes() was never called. */
 void router_far_free(struct router *r);
