@@ -8,6 +8,7 @@
  *                     SUPERSEDE  the device dials anew: its call is over
  *     any -> owner    CHECK    the user's entry of this call stands; is there such a call?
  *     any -> former   TAKEN    the call is the sender's: it had found the lease over
+ *     former -> host  ELSEWHERE  the call is run by that process now
  *                     MOVED    the session goes on at the sender, which has its messages up to a
  * number
  *
@@ -27,10 +28,11 @@ enum far_kind {
     FAR_MOVED,
     FAR_TAKEN,
     FAR_CHECK,
+    FAR_ELSEWHERE,
     FAR_KINDS
 };
 
-/* Flags of FAR_SAY; the last one of FAR_ASK and FAR_EVENT. */
+/* Flags of FAR_SAY; CAN_ROOMS of FAR_ASK and FAR_EVENT. */
 enum {
     FAR_RINGS = 1,      /* it is call.incoming */
     FAR_OVER = 2,       /* the device has nothing to do with the call any more */
@@ -38,6 +40,7 @@ enum {
     FAR_REPLY = 8,      /* the answer to a request of session, by id_hash */
     FAR_TO_ROOM = 16,   /* it is call.incoming of a room: `name` is its id */
     FAR_CAN_ROOMS = 32, /* the device takes part in rooms */
+    FAR_PASSED = 64,    /* it was said to a node where the device was before */
 };
 
 /* All slices are lent. What a kind does not use is empty. */
@@ -46,12 +49,14 @@ struct far_message {
     struct sig_call_id call;
     struct slice user, device;
     uint8_t session[SESSION_ID_BYTES]; /* ASK, CROSS, SAY with FAR_REPLY */
-    uint64_t id_hash;                  /* the same; MOVED: that number; other SAY: its own, or 0 */
+    uint64_t id_hash;                  /* the same, odd; MOVED: that number; other SAY: its own,
+                                          even, or 0 */
     uint8_t flags;                     /* SAY, ASK, EVENT */
     uint8_t event;                     /* EVENT: enum call_event_kind */
     bool can_wait;                     /* EVENT: NEW */
     struct slice name;                 /* CROSS: of the caller; SAY with FAR_TO_ROOM: the room */
-    struct slice text;                 /* SAY: the body; ASK, CROSS: the client's message */
+    struct slice text;                 /* SAY: the body; ASK, CROSS: the client's message;
+                                          ELSEWHERE: "EPOCH NODE" */
 };
 
 #define FAR_WIRE_HEAD_MAX 512

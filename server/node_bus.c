@@ -286,7 +286,7 @@ static struct list *say(struct node_bus *b, struct peer *p, struct list *from)
     node_bus_encode(&w, &(struct node_bus_head){.bare = !from,
                                                 .from_epoch = b->epoch,
                                                 .to_epoch = p->epoch,
-                                                .seq = from ? kept_of(from)->seq : 0,
+                                                .seq = from ? kept_of(from)->seq : p->said_seq + 1,
                                                 .first = head ? kept_of(head)->seq : p->out_seq + 1,
                                                 .ack = p->in_seq,
                                                 .from = b->node});
@@ -520,16 +520,18 @@ void node_bus_heard(struct node_bus *b, struct slice text, uint64_t now_us)
             want_ack(b, p);
         return;
     }
-    take_ack(p, h.ack, now_us);
     if (h.first > p->in_seq + 1)
         p->in_seq = h.first - 1;
     if (p->dead)
         look_at(b, p, now_us);
-    if (h.bare ||
-        p->dead) /* what it was asked is done elsewhere by now: first it has to learn that */
-        return;
-    p->live = true;
-    take_bodies(b, p, &h, now_us);
+    if (!h.bare && !p->dead) { /* a dead one has first to learn what was done elsewhere meanwhile */
+        p->live = true;
+        take_bodies(b, p, &h, now_us);
+    }
+    /* An acknowledgement counts when all that was said before it was heard: it may tell that what
+     * it acknowledges was not done, and has to be asked of somebody else. */
+    if (p->epoch == h.from_epoch && h.seq <= p->in_seq + 1)
+        take_ack(p, h.ack, now_us);
 }
 
 void node_bus_up(struct node_bus *b, uint64_t now_us)

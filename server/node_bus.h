@@ -122,7 +122,8 @@ const struct node_bus_stats *node_bus_stats(const struct node_bus *b);
 struct node_bus_head {
     bool bare; /* an acknowledgement alone */
     uint64_t from_epoch, to_epoch;
-    uint64_t seq, first, ack; /* of the first body; first: nothing before it will be said (again) */
+    uint64_t seq, first, ack; /* of the first body, bare: of the next one; first: nothing before it
+                                 will be said (again). ack counts when all before seq was heard */
     struct slice from, bodies;
 };
 int node_bus_decode(struct node_bus_head *out, struct slice text);

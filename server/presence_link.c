@@ -52,13 +52,14 @@ struct presence_link {
     bool was_up;
     bool stood; /* the lease was certain once */
     /* Others may have taken us for dead: what waits in the ears was taken back, or done, elsewhere.
-     * Nothing of the bus counts until a word that we say to ourselves, with the lease certain
-     * again, is heard. */
+     * Nothing of the bus counts until it is known which of our calls are another's, and a word that
+     * we say to ourselves, with the lease certain again, is heard. */
     bool deaf;
     uint64_t spare_us;
     uint64_t word, first_word; /* the last one said; the first that counts, 0: none yet */
     uint64_t heard, marked;    /* the last one that came back; the one the bus waits for, 0: none */
     uint64_t lapses;           /* how often it was so */
+    uint64_t known;            /* of how many of them it is known what others have taken */
     uint64_t away_us;          /* since when Redis is not ready */
     uint64_t began_us;
     struct slice
@@ -180,7 +181,7 @@ static void hear_word(struct presence_link *l, struct slice text)
     if (slice_to_u64(text, UINT64_MAX, &n) != 0)
         return;
     l->heard = n > l->heard ? n : l->heard;
-    if (l->first_word != 0 && n >= l->first_word) {
+    if (l->first_word != 0 && n >= l->first_word && l->known == l->lapses) {
         if (l->deaf)
             node_bus_up(l->bus, now_us); /* others may not have taken what was said */
         l->deaf = false;
@@ -357,6 +358,11 @@ static uint64_t nodes_lapses(void *arg)
     return ((const struct presence_link *)arg)->lapses;
 }
 
+static void nodes_known(void *arg, uint64_t lapses)
+{
+    ((struct presence_link *)arg)->known = lapses;
+}
+
 static enum node_alive nodes_alive(void *arg, struct slice node, uint64_t epoch)
 {
     struct presence_link *l = arg;
@@ -390,6 +396,7 @@ struct router_nodes presence_link_nodes(struct presence_link *l)
                                  .alive = nodes_alive,
                                  .dead_us = nodes_dead_us,
                                  .lapses = nodes_lapses,
+                                 .known = nodes_known,
                                  .push = nodes_push,
                                  .arg = l};
 }

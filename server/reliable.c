@@ -55,7 +55,7 @@ static void acknowledge(struct reliable *r, uint64_t ack)
             break;
         r->_unacked_n--;
         r->_unacked_bytes -= m->len;
-        if (m->id_hash)
+        if (reliable_is_reply(m->id_hash))
             keep_reply(r, m);
         else
             drop(m);
@@ -75,7 +75,8 @@ void reliable_fini(struct reliable *r)
     drop(sent_of(l));
     LIST_EACH(l, tmp, &r->_answered)
     drop(sent_of(l));
-    mem_free(r->_ids);
+    mem_free(r->_asked._ids);
+    mem_free(r->_heard._ids);
     reliable_init(r);
 }
 
@@ -108,9 +109,9 @@ enum reliable_rx reliable_recv(struct reliable *r, uint64_t seq, bool has_ack, u
 }
 
 /* Doubles the full ring up to its maximum; a failure leaves it as it is. */
-static void grow_ids(struct reliable *r)
+static void grow(struct reliable_ids *r)
 {
-    size_t cap = r->_ids_cap ? (size_t)r->_ids_cap * 2 : IDS_FIRST;
+    size_t cap = r->_cap ? (size_t)r->_cap * 2 : IDS_FIRST;
 
     if (cap > RELIABLE_IDS_MAX)
         return;
@@ -118,23 +119,34 @@ static void grow_ids(struct reliable *r)
     if (!ids)
         return;
     r->_ids = ids;
-    r->_ids_cap = (uint16_t)cap;
+    r->_cap = (uint16_t)cap;
+}
+
+/* Whether it is there; adds it if not. */
+static bool was_there(struct reliable_ids *r, uint64_t id)
+{
+    for (size_t i = 0; i < r->_n; i++)
+        if (r->_ids[i] == id)
+            return true;
+    if (r->_n == r->_cap)
+        grow(r);
+    if (r->_n < r->_cap) {
+        r->_ids[r->_n++] = id;
+    } else if (r->_cap > 0) {
+        r->_ids[r->_at] = id;
+        r->_at = (uint16_t)((r->_at + 1) % r->_cap);
+    }
+    return false;
 }
 
 bool reliable_seen_id(struct reliable *r, uint64_t id_hash)
 {
-    for (size_t i = 0; i < r->_ids_n; i++)
-        if (r->_ids[i] == id_hash)
-            return true;
-    if (r->_ids_n == r->_ids_cap)
-        grow_ids(r);
-    if (r->_ids_n < r->_ids_cap) {
-        r->_ids[r->_ids_n++] = id_hash;
-    } else if (r->_ids_cap > 0) {
-        r->_ids[r->_ids_at] = id_hash;
-        r->_ids_at = (uint16_t)((r->_ids_at + 1) % r->_ids_cap);
-    }
-    return false;
+    return was_there(&r->_asked, id_hash);
+}
+
+bool reliable_heard(struct reliable *r, uint64_t id)
+{
+    return was_there(&r->_heard, id);
 }
 
 /* The newest one: a request that was refused for its rate and came again has two. */
@@ -227,6 +239,8 @@ bool reliable_restore_message(struct reliable *r, uint64_t seq, uint64_t id_hash
     list_append(&r->_unacked, &m->link);
     r->_unacked_n++;
     r->_unacked_bytes += m->len;
+    if (id_hash != 0 && !reliable_is_reply(id_hash))
+        (void)reliable_heard(r, id_hash);
     return true;
 }
 

@@ -6,7 +6,8 @@
 #include "base/bytes.h"
 #include "base/list.h"
 
-#define RELIABLE_IDS_MAX 256 /* request ids remembered */
+#define RELIABLE_IDS_MAX \
+    256 /* request ids remembered; and of messages that came from other nodes */
 #define RELIABLE_REPLY_BYTES_MAX                                                           \
     16384                        /* acknowledged replies kept for repeats of their request \
                                   */
@@ -17,15 +18,21 @@ struct reliable_limits {
     size_t messages, bytes; /* unacknowledged messages kept */
 };
 
+/* The last ids: grown as needed, then a ring. */
+struct reliable_ids {
+    uint64_t *_ids;
+    uint16_t _n, _cap, _at;
+};
+
 struct reliable {
-    struct list _unacked;  /* struct sent, by seq: kept until acknowledged */
-    struct list _answered; /* struct sent: acknowledged replies, oldest first */
-    uint64_t *_ids;        /* ring of request id hashes, grown as needed */
+    struct list _unacked;               /* struct sent, by seq: kept until acknowledged */
+    struct list _answered;              /* struct sent: acknowledged replies, oldest first */
+    struct reliable_ids _asked, _heard; /* of requests; of messages that came from other nodes */
     size_t _unacked_bytes, _answered_bytes;
     uint64_t in_seq;  /* highest client seq received without a gap */
     uint64_t out_seq; /* last number given */
     uint64_t _in_told, _out_acked, _ack_due_us;
-    uint16_t _unacked_n, _ids_n, _ids_cap, _ids_at;
+    uint16_t _unacked_n;
 };
 
 enum reliable_rx {
@@ -46,13 +53,22 @@ enum reliable_rx reliable_recv(struct reliable *r, uint64_t seq, bool has_ack, u
 /* Whether a request of this id was handled before; remembers it if not. id_hash != 0.
  * An allocation failure forgets older ids instead of failing. */
 bool reliable_seen_id(struct reliable *r, uint64_t id_hash);
+/* The same for a message that another node has for the client: it may come by two ways when the
+ * session, or the call, goes on elsewhere. Such ids are even, those of requests odd. */
+bool reliable_heard(struct reliable *r, uint64_t id);
+/* Whether the id is that of a request. */
+static inline bool reliable_is_reply(uint64_t id_hash)
+{
+    return (id_hash & 1) != 0;
+}
 /* The stored reply to it, whole text, or an empty slice when it is no longer kept. Borrowed. */
 struct slice reliable_reply(const struct reliable *r, uint64_t id_hash);
 
 /* Numbers a message and keeps it. body is the text behind the opening brace ("\"type\":...}");
- * id_hash is that of the request it answers, or 0. Gives the whole text to send (borrowed until
- * the next call that changes r), or an empty slice when the limits are reached or memory is out:
- * the session's history is then broken and the session must end. */
+ * id_hash is that of the request it answers, the id of a message of another node, or 0. Gives the
+ * whole text to send (borrowed until the next call that changes r), or an empty slice when the
+ * limits are reached or memory is out: the session's history is then broken and the session must
+ * end. */
 struct slice reliable_send(struct reliable *r, const struct reliable_limits *lim, struct slice body,
                            uint64_t id_hash);
 

@@ -82,6 +82,8 @@ struct router_nodes {
     uint64_t (*dead_us)(void *arg, struct slice node, uint64_t epoch);
     /* How often others may have taken this process for dead, and what it had. */
     uint64_t (*lapses)(void *arg);
+    /* What was lost in so many lapses is known: what others say may be heard again. */
+    void (*known)(void *arg, uint64_t lapses);
     /* Sends what was asked of Redis before clients are sent anything: what they hear is saved. */
     void (*push)(void *arg);
     void *arg;

@@ -103,11 +103,13 @@ static void say_here(struct router *r, struct session *s, struct slice body)
         counter_inc(&r->count.rate_limited);
         return;
     }
+    if (m.id_hash != 0 && !reliable_is_reply(m.id_hash) && reliable_heard(&s->rel, m.id_hash))
+        return;
     struct wr w = router_body(r);
     wr_bytes(&w, m.text);
     if (w.bad)
         return;
-    router_send(r, s, wr_done(&w), (m.flags & FAR_REPLY) != 0 ? m.id_hash : 0);
+    router_send(r, s, wr_done(&w), m.id_hash);
     if ((m.flags & FAR_RINGS) != 0)
         s->incoming_seq = s->rel.out_seq;
 }

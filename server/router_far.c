@@ -16,6 +16,8 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "server/call_share.h"
+#include "server/presence_wire.h"
 
 /* ---- legs ---- */
 
@@ -178,11 +180,12 @@ void router_far_changed(struct router *r, const struct call *c, enum sig_call_st
 
 /* ---- sessions ---- */
 
-void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind kind, bool can_wait)
+static void tell(struct router *r, const struct far_leg *l, struct slice node, uint64_t epoch,
+                 enum call_event_kind kind, bool can_wait)
 {
     const struct session *s = router_find_session(r, far_leg_user(l), far_leg_device(l));
 
-    (void)far_send(r, far_leg_node(l), l->epoch,
+    (void)far_send(r, node, epoch,
                    &(struct far_message){.kind = FAR_EVENT,
                                          .call = l->call,
                                          .user = far_leg_user(l),
@@ -190,6 +193,11 @@ void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind ki
                                          .flags = s && s->can_rooms ? FAR_CAN_ROOMS : 0,
                                          .event = (uint8_t)kind,
                                          .can_wait = can_wait});
+}
+
+void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind kind, bool can_wait)
+{
+    tell(r, l, far_leg_node(l), l->epoch, kind, can_wait);
 }
 
 bool router_far_can_rooms(const struct router *r, const struct sig_call_id *id, struct slice user,
@@ -247,6 +255,11 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
 
     if (ev.kind < CALL_EV_DELIVERED || ev.kind > CALL_EV_EXPIRED)
         return;
+    const struct far_trace *t = far_trace_of_call(r->far, &m->call);
+    if (t) {
+        far_elsewhere(r, node, epoch, &m->call, m->user, m->device, t);
+        return;
+    }
     if (!c || !call_live(c)) {
         if (comes) /* it ended while the device was away */
             (void)far_send(r, node, epoch,
@@ -284,6 +297,50 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
     }
     if (comes || ev.kind == CALL_EV_DELIVERED)
         router_push_far(r, m->user, m->device, &m->call, ev.kind);
+}
+
+void far_elsewhere(struct router *r, struct slice node, uint64_t epoch,
+                   const struct sig_call_id *call, struct slice user, struct slice device,
+                   const struct far_trace *where)
+{
+    uint8_t text[CALL_CLAIMS_TEXT_MAX];
+    struct wr w = wr_init(text, sizeof(text));
+
+    presence_wire_epoch(&w, where->epoch);
+    wr_u8(&w, ' ');
+    wr_bytes(&w, far_trace_node(where));
+    (void)far_send(r, node, epoch,
+                   &(struct far_message){.kind = FAR_ELSEWHERE,
+                                         .call = *call,
+                                         .user = user,
+                                         .device = device,
+                                         .text = wr_done(&w)});
+}
+
+/* The node that had the call says who has it: the device goes on there, and what it has asked. */
+static void take_elsewhere(struct router *r, struct slice node, uint64_t epoch,
+                           const struct far_message *m)
+{
+    struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, true);
+    const struct session *s = router_find_session(r, m->user, m->device);
+    struct slice owner;
+    uint64_t its;
+
+    if (!l || l->over || l->epoch != epoch || !slice_eq(far_leg_node(l), node) ||
+        call_share_owner(m->text, &its, &owner) != 0 || its == node_bus_epoch(r->far->nodes.bus))
+        return; /* it is known better here */
+    if (r->far->nodes.alive(r->far->nodes.arg, owner, its) == NODE_DEAD) {
+        l->orphan = true;
+        if (s)
+            router_far_greet_again(r, s);
+        return;
+    }
+    tell(r, l, owner, its,
+         !s          ? CALL_EV_EXPIRED
+         : s->client ? CALL_EV_BACK
+                     : CALL_EV_LOST,
+         s && s->can_wait);
+    (void)far_host(r, &m->call, m->user, m->device, owner, its);
 }
 
 /* An entry of ours makes a user busy. It goes if its call is over, or never began. */
@@ -342,6 +399,7 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
     case FAR_MOVED: {
         struct session *s = session_by_id(r->sessions, m.session);
         if (s && slice_eq(user_id(s->user), m.user)) {
+            far_trace_device(r, m.user, m.device, node, epoch);
             router_resume_forward(r, s, node, epoch, m.id_hash);
             follow(r, s, node, epoch);
             s->taken_away = true;
@@ -349,6 +407,9 @@ void far_take(struct router *r, struct slice node, uint64_t epoch, struct slice 
         }
         break;
     }
+    case FAR_ELSEWHERE:
+        take_elsewhere(r, node, epoch, &m);
+        break;
     case FAR_SUPERSEDE: {
         const struct call *c = call_table_find(r->calls, &m.call);
         enum call_role role = c ? call_role(c, m.user, m.device) : CALL_ROLE_NONE;

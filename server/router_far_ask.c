@@ -202,6 +202,11 @@ void far_take_ask(struct router *r, struct slice node, uint64_t epoch, const str
     }
     if (!sig_type_needs_call(msg.type) || msg.type == SIG_CALL_INVITE)
         return;
+    const struct far_trace *t = far_trace_of_call(r->far, &msg.call_id);
+    if (t) { /* before this is acknowledged: it is asked again there */
+        far_elsewhere(r, node, epoch, &msg.call_id, m->user, m->device, t);
+        return;
+    }
     const struct call *c = call_table_find(r->calls, &msg.call_id);
     if (c && call_live(c))
         router_far_place(r, &msg.call_id, m->user, m->device, node, epoch);

@@ -34,11 +34,19 @@ struct far_leg {
      * session: the greatest, and of the 64 up to it those that were (bit 0: the greatest itself).
      */
     uint64_t asked_top, asked, asked_epoch;
-    /* host: the number of the last message for the device, and of whose process. */
-    uint64_t said, said_epoch;
     uint8_t asked_session[SESSION_ID_BYTES];
     uint8_t user_len, device_len, node_len;
     uint8_t user[SIG_USER_MAX], device[SIG_DEVICE_MAX], node[NODE_BUS_NODE_MAX];
+};
+
+/* Where a call went that was run here, or a device that was connected here (call: zero). */
+struct far_trace {
+    struct hnode by_key;
+    struct list link; /* far.traces, oldest first */
+    uint64_t key;
+    struct sig_call_id call;
+    uint64_t epoch, forget_us;
+    uint8_t node_len, node[NODE_BUS_NODE_MAX];
 };
 
 /* A request of a session here that another node is to answer. */
@@ -99,6 +107,10 @@ struct far {
     uint64_t renew_us, missed_us; /* missed_us: when to look whether there is room again */
     uint8_t room_body[FAR_ROOM_BODY_MAX];
     uint64_t said; /* messages for devices elsewhere: the last one's number */
+    /* router_far_trace.c */
+    struct htable traces_by_key;
+    struct list traces;
+    size_t traces_n;
     /* router_resume.c */
     struct list dirty_sessions, soon_sessions, saves, logins;
     uint8_t record[SESSION_SHARE_RECORD_MAX];
@@ -107,6 +119,8 @@ struct far {
     struct sig_call_id dirty[512]; /* calls to be saved at the end of the turn */
     size_t dirty_n;
     bool was_ready, was_ever, saved, nodes_asked; /* saved: with the present connection */
+    size_t asking;                                /* whose our calls are, after a lapse */
+    bool ask_failed;                              /* one of the answers was none */
     uint64_t back_us; /* since when Redis is there again; 0: it was never away */
     uint64_t lapses;  /* at the last time that all was saved */
     uint64_t look_us, join_us;
@@ -126,6 +140,10 @@ static inline struct slice far_leg_device(const struct far_leg *l)
 static inline struct slice far_leg_node(const struct far_leg *l)
 {
     return slice_of(l->node, l->node_len);
+}
+static inline struct slice far_trace_node(const struct far_trace *t)
+{
+    return slice_of(t->node, t->node_len);
 }
 static inline bool far_leg_is(const struct far_leg *l, struct slice user, struct slice device)
 {
@@ -213,6 +231,10 @@ static inline struct slice far_invite_callee(const struct far_invite *i)
 
 /* ---- router_far.c ---- */
 
+/* Tells that node that the call, of which it has that device, is run there. */
+void far_elsewhere(struct router *r, struct slice node, uint64_t epoch,
+                   const struct sig_call_id *call, struct slice user, struct slice device,
+                   const struct far_trace *where);
 /* Tells the node of a call what happened to a device here. */
 void far_tell(struct router *r, const struct far_leg *l, enum call_event_kind kind, bool can_wait);
 /* The device hears that the node of its call is gone, and nobody goes on with it. Drops l. */
@@ -258,6 +280,22 @@ void router_keep_taken(struct router *r, const struct sig_call_id *id, struct sl
 /* The call is that process's: we were taken for dead. Our devices in it go on as its guests. */
 void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
                    uint64_t epoch);
+
+/* ---- router_far_trace.c ---- */
+
+/* Remembers for a minute where it went. Memory out: others have to look for it. */
+void far_trace_call(struct router *r, const struct sig_call_id *call, struct slice node,
+                    uint64_t epoch);
+void far_trace_device(struct router *r, struct slice user, struct slice device, struct slice node,
+                      uint64_t epoch);
+/* NULL: it is not known. */
+const struct far_trace *far_trace_of_call(const struct far *f, const struct sig_call_id *call);
+const struct far_trace *far_trace_of_device(const struct far *f, struct slice user,
+                                            struct slice device);
+/* The call is here again. */
+void far_trace_forget(struct far *f, const struct sig_call_id *call);
+void far_traces_tick(struct router *r);
+void far_traces_free(struct far *f);
 
 /* ---- router_resume.c ---- */
 

@@ -31,6 +31,23 @@ bool router_far_full(const struct router *r, const struct sig_call_id *id, struc
     return l && l->away && !far_away_fits(l, bytes + FAR_WIRE_HEAD_MAX);
 }
 
+static void send_leg(struct router *r, struct far_leg *l, const struct far_message *m)
+{
+    int err = l->away ? far_keep(r, l, m) : far_send(r, far_leg_node(l), l->epoch, m);
+
+    if (err)
+        log_warn("call", "a message for node %.*s is lost: %s", SLICE_FMT(far_leg_node(l)),
+                 strerror(-err));
+}
+
+/* Of a message for a device elsewhere; no other process gives it. Even: no request has it. */
+static uint64_t new_id(struct far *f)
+{
+    uint64_t id = node_bus_epoch(f->nodes.bus) + ++f->said * UINT64_C(0x9E3779B97F4A7C15);
+
+    return id < 2 ? 2 : id & ~UINT64_C(1);
+}
+
 void router_far_say(struct router *r, const struct call_fx *fx, struct slice body)
 {
     struct far_leg *l = far_find(r->far, &fx->call_id, fx->user, fx->device, false);
@@ -51,11 +68,8 @@ void router_far_say(struct router *r, const struct call_fx *fx, struct slice bod
         m.name = call_room(c);
     }
     l->over = fx->kind == CALL_FX_ENDED;
-    m.id_hash = ++r->far->said;
-    int err = l->away ? far_keep(r, l, &m) : far_send(r, far_leg_node(l), l->epoch, &m);
-    if (err)
-        log_warn("call", "a message for node %.*s is lost: %s", SLICE_FMT(far_leg_node(l)),
-                 strerror(-err));
+    m.id_hash = new_id(r->far);
+    send_leg(r, l, &m);
 }
 
 void router_far_reply(const struct request *q, struct slice body)
@@ -74,6 +88,22 @@ void router_far_reply(const struct request *q, struct slice body)
 }
 
 /* ---- others say ---- */
+
+/* The device is not here: a call of ours knows where it is, or it was here not long ago. */
+static void pass_on(struct router *r, const struct far_message *m, bool runs_here)
+{
+    const struct far_trace *t = far_trace_of_device(r->far, m->user, m->device);
+    struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, false);
+    struct far_message more = *m;
+
+    more.flags |= FAR_PASSED;
+    if ((m->flags & (FAR_PASSED | FAR_RINGS)) != 0 || reliable_is_reply(m->id_hash))
+        return; /* who asked asks again */
+    if (!runs_here && t)
+        (void)far_send(r, far_trace_node(t), t->epoch, &more);
+    else if (runs_here && l && (m->flags & FAR_FOREIGN) != 0)
+        send_leg(r, l, &more);
+}
 
 /* The device was told the end of the call: what it asks of it later is still asked there. */
 static void end_leg(struct router *r, struct far_leg *l)
@@ -97,17 +127,18 @@ static bool may_ring(const struct session *s, const struct far_message *m)
     return !into_room || (s->can_rooms && (!s->room || slice_is(m->name, s->room)));
 }
 
-/* Whether the device has it: its node was taken for dead before it could say so, and is said it
- * again. They come in their order. */
-static bool was_said(struct far_leg *l, const struct far_message *m, uint64_t epoch)
+/* Whether the device has it: it came by another way. */
+static bool was_heard(struct session *s, uint64_t id)
 {
-    if (m->id_hash == 0 || (m->flags & FAR_REPLY) != 0)
-        return false;
-    if (l->said_epoch == epoch && m->id_hash <= l->said)
-        return true;
-    l->said_epoch = epoch;
-    l->said = m->id_hash;
-    return false;
+    return id != 0 && !reliable_is_reply(id) && reliable_heard(&s->rel, id);
+}
+
+/* Whether somebody else is known to run the call of l, and lives. */
+static bool is_run_elsewhere(const struct router *r, const struct far_leg *l, struct slice node,
+                             uint64_t epoch)
+{
+    return l && !l->orphan && (l->epoch != epoch || !slice_eq(far_leg_node(l), node)) &&
+           r->far->nodes.alive(r->far->nodes.arg, far_leg_node(l), l->epoch) != NODE_DEAD;
 }
 
 void far_take_say(struct router *r, struct slice node, uint64_t epoch, const struct far_message *m)
@@ -117,7 +148,9 @@ void far_take_say(struct router *r, struct slice node, uint64_t epoch, const str
     struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, true);
     struct far_wait *wait =
         (m->flags & FAR_REPLY) != 0 ? far_wait_find(r->far, m->session, m->id_hash) : NULL;
-    bool rings = (m->flags & FAR_RINGS) != 0, over = (m->flags & FAR_OVER) != 0;
+    const struct call *ours = call_table_find(r->calls, &m->call);
+    bool runs_here = ours && call_live(ours), reply = (m->flags & FAR_REPLY) != 0,
+         rings = (m->flags & FAR_RINGS) != 0, over = (m->flags & FAR_OVER) != 0;
 
     if (wait)
         far_wait_drop(wait);
@@ -129,17 +162,19 @@ void far_take_say(struct router *r, struct slice node, uint64_t epoch, const str
                                                  .user = m->user,
                                                  .device = m->device,
                                                  .event = CALL_EV_EXPIRED});
+        else if (!s)
+            pass_on(r, m, runs_here);
         return;
     }
-    const struct call *ours = call_table_find(r->calls, &m->call);
-    if ((m->flags & FAR_REPLY) == 0 && ours && call_live(ours)) {
-        /* It stood still while the call was taken over, and has not seen it yet: what others asked
-         * it to pass on is passed on, what it decided is not. */
+    if (!reply && (runs_here || is_run_elsewhere(r, l, node, epoch))) {
+        /* The node was taken for dead, and has not seen it yet: what others asked it to pass on is
+         * passed on, what it decided is not. */
         if ((m->flags & (FAR_FOREIGN | FAR_RINGS)) != FAR_FOREIGN)
             return;
-    } else if ((m->flags & FAR_REPLY) == 0 && !over)
+    } else if (!reply && !over) {
         l = far_host(r, &m->call, m->user, m->device, node, epoch);
-    if (l && was_said(l, m, epoch))
+    }
+    if (was_heard(s, m->id_hash))
         return;
     if (l)
         l->confirmed = true;
@@ -148,7 +183,7 @@ void far_take_say(struct router *r, struct slice node, uint64_t epoch, const str
     if ((m->flags & FAR_FOREIGN) != 0 && !router_has_room(r, s, m->text.len))
         counter_inc(&r->count.rate_limited);
     else if (m->text.len > 0 && !w.bad)
-        router_send(r, s, wr_done(&w), (m->flags & FAR_REPLY) != 0 ? m->id_hash : 0);
+        router_send(r, s, wr_done(&w), m->id_hash);
     if (rings)
         s->incoming_seq = s->rel.out_seq;
     if (l && over)

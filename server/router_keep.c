@@ -32,6 +32,7 @@ struct keep_step {
     struct sig_call_id id;
     int64_t fields; /* keeping: of the call, that may be new */
     bool missing;   /* asking who has it: it was not where it had been saved */
+    bool lapse;     /* the same: it may have been taken */
     uint64_t epoch; /* taking: from whom */
     uint8_t node_len;
     uint8_t node[NODE_BUS_NODE_MAX];
@@ -93,6 +94,21 @@ void router_keep_taken(struct router *r, const struct sig_call_id *id, struct sl
     far_call_lose(r, id, node, epoch);
 }
 
+/* The device's node hears who has the call; that one hears what has waited here for the device, and
+ * passes it on. */
+static void leave_leg(struct router *r, struct far_leg *l, const struct far_trace *t)
+{
+    if (l->node_len > 0 && !(l->epoch == t->epoch && slice_eq(far_leg_node(l), far_trace_node(t))))
+        far_elsewhere(r, far_leg_node(l), l->epoch, &l->call, far_leg_user(l), far_leg_device(l),
+                      t);
+    if (!l->away)
+        return;
+    l->epoch = t->epoch;
+    l->node_len = t->node_len;
+    memcpy(l->node, t->node, t->node_len);
+    far_away_end(r, l);
+}
+
 void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
                    uint64_t epoch)
 {
@@ -104,9 +120,13 @@ void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice 
     if (!c || !call_live(c))
         return;
     log_warn("call", "%s is run by node %.*s now", sig_call_id_text(id, text), SLICE_FMT(node));
+    far_trace_call(r, id, node, epoch);
+    const struct far_trace *t = far_trace_of_call(r->far, id);
     while (call_devices(c, &pos, &user, &device)) {
         struct session *s = router_find_session(r, user, device);
         struct far_leg *ours = far_find(r->far, id, user, device, false);
+        if (ours && t)
+            leave_leg(r, ours, t);
         if (ours)
             far_drop(r->far, ours);
         struct far_leg *l = s ? far_host(r, id, user, device, node, epoch) : NULL;
@@ -131,6 +151,15 @@ static void save_again(struct router *r, const struct sig_call_id *id)
     router_keep(r, id);
 }
 
+/* After a lapse: whose each of our calls is was asked, and answered. */
+static void look_known(struct router *r)
+{
+    struct far *f = r->far;
+
+    if (f->asking == 0 && !f->ask_failed)
+        f->nodes.known(f->nodes.arg, f->lapses);
+}
+
 /* Redis did not have what we had saved: another node has the call, or it was lost there. */
 static void on_who(struct redis_call *call, enum redis_end end, const struct resp *reply,
                    uint64_t now_us)
@@ -138,13 +167,16 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     struct keep_step *k = call->arg;
     struct router *r = k->r;
     struct sig_call_id id = k->id;
-    bool missing = k->missing;
+    bool missing = k->missing, lapse = k->lapse;
     struct slice node, text = end == REDIS_ANSWERED ? resp_text(reply) : (struct slice){0};
     const uint8_t *line = text.len > 0 ? memchr(text.p, '\n', text.len) : NULL;
     uint64_t epoch;
 
     (void)now_us;
     router_enter(r);
+    if (lapse)
+        r->far->asking--;
+    r->far->ask_failed = r->far->ask_failed || (lapse && end != REDIS_ANSWERED);
     free_step(k);
     if (line)
         text.len = (size_t)(line - text.p);
@@ -154,19 +186,26 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     } else if (missing) {
         save_again(r, &id);
     }
+    if (lapse)
+        look_known(r);
 }
 
-/* missing: it was not where it had been saved. */
+/* missing: it was not where it had been saved; else it may have been taken in a lapse. */
 static void ask_who(struct router *r, const struct sig_call_id *id, bool missing)
 {
     struct keep_step *k = new_step(r, id, on_who);
 
-    if (k)
+    if (k) {
         k->missing = missing;
-    if (k && call_share_who(claims(r), &k->call, id, r->now_us) == 0)
+        k->lapse = !missing;
+    }
+    if (k && call_share_who(claims(r), &k->call, id, r->now_us) == 0) {
+        r->far->asking += !missing;
         return;
+    }
     if (k)
         free_step(k);
+    r->far->ask_failed = r->far->ask_failed || !missing;
     if (missing)
         save_again(r, id);
 }
@@ -272,6 +311,7 @@ static void save_all(struct router *r)
     size_t pos = 0;
 
     join(r);
+    r->far->ask_failed = false;
     while ((c = call_table_walk(r->calls, &pos, &saved)))
         if (call_live(c)) {
             struct call_saved *notes = call_table_saved(r->calls, call_id(c));
@@ -283,6 +323,7 @@ static void save_all(struct router *r)
             if (known)
                 ask_who(r, call_id(c), false);
         }
+    look_known(r);
 }
 
 /* ---- others' ---- */
@@ -350,6 +391,7 @@ static void adopt(struct router *r, const struct sig_call_id *of, struct slice s
         return;
     }
     struct sig_call_id id = *call_id(c);
+    far_trace_forget(r->far, &id);
     log_info("call", "%s goes on here: node %.*s is gone", sig_call_id_text(&id, text),
              SLICE_FMT(from));
     announce(r, c);
@@ -519,7 +561,8 @@ void router_keep_tick(struct router *r)
     if (ready && !f->was_ready && f->was_ever)
         f->back_us = r->now_us;
     f->was_ever = f->was_ever || ready;
-    if (can_save && (!f->saved || f->lapses != lapses || (ready && !f->was_ready))) {
+    bool again = f->ask_failed && f->asking == 0 && r->now_us >= f->look_us;
+    if (can_save && (!f->saved || f->lapses != lapses || again || (ready && !f->was_ready))) {
         f->lapses = lapses;
         save_all(r);
         router_saves_all(r);

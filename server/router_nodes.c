@@ -152,11 +152,13 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     struct far *f = mem_zalloc(sizeof(*f));
 
     if (!f || htable_init(&f->by_call, 0) != 0 || htable_init(&f->by_device, 0) != 0 ||
-        htable_init(&f->seats_by_room, 0) != 0 || htable_init(&f->seats_by_session, 0) != 0) {
+        htable_init(&f->seats_by_room, 0) != 0 || htable_init(&f->seats_by_session, 0) != 0 ||
+        htable_init(&f->traces_by_key, 0) != 0) {
         if (f) {
             htable_fini(&f->by_call);
             htable_fini(&f->by_device);
             htable_fini(&f->seats_by_room);
+            htable_fini(&f->seats_by_session);
         }
         mem_free(f);
         return false;
@@ -174,6 +176,7 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->logins);
     list_init(&f->seats);
     list_init(&f->rings);
+    list_init(&f->traces);
     f->missed_us = CLOCK_NEVER;
     f->sync_end_us = r->now_us + FAR_ADOPT_US;
     list_init(&f->looks);
@@ -207,6 +210,7 @@ void router_far_free(struct router *r)
     far_drop(f, CONTAINER_OF(link, struct far_leg, link));
     LIST_EACH(link, tmp, &f->waits)
     far_wait_drop(CONTAINER_OF(link, struct far_wait, link));
+    far_traces_free(f);
     htable_fini(&f->by_call);
     htable_fini(&f->by_device);
     mem_free(f);
@@ -239,6 +243,7 @@ void router_far_tick(struct router *r)
     while ((first = list_first(&r->far->over)) &&
            CONTAINER_OF(first, struct far_leg, link)->forget_us <= r->now_us)
         far_drop(r->far, CONTAINER_OF(first, struct far_leg, link));
+    far_traces_tick(r);
     router_far_holds_tick(r);
     far_rooms_tick(r);
     far_rings_tick(r);

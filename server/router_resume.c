@@ -317,7 +317,7 @@ void router_resume_forward(struct router *r, struct session *s, struct slice nod
         m.text = reliable_body(text);
         /* A request that the other node has not seen is repeated by the client, and answered there.
          */
-        if (m.id_hash == 0 && far_send(r, node, epoch, &m) != 0)
+        if (!reliable_is_reply(m.id_hash) && far_send(r, node, epoch, &m) != 0)
             log_warn("call", "a message for a session that went to node %.*s is lost",
                      SLICE_FMT(node));
     }

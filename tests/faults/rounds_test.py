@@ -1,5 +1,5 @@
 """Rounds of faults, drawn by the seed: a node is killed, stopped, frozen or cut off from Redis, or Redis itself pauses,
-while people of both nodes talk. After each round nothing is lost or said twice, no call has ended, each call is run by one
+while people of all nodes talk. After each round nothing is lost or said twice, no call has ended, each call is run by one
 node, and who has just come can be called. SPDX-License-Identifier: BSD-3-Clause
 """
 import asyncio
@@ -13,6 +13,7 @@ from truth import Crowd, Lost, Person, Refused
 
 EXTRA = "messages_per_s = 1000\nmessages_burst = 1000\nlogin_failures_per_10min = 0\n"
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", sized(4, 1000)))
+NODES = os.environ.get("FAULT_NODES", "a b c").split()
 PEOPLE, CALLS = sized(24, 60), sized(8, 20)
 LONGEST_S = 4  # twice a lease
 SAVED_S = 1.5  # a node that has been without Redis has written all again
@@ -74,7 +75,7 @@ def owners(cluster):
 def where(crowd, key):
     """The nodes of who says and who should hear, and how often they have lost their sockets."""
     call = crowd.calls[key[0]]
-    return [(p.name, "ab"[[q.ws for q in crowd.nodes].index(p.urls[p.at])], len(p.outages)) for p in (call.caller, call.callee)]
+    return [(p.name, crowd.urls.index(p.urls[p.at]), len(p.outages)) for p in (call.caller, call.callee)]
 
 
 def wrongs(crowd, cluster, mark):
@@ -94,7 +95,8 @@ def wrongs(crowd, cluster, mark):
 
 async def newcomers(crowd, n):
     """Who has just come, and calls at once: what went wrong."""
-    new = [Person(crowd, f"new{n}-{i}", crowd.urls[i % 2:] + crowd.urls[:i % 2]) for i in range(NEW)]
+    at = len(crowd.urls)
+    new = [Person(crowd, f"new{n}-{i}", crowd.urls[i % at:] + crowd.urls[:i % at]) for i in range(NEW)]
     for p in new:
         p.task = asyncio.ensure_future(p.live())
 
@@ -127,8 +129,7 @@ async def settled(crowd, cluster):
 
 async def scene(cluster, rounds, **what):
     draw = random.Random(SEED)
-    async with Crowd([cluster["a"].ws, cluster["b"].ws], people=PEOPLE, calls=CALLS, seed=SEED, talk_every_s=0.3) as crowd:
-        crowd.nodes = [cluster[n] for n in cluster.names]
+    async with Crowd([cluster[n].ws for n in cluster.names], people=PEOPLE, calls=CALLS, seed=SEED, talk_every_s=0.3) as crowd:
         for i in range(rounds):
             one = Round(cluster, draw, **what)
             await one.kind()
@@ -141,8 +142,8 @@ async def scene(cluster, rounds, **what):
     return crowd.verdict()
 
 
-def many(rounds, **what):
-    with Cluster("a", "b", extra=EXTRA) as cluster:
+def many(rounds, names, **what):
+    with Cluster(*names, extra=EXTRA) as cluster:
         v = asyncio.run(scene(cluster, rounds, **what))
     say(", ".join(f"{k}={round(x, 3) if isinstance(x, float) else x}" for k, x in v.items() if x is not None))
     figure("messages_lost", v["messages_lost"] if LONG else None)
@@ -150,10 +151,10 @@ def many(rounds, **what):
 
 
 def test_after_each_round_nothing_is_lost_and_each_call_has_one_owner():
-    many(ROUNDS)
+    many(ROUNDS, NODES)
     figure("rounds", ROUNDS)
 
 
 def test_who_was_away_for_about_a_lease_does_nothing_twice():
     """Others take it for dead, or are about to, when it is back and has done what they asked."""
-    many(sized(2, 50), kinds=["cut_off", "frozen"], least_s=1.3, most_s=3)
+    many(sized(2, 50), NODES[:2], kinds=["cut_off", "frozen"], least_s=1.3, most_s=3)

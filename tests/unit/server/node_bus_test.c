@@ -369,6 +369,56 @@ static void test_the_last_words_of_the_dead_count(void **state)
     node_bus_free(b);
 }
 
+/* A text of b to a, out of nothing: an acknowledgement of one message, and perhaps a body. */
+static void hear(uint64_t seq, const char *body)
+{
+    static uint8_t text[256];
+    struct wr w = wr_init(text, sizeof(text));
+
+    node_bus_encode(&w, &(struct node_bus_head){.bare = !body,
+                                                .from_epoch = 0xb1,
+                                                .to_epoch = 0xa1,
+                                                .seq = seq,
+                                                .first = 1,
+                                                .ack = 1,
+                                                .from = SLICE_LIT("b")});
+    if (body)
+        node_bus_add(&w, slice_str(body));
+    node_bus_heard(side[0].bus, wr_done(&w), now);
+}
+
+/* Takes back what it has asked, when it hears that it was not done. */
+static void on_refusal(void *arg, struct slice node, uint64_t epoch, struct slice body)
+{
+    struct side *s = arg;
+
+    on_message(arg, node, epoch, body);
+    node_bus_take_back(s->bus, node, epoch, wants, s);
+}
+
+static void test_an_acknowledgement_counts_behind_all_that_was_said_before_it(void **state)
+{
+    static const struct node_bus_ears refused = {on_refusal, on_gone, on_back};
+
+    (void)state;
+    lose = 100;
+    node_bus_hear(side[0].bus, &refused, &side[0]);
+    assert_int_equal(send_text(0, 0xb1, "asked"), 0);
+    hear(2, NULL); /* the one before it was lost in the channel */
+    hear(2, "later");
+    assert_int_equal(side[0].heard, 0);
+    hear(1, "not done");
+    assert_int_equal(side[0].heard, 1);
+    assert_int_equal(side[0].taken_n, 1);
+    assert_string_equal(side[0].taken[0], "asked");
+    hear(2, NULL);
+    node_bus_hear(side[0].bus, &ears, &side[0]);
+    assert_int_equal(send_text(0, 0xb1, "keep"), 0);
+    uint64_t again = node_bus_stats(side[0].bus)->again;
+    pass(300 * MS); /* what was acknowledged is not said again */
+    assert_int_equal(node_bus_stats(side[0].bus)->again - again, 1);
+}
+
 static void test_who_was_cut_off_comes_back_with_all_that_was_said(void **state)
 {
     (void)state;
@@ -533,6 +583,7 @@ int main(void)
         TEST(test_loss_and_doubles_lose_and_double_nothing),
         TEST(test_another_process_of_the_name_gets_nothing_of_the_old_one),
         TEST(test_the_last_words_of_the_dead_count),
+        TEST(test_an_acknowledgement_counts_behind_all_that_was_said_before_it),
         TEST(test_who_was_cut_off_comes_back_with_all_that_was_said),
         TEST(test_the_words_of_a_process_without_lease_do_not_count),
         TEST(test_what_is_taken_back_is_not_said_again),

@@ -1,0 +1,118 @@
+/* Where calls and devices went that were here: others hear it until they know.
+ *
+ * Called by router_keep.c (calls that another node has taken), router_far.c (sessions that go on
+ * elsewhere). What is passed on to a wrong node by chance of two equal keys is dropped there. Pure.
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "server/router_far_priv.h"
+
+#define KEEP_US  (60 * US_PER_S)
+#define KEPT_MAX 65536
+
+static uint64_t call_key(const struct sig_call_id *call)
+{
+    return hash_bytes(slice_of(call->b, sizeof(call->b)));
+}
+
+static uint64_t device_key(struct slice user, struct slice device)
+{
+    return hash_bytes(user) * 31 + hash_bytes(device);
+}
+
+static struct far_trace *find(const struct far *f, uint64_t key, const struct sig_call_id *call)
+{
+    for (struct hnode *n = htable_first(&f->traces_by_key, key); n; n = htable_next(n)) {
+        struct far_trace *t = CONTAINER_OF(n, struct far_trace, by_key);
+        if (t->key == key && sig_call_id_eq(&t->call, call))
+            return t;
+    }
+    return NULL;
+}
+
+static void drop(struct far *f, struct far_trace *t)
+{
+    htable_del(&f->traces_by_key, &t->by_key);
+    list_del(&t->link);
+    f->traces_n--;
+    mem_free(t);
+}
+
+static void add(struct router *r, uint64_t key, const struct sig_call_id *call, struct slice node,
+                uint64_t epoch)
+{
+    struct far *f = r->far;
+    struct far_trace *t = find(f, key, call);
+
+    if (node.len > NODE_BUS_NODE_MAX)
+        return;
+    if (t)
+        drop(f, t);
+    if (f->traces_n == KEPT_MAX)
+        drop(f, CONTAINER_OF(list_first(&f->traces), struct far_trace, link));
+    t = mem_zalloc(sizeof(*t));
+    if (!t)
+        return;
+    t->key = key;
+    t->call = *call;
+    t->epoch = epoch;
+    t->forget_us = r->now_us + KEEP_US;
+    t->node_len = (uint8_t)node.len;
+    memcpy(t->node, node.p, node.len);
+    htable_add(&f->traces_by_key, &t->by_key, key);
+    list_append(&f->traces, &t->link);
+    f->traces_n++;
+}
+
+void far_trace_call(struct router *r, const struct sig_call_id *call, struct slice node,
+                    uint64_t epoch)
+{
+    add(r, call_key(call), call, node, epoch);
+}
+
+void far_trace_device(struct router *r, struct slice user, struct slice device, struct slice node,
+                      uint64_t epoch)
+{
+    static const struct sig_call_id none;
+
+    add(r, device_key(user, device), &none, node, epoch);
+}
+
+const struct far_trace *far_trace_of_call(const struct far *f, const struct sig_call_id *call)
+{
+    return find(f, call_key(call), call);
+}
+
+const struct far_trace *far_trace_of_device(const struct far *f, struct slice user,
+                                            struct slice device)
+{
+    static const struct sig_call_id none;
+
+    return find(f, device_key(user, device), &none);
+}
+
+void far_trace_forget(struct far *f, const struct sig_call_id *call)
+{
+    struct far_trace *t = find(f, call_key(call), call);
+
+    if (t)
+        drop(f, t);
+}
+
+void far_traces_tick(struct router *r)
+{
+    LIST_EACH(link, tmp, &r->far->traces)
+    {
+        struct far_trace *t = CONTAINER_OF(link, struct far_trace, link);
+        if (t->forget_us > r->now_us)
+            return;
+        drop(r->far, t);
+    }
+}
+
+void far_traces_free(struct far *f)
+{
+    LIST_EACH(link, tmp, &f->traces)
+    drop(f, CONTAINER_OF(link, struct far_trace, link));
+    htable_fini(&f->traces_by_key);
+}
