@@ -277,9 +277,6 @@ void far_take_ask(struct router *r, struct slice node, uint64_t epoch, const str
 /* Another node says that it has taken the call, as from a dead process: not ours any more. */
 void router_keep_taken(struct router *r, const struct sig_call_id *id, struct slice node,
                        uint64_t epoch);
-/* The call is that process's: we were taken for dead. Our devices in it go on as its guests. */
-void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
-                   uint64_t epoch);
 
 /* ---- router_far_trace.c ---- */
 
@@ -294,6 +291,9 @@ const struct far_trace *far_trace_of_device(const struct far *f, struct slice us
                                             struct slice device);
 /* The call is here again. */
 void far_trace_forget(struct far *f, const struct sig_call_id *call);
+/* The call is that process's: we were taken for dead. Our devices in it go on as its guests. */
+void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
+                   uint64_t epoch);
 void far_traces_tick(struct router *r);
 void far_traces_free(struct far *f);
 

@@ -94,52 +94,6 @@ void router_keep_taken(struct router *r, const struct sig_call_id *id, struct sl
     far_call_lose(r, id, node, epoch);
 }
 
-/* The device's node hears who has the call; that one hears what has waited here for the device, and
- * passes it on. */
-static void leave_leg(struct router *r, struct far_leg *l, const struct far_trace *t)
-{
-    if (l->node_len > 0 && !(l->epoch == t->epoch && slice_eq(far_leg_node(l), far_trace_node(t))))
-        far_elsewhere(r, far_leg_node(l), l->epoch, &l->call, far_leg_user(l), far_leg_device(l),
-                      t);
-    if (!l->away)
-        return;
-    l->epoch = t->epoch;
-    l->node_len = t->node_len;
-    memcpy(l->node, t->node, t->node_len);
-    far_away_end(r, l);
-}
-
-void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,
-                   uint64_t epoch)
-{
-    const struct call *c = call_table_find(r->calls, id);
-    struct slice user, device;
-    size_t pos = 0;
-    char text[SIG_CALL_ID_TEXT + 1];
-
-    if (!c || !call_live(c))
-        return;
-    log_warn("call", "%s is run by node %.*s now", sig_call_id_text(id, text), SLICE_FMT(node));
-    far_trace_call(r, id, node, epoch);
-    const struct far_trace *t = far_trace_of_call(r->far, id);
-    while (call_devices(c, &pos, &user, &device)) {
-        struct session *s = router_find_session(r, user, device);
-        struct far_leg *ours = far_find(r->far, id, user, device, false);
-        if (ours && t)
-            leave_leg(r, ours, t);
-        if (ours)
-            far_drop(r->far, ours);
-        struct far_leg *l = s ? far_host(r, id, user, device, node, epoch) : NULL;
-        if (!l)
-            continue;
-        l->confirmed = true;
-        far_tell(r, l, s->client ? CALL_EV_BACK : CALL_EV_LOST, s->can_wait);
-    }
-    call_claims_drop_user(claims(r), id, call_caller(c), r->now_us);
-    call_claims_drop_user(claims(r), id, call_callee(c), r->now_us);
-    call_table_forget(r->calls, id);
-}
-
 /* All of it is to be saved. */
 static void save_again(struct router *r, const struct sig_call_id *id)
 {

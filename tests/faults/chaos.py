@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""make chaos: two servers around one Redis, people in calls, and a random fault each minute.
+"""make chaos: three servers around one Redis, people in calls, and a random fault each minute.
 
     tests/faults/chaos.py MINUTES [SEED]
 
@@ -146,7 +146,7 @@ def main():
     seed = int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else random.randrange(1 << 31)
     print(f"chaos of {minutes} minutes, seed {seed}: {PEOPLE} people, {CALLS} calls that stand, "
           f"{SETUPS_PER_S:g} set-ups a second", flush=True)
-    with Cluster("a", "b", extra=EXTRA) as cluster:
+    with Cluster("a", "b", "c", extra=EXTRA) as cluster:
         v = asyncio.run(run(cluster, minutes, seed))
     broken = v["messages_lost"] + v["messages_doubled"] + v["gaps"] + v["away"]
     print(f"messages: {v['said']} said, {v['messages_lost']} lost, {v['messages_doubled']} doubled; {v['gaps']} gaps; "
