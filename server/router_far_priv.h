@@ -119,10 +119,10 @@ struct far {
     struct sig_call_id dirty[512]; /* calls to be saved at the end of the turn */
     size_t dirty_n;
     bool was_ready, was_ever, saved, nodes_asked; /* saved: with the present connection */
-    size_t asking;                                /* whose our calls are, after a lapse */
-    bool ask_failed;                              /* one of the answers was none */
-    uint64_t back_us; /* since when Redis is there again; 0: it was never away */
-    uint64_t lapses;  /* at the last time that all was saved */
+    size_t asking; /* whose our calls and rooms are, after a lapse: answers that have not come */
+    bool ask_failed, rooms_ask; /* one of them was none; rooms are saved to ask */
+    uint64_t back_us;           /* since when Redis is there again; 0: it was never away */
+    uint64_t lapses;            /* at the last time that all was saved */
     uint64_t look_us, join_us;
     struct redis_call nodes_call;
     uint8_t snapshot[CALL_SNAPSHOT_MAX];
@@ -274,6 +274,8 @@ void far_take_ask(struct router *r, struct slice node, uint64_t epoch, const str
 
 /* ---- router_keep.c ---- */
 
+/* After a lapse it was answered whose a call or room of ours is. */
+void far_known(struct router *r, bool failed);
 /* Another node says that it has taken the call, as from a dead process: not ours any more. */
 void router_keep_taken(struct router *r, const struct sig_call_id *id, struct slice node,
                        uint64_t epoch);

@@ -105,13 +105,19 @@ static void save_again(struct router *r, const struct sig_call_id *id)
     router_keep(r, id);
 }
 
-/* After a lapse: whose each of our calls is was asked, and answered. */
 static void look_known(struct router *r)
 {
     struct far *f = r->far;
 
     if (f->asking == 0 && !f->ask_failed)
         f->nodes.known(f->nodes.arg, f->lapses);
+}
+
+void far_known(struct router *r, bool failed)
+{
+    r->far->asking--;
+    r->far->ask_failed = r->far->ask_failed || failed;
+    look_known(r);
 }
 
 /* Redis did not have what we had saved: another node has the call, or it was lost there. */
@@ -122,15 +128,13 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     struct router *r = k->r;
     struct sig_call_id id = k->id;
     bool missing = k->missing, lapse = k->lapse;
-    struct slice node, text = end == REDIS_ANSWERED ? resp_text(reply) : (struct slice){0};
+    bool failed = end != REDIS_ANSWERED || reply->kind == RESP_ERROR;
+    struct slice node, text = failed ? (struct slice){0} : resp_text(reply);
     const uint8_t *line = text.len > 0 ? memchr(text.p, '\n', text.len) : NULL;
     uint64_t epoch;
 
     (void)now_us;
     router_enter(r);
-    if (lapse)
-        r->far->asking--;
-    r->far->ask_failed = r->far->ask_failed || (lapse && end != REDIS_ANSWERED);
     free_step(k);
     if (line)
         text.len = (size_t)(line - text.p);
@@ -141,7 +145,7 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
         save_again(r, &id);
     }
     if (lapse)
-        look_known(r);
+        far_known(r, failed);
 }
 
 /* missing: it was not where it had been saved; else it may have been taken in a lapse. */
@@ -277,7 +281,6 @@ static void save_all(struct router *r)
             if (known)
                 ask_who(r, call_id(c), false);
         }
-    look_known(r);
 }
 
 /* ---- others' ---- */
@@ -516,7 +519,8 @@ void router_keep_tick(struct router *r)
         f->back_us = r->now_us;
     f->was_ever = f->was_ever || ready;
     bool again = f->ask_failed && f->asking == 0 && r->now_us >= f->look_us;
-    if (can_save && (!f->saved || f->lapses != lapses || again || (ready && !f->was_ready))) {
+    bool all = can_save && (!f->saved || f->lapses != lapses || again || (ready && !f->was_ready));
+    if (all) {
         f->lapses = lapses;
         save_all(r);
         router_saves_all(r);
@@ -526,6 +530,8 @@ void router_keep_tick(struct router *r)
     f->saved = can_save;
     save_dirty(r, can_save);
     far_rooms_save(r, can_save);
+    if (all)
+        look_known(r);
     router_saves_tick(r, can_save);
     if (can_save && saves)
         node_bus_settle(f->nodes.bus); /* what was acknowledged is saved, and the other way round */

@@ -25,6 +25,7 @@ struct room_save {
     struct list link;
     struct router *r;
     struct redis_call call;
+    bool lapse; /* the room may have been taken */
     uint8_t room_len;
     uint8_t room[SIG_ROOM_MAX];
 };
@@ -117,18 +118,19 @@ static void on_saved(struct redis_call *call, enum redis_end end, const struct r
     struct room_save *k = call->arg;
     struct router *r = k->r;
     struct room *room = room_by_id(r->rooms, slice_of(k->room, k->room_len));
+    bool failed = end != REDIS_ANSWERED || reply->kind == RESP_ERROR, lapse = k->lapse;
     struct slice node;
     uint64_t epoch;
 
     (void)now_us;
     router_enter(r);
     free_save(k);
-    if (!room)
-        return;
-    if (end != REDIS_ANSWERED || reply->kind == RESP_ERROR)
+    if (room && failed)
         all_dirty(r, room);
-    else if (call_share_owner(resp_text(reply), &epoch, &node) == 0)
+    else if (room && call_share_owner(resp_text(reply), &epoch, &node) == 0)
         far_room_lose(r, room, node, epoch);
+    if (lapse)
+        far_known(r, failed);
 }
 
 /* Adds a field: name is prefix and id. False: it does not fit, try once more in a save of its own.
@@ -206,9 +208,14 @@ static bool save(struct router *r, struct room *room)
     memcpy(k->room, room->id.p, room->id.len);
     k->call = (struct redis_call){.fn = on_saved, .arg = k, .again = true};
     list_append(&r->far->room_saves, &k->link);
+    k->lapse = r->far->rooms_ask;
     if (room_share_keep(r->far->nodes.claims, far_room_scripts(r), &k->call, room->id, &out,
-                        far_room_life_us(r), r->now_us) != 0)
+                        far_room_life_us(r), r->now_us) == 0) {
+        r->far->asking += k->lapse;
+    } else {
+        r->far->ask_failed = r->far->ask_failed || k->lapse;
         free_save(k);
+    }
     return more;
 }
 
@@ -238,6 +245,7 @@ void far_rooms_save(struct router *r, bool ready)
         while (ready && save(r, room)) /* else all are saved when it is back */
             ;
     }
+    r->far->rooms_ask = false;
     if (!ready || r->now_us < r->far->renew_us)
         return;
     r->far->renew_us = r->now_us + US_PER_S;
@@ -249,6 +257,7 @@ void far_rooms_save_all(struct router *r)
     struct hnode *saved = NULL;
     size_t pos = 0;
 
+    r->far->rooms_ask = true;
     for (struct room *room; (room = room_walk(r->rooms, &pos, &saved));)
         all_dirty(r, room);
 }
