@@ -27,6 +27,7 @@
 #define SWEEP_US    (3600 * US_PER_S)
 #define SWEEP_AGAIN (10 * US_PER_MS) /* between steps: others want the disk too */
 #define SWEEP_OTHER (1 * US_PER_S)   /* another server is at it */
+#define SWEEP_LATER (30 * US_PER_S)  /* the database is in trouble: exports wait */
 
 struct ledger_link {
     struct worker *worker;
@@ -128,7 +129,10 @@ static void wake(void *arg)
 static void on_swept(void *ctx, int rc, const struct ledger_result *r)
 {
     struct ledger_link *k = ctx;
-    uint64_t pause = rc == 0 && r->more ? SWEEP_AGAIN : rc == -EBUSY ? SWEEP_OTHER : SWEEP_US;
+    uint64_t pause = rc == -EBUSY ? SWEEP_OTHER
+                     : rc != 0    ? SWEEP_LATER
+                     : r->more    ? SWEEP_AGAIN
+                                  : SWEEP_US;
 
     k->sweeping = false;
     worker_timer(k->worker, &k->sweep, worker_now(k->worker) + pause);
@@ -142,7 +146,7 @@ static void on_sweep(void *arg, uint64_t now_us)
         return;
     k->sweeping = ledger_sweep(k->ledger, wall_ms(), on_swept, k) == 0;
     if (!k->sweeping)
-        worker_timer(k->worker, &k->sweep, now_us + SWEEP_US);
+        worker_timer(k->worker, &k->sweep, now_us + SWEEP_LATER);
 }
 
 void ledger_link_sweep(struct ledger_link *k)
