@@ -37,6 +37,7 @@ static struct {
     bool cut;  /* and can send nothing */
     enum node_alive alive[FAR_NODES];
     uint64_t dead_us;   /* of all that are dead */
+    uint64_t lapses, known;
     size_t looks;       /* questions for a user's calls so far */
     char look_key[64];  /* the last one's */
     const char *second; /* a key of a list in which an entry that is added is the second one */
@@ -137,7 +138,13 @@ static bool far_saves(void *arg)
 static uint64_t far_lapses(void *arg)
 {
     (void)arg;
-    return 0;
+    return far_world.lapses;
+}
+
+static void far_is_known(void *arg, uint64_t lapses)
+{
+    (void)arg;
+    far_world.known = lapses;
 }
 
 static void far_push(void *arg)
@@ -375,6 +382,7 @@ static inline int far_setup(void **state)
                                        .alive = far_alive,
                                        .dead_us = far_dead_us,
                                        .lapses = far_lapses,
+                                       .known = far_is_known,
                                        .push = far_push};
     return redis_client_ready(world.c) && router_set_nodes(w->r, &nodes) ? 0 : -1;
 }
