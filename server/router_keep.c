@@ -129,13 +129,15 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     struct sig_call_id id = k->id;
     bool missing = k->missing, lapse = k->lapse;
     bool failed = end != REDIS_ANSWERED || reply->kind == RESP_ERROR;
-    struct slice node, text = failed ? (struct slice){0} : resp_text(reply);
-    const uint8_t *line = text.len > 0 ? memchr(text.p, '\n', text.len) : NULL;
+    struct slice node, text = {0};
     uint64_t epoch;
 
     (void)now_us;
     router_enter(r);
     free_step(k);
+    if (!failed)
+        text = resp_text(reply);
+    const uint8_t *line = text.len > 0 ? memchr(text.p, '\n', text.len) : NULL;
     if (line)
         text.len = (size_t)(line - text.p);
     if (call_share_owner(text, &epoch, &node) == 0) {

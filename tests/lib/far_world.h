@@ -22,6 +22,7 @@ struct far_heard {
     char node;
     enum far_kind kind;
     enum call_event_kind event; /* EVENT */
+    uint8_t flags;
     struct sig_call_id call;
     uint64_t id_hash;
     uint8_t session[SESSION_ID_BYTES];
@@ -36,7 +37,7 @@ static struct {
     bool idle; /* Redis's client looks at no clock of its own, */
     bool cut;  /* and can send nothing */
     enum node_alive alive[FAR_NODES];
-    uint64_t dead_us;   /* of all that are dead */
+    uint64_t dead_us; /* of all that are dead */
     uint64_t lapses, known;
     size_t looks;       /* questions for a user's calls so far */
     char look_key[64];  /* the last one's */
@@ -77,6 +78,7 @@ static inline void far_hear(char node, struct slice body)
     *h = (struct far_heard){.node = node,
                             .kind = m.kind,
                             .event = (enum call_event_kind)m.event,
+                            .flags = m.flags,
                             .call = m.call,
                             .id_hash = m.id_hash};
     memcpy(h->session, m.session, sizeof(h->session));
