@@ -331,6 +331,7 @@ static void take_elsewhere(struct router *r, struct slice node, uint64_t epoch,
         return; /* it is known better here */
     if (r->far->nodes.alive(r->far->nodes.arg, owner, its) == NODE_DEAD) {
         l->orphan = true;
+        l->orphan_us = r->now_us;
         if (s)
             router_far_greet_again(r, s);
         return;

@@ -105,9 +105,16 @@ static void test_a_call_that_is_at_a_dead_node_by_now_is_looked_for(void **state
     struct world *w = *state;
     struct fake *f = in_call_of_b(w);
 
+    for (int i = 0; i < 20; i++) { /* longer than it is looked for */
+        far_pass(w, US_PER_S);
+        fake_frame(f, WS_OP_PONG, "", 0);
+    }
     far_world.alive['c' - 'a'] = NODE_DEAD;
     is_elsewhere(w, 'b', CALL, 'c');
     assert_true(far_world.heard_n == 0 && far_open() == 1);
+    far_answer(w, far_entry(CALL, 'c'), NULL);
+    assert_null(fake_next(f)); /* it has not ended: somebody may take it yet */
+    far_pass(w, AGAIN_US + 10 * US_PER_MS);
     far_answer(w, far_entry(CALL, 'c'), far_entry(CALL, 'd'));
     assert_true(far_world.heard_n == 1 && is_told(0, 'd', CALL_EV_BACK, CALL));
     fake_free(f);
