@@ -13,10 +13,10 @@
 
 /* ---- ours ask ---- */
 
-static void unavailable(const struct request *q)
+void far_unavailable(const struct request *q)
 {
     request_error(q, &(struct sig_error){.code = SIG_ERR_STORE_UNAVAILABLE,
-                                         .text = "the node of this call does not answer",
+                                         .text = "whose this call is cannot be told now",
                                          .retry_after_ms = FAR_RETRY_MS});
 }
 
@@ -36,7 +36,7 @@ void far_ask(const struct request *q, struct slice node, uint64_t epoch, enum fa
     memcpy(m.session, q->s->id, sizeof(m.session));
     if ((q->m->has_id && !wait) || far_send(q->r, node, epoch, &m) != 0) {
         mem_free(wait);
-        unavailable(q);
+        far_unavailable(q);
         return;
     }
     if (!wait)

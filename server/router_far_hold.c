@@ -122,6 +122,7 @@ void far_hold_replay(struct far_hold *h, struct session *s, bool first_too)
         list_append(&texts, l);
     }
     uint8_t id[SESSION_ID_BYTES];
+    bool unknown = h->kind == FAR_HOLD_REQUEST && h->failed && !h->orphans;
     memcpy(id, s->id, sizeof(id));
     far_hold_free(h);
     for (bool skip = !first_too; (l = list_first(&texts)); skip = false) {
@@ -146,6 +147,8 @@ void far_hold_replay(struct far_hold *h, struct session *s, bool first_too)
                 router_call_request(&q);
             else if (!call_table_find(r->calls, &m.call_id) && router_far_ask(&q))
                 ; /* it is the other node's to answer */
+            else if (unknown && !call_table_find(r->calls, &m.call_id))
+                far_unavailable(&q);
             else if (m.type == SIG_CALL_QUALITY)
                 router_quality_request(&q);
             else
@@ -466,12 +469,14 @@ bool router_far_look(const struct request *q)
     struct far_hold *h =
         r->far ? begin(r, q->s, FAR_HOLD_REQUEST, &q->m->call_id, l && l->orphan) : NULL;
 
-    if (!h)
+    if (!r->far)
         return false;
-    if (far_hold_push(h, q->text, q->id_hash))
+    if (h && far_hold_push(h, q->text, q->id_hash))
         return true;
-    far_hold_free(h);
-    return false;
+    if (h)
+        far_hold_free(h);
+    far_unavailable(q);
+    return true;
 }
 
 bool far_hold_take_back(struct router *r, const struct far_message *m)

@@ -261,6 +261,8 @@ void far_take_say(struct router *r, struct slice node, uint64_t epoch, const str
  * the device's requests is asked of this one, before anything newer. */
 struct far_leg *far_host(struct router *r, const struct sig_call_id *call, struct slice user,
                          struct slice device, struct slice node, uint64_t epoch);
+/* Answers that it is not known now where the call is: it may be tried again. */
+void far_unavailable(const struct request *q);
 /* Sends the request to the node that runs the call; its answer is waited for. */
 void far_ask(const struct request *q, struct slice node, uint64_t epoch, enum far_kind kind,
              const struct sig_call_id *call);

@@ -275,7 +275,8 @@ bool router_far_invite(const struct request *q, const struct sig_invite *in);
 bool router_far_hold(const struct request *q);
 /* A request of that id waits. */
 bool router_far_held(const struct router *r, const struct session *s, uint64_t id_hash);
-/* Looks for the node of a call that is not known here. False: nobody can be asked. */
+/* Looks for the node of a call that is not known here; when that cannot be done now, the request is
+ * answered so. False: there are no other nodes. */
 bool router_far_look(const struct request *q);
 /* A session is new: calls elsewhere that ring for its user, or have its device, hear of it. */
 void router_far_greet(struct router *r, const struct session *s);

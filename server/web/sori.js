@@ -48,6 +48,7 @@ const CANDIDATES_PER_MESSAGE = 32;
 const CANDIDATES_KEPT = 512;
 const NEGOTIATION_MS = 10_000; // an offer without an answer for so long is taken back
 const RETRY_OFFER_MS = 1_000;
+const ASK_AGAIN_MS = 5_000; // whose a call is could not be told
 const HEAL_MS = { caller: 1_500, callee: 3_000 }; // 'disconnected' before an ICE restart
 const HEAL_AGAIN_MS = 6_000;
 const RELAY_GIVE_WAY_MS = 300; // the callee's restart waits for the caller's
@@ -984,6 +985,7 @@ export class Call extends EventTarget {
         this.#finish({ reason: 'answered_elsewhere' });
     } catch (error) {
       this.#overBecause(error);
+      if (error.retryable && this.state !== 'ended') this.#timers.set('ask', ASK_AGAIN_MS, () => this.#ask());
     }
   }
 

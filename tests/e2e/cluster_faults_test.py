@@ -41,6 +41,7 @@ def test_redis_dies_and_comes_back(cluster):
     async def scene():
         here, alice, anna = await up(cluster, "aa", "alice", "anna")
         over, carl, bob = await up(cluster, "ab", "carl", "bob")
+        there, _, _ = await up(cluster, "ba", "hans", "ida")
         dora, emil = await cluster.join("a", "dora"), await cluster.join("a", "emil")
         cluster.redis.stop()
         # Calls of one node go on, and new ones are made at once.
@@ -63,6 +64,11 @@ def test_redis_dies_and_comes_back(cluster):
         m = await fay.until("error", 8)
         assert m["data"]["code"] == "store.unavailable" and m["data"]["retryable"], m
         assert time.monotonic() - begin < 7
+        # A call that may be elsewhere is not "not found": that would end it for its client.
+        ida = await cluster.join("a", "ida", "dev-2")
+        await ida.send("call.sync", there)
+        m = await ida.until("error", 8)
+        assert m["data"]["code"] == "store.unavailable" and m["data"]["retryable"], m
         # What is said between the nodes meanwhile is late, not lost, and in order.
         await infos(carl, bob, over, 20)
         await infos(bob, carl, over, 20)
@@ -75,6 +81,9 @@ def test_redis_dies_and_comes_back(cluster):
         await hear_infos(carl, 20)
         await ended(carl, over, "hangup", by="bob")
         assert time.monotonic() - back < 5
+        await ida.send("call.sync", there)
+        m = await ida.until("error", 8)
+        assert m["data"]["code"] == "call.not_found", m  # its node can say: this device has no part in it
         # And calls between the nodes are made again.
         call, m = await dial(dora, "bob")
         assert m["data"].get("code") == "call.busy" or m["type"] == "call.invite", m

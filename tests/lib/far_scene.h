@@ -127,6 +127,14 @@ static inline bool is_not_found(struct fake *f, const char *id)
     return has(m, "call.not_found") && strcmp(fake_field(m, "\"re\":"), id) == 0;
 }
 
+/* Whose the call is could not be told. */
+static inline bool is_unknown(struct fake *f, const char *id)
+{
+    const char *m = fake_next(f);
+
+    return has(m, "store.unavailable") && strcmp(fake_field(m, "\"re\":"), id) == 0;
+}
+
 /* Bob's phone in a call that b runs, of which it has heard. */
 static inline struct fake *in_call_of_b(struct world *w)
 {

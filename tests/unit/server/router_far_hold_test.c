@@ -190,14 +190,14 @@ static void test_64_KB_wait_and_no_more(void **state)
 
 /* ---- when Redis does not say ---- */
 
-static void test_when_redis_says_an_error_it_goes_on_with_what_this_node_knows(void **state)
+static void test_when_redis_says_an_error_the_call_is_unknown(void **state)
 {
     struct world *w = *state;
     struct fake *f = join(w);
 
     say(w, f, "call.hangup", "r1", CALL, NULL);
     far_answer_raw(w, "-ERR no\r\n");
-    assert_true(is_not_found(f, "r1"));
+    assert_true(is_unknown(f, "r1"));
     say(w, f, "call.hangup", "r2", CALL, NULL);
     node_says(w, 'b', CALL, ""); /* it learns whom to ask meanwhile */
     far_answer_raw(w, "-ERR no\r\n");
@@ -216,18 +216,18 @@ static void silent(void **state, bool idle)
     far_pass(w, ANSWER_US - 1);
     assert_true(!fake_next(f) && far_open() == 1);
     far_pass(w, 1);
-    assert_true(is_not_found(f, "r1") && list_empty(&w->r->far->holds));
+    assert_true(is_unknown(f, "r1") && list_empty(&w->r->far->holds));
     far_answer(w, far_entry(CALL, 'b'), NULL); /* too late */
     assert_true(far_world.heard_n == 0 && !fake_next(f));
     fake_free(f);
 }
 
-static void test_when_redis_does_not_answer_it_goes_on_after_5_s(void **state)
+static void test_when_redis_does_not_answer_the_call_is_unknown_after_5_s(void **state)
 {
     silent(state, false);
 }
 
-static void test_when_its_client_does_not_say_so_it_goes_on_all_the_same(void **state)
+static void test_when_its_client_does_not_say_so_it_is_unknown_all_the_same(void **state)
 {
     silent(state, true);
 }
@@ -249,7 +249,7 @@ static void test_redis_that_is_away_for_long_is_not_asked(void **state)
     far_pass(w, 1);
     assert_false(far_hold_may_ask(w->r, false));
     say(w, f, "call.hangup", "r2", CALL, NULL);
-    assert_true(far_world.looks == 1 && is_not_found(f, "r2"));
+    assert_true(far_world.looks == 1 && is_unknown(f, "r2"));
     router_far_greet(w->r, session_of(w));
     assert_true(list_empty(&w->r->far->holds));
     far_world.ready = true;
@@ -351,7 +351,7 @@ static void test_a_question_that_nobody_waits_for_is_not_sent_any_more(void **st
     far_world.idle = far_world.cut = true;
     say(w, f, "call.hangup", "r1", CALL, NULL);
     far_pass(w, ANSWER_US);
-    assert_true(is_not_found(f, "r1"));
+    assert_true(is_unknown(f, "r1"));
     far_world.cut = false;
     far_pass(w, 0);
     assert_true(far_world.looks == 0 && far_open() == 0);
@@ -446,9 +446,9 @@ int main(void)
         TEST(test_a_call_of_a_dead_node_that_nobody_takes_is_not_found_after_15_s),
         TEST(test_256_messages_wait_and_no_more),
         TEST(test_64_KB_wait_and_no_more),
-        TEST(test_when_redis_says_an_error_it_goes_on_with_what_this_node_knows),
-        TEST(test_when_redis_does_not_answer_it_goes_on_after_5_s),
-        TEST(test_when_its_client_does_not_say_so_it_goes_on_all_the_same),
+        TEST(test_when_redis_says_an_error_the_call_is_unknown),
+        TEST(test_when_redis_does_not_answer_the_call_is_unknown_after_5_s),
+        TEST(test_when_its_client_does_not_say_so_it_is_unknown_all_the_same),
         TEST(test_redis_that_is_away_for_long_is_not_asked),
         TEST(test_a_node_of_unknown_life_is_waited_for_2_s_at_most),
         TEST(test_a_session_without_a_socket_has_its_answer_when_it_comes_back),
