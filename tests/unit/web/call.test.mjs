@@ -595,6 +595,30 @@ describe('after a resume', () => {
     assert.equal(call.end.reason, 'connection_lost');
   });
 
+  test('a call of which nobody can tell now is asked for again, and not over', async () => {
+    const c = await client();
+    const call = await accepted(c);
+    const unknown = async () => {
+      for (let tries = 0; tries < 3; tries++) {
+        await c.refuse(c.socket.read('call.sync'), 'store.unavailable', { retryable: true, retryAfterMs: 1_000 });
+        await c.clock.advance(1_000);
+      }
+    };
+
+    c.socket.end(1006);
+    await c.clock.advance(0);
+    await c.hello();
+    await c.welcome({ resumed: false, sessionId: 's2' });
+    await unknown();
+    assert.equal(c.socket.sent('call.sync').length, 0);
+    assert.notEqual(call.state, 'ended');
+    await c.clock.advance(4_000);
+    await c.reply(c.socket.read('call.sync'), { callId: call.id, state: 'active', role: 'caller', selected: true });
+    assert.notEqual(call.state, 'ended');
+    await c.clock.advance(20_000);
+    assert.equal(c.socket.sent('call.sync').length, 0);
+  });
+
   test('the answer is taken from the view when the event was lost', async () => {
     const c = await client();
     const call = await c.sori.call('bob');
