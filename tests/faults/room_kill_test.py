@@ -1,5 +1,6 @@
-"""Rooms over several nodes while nodes are killed and come back, or stand still, one after another: nobody leaves a room who did not
-want to, and in the end everybody knows the same. SPDX-License-Identifier: BSD-3-Clause"""
+"""Rooms over several nodes while nodes are killed and come back, are stopped, stand still or are cut off from Redis, or Redis
+pauses, one after another: nobody leaves a room who did not want to, and in the end everybody knows the same.
+SPDX-License-Identifier: BSD-3-Clause"""
 import asyncio
 import random
 import signal
@@ -8,12 +9,12 @@ import pytest
 import websockets
 
 from clusterroom import LOOP, World
-from faultworld import SEED, figure, say, sized
+from faultworld import SEED, elsewhere, figure, frozen, leave, say, sized
 from roomscene import Member
 
 NODES = ("a", "b", "c")
 ROOMS, PEOPLE = sized(6, 30), sized(4, 8)  # people of each room
-ROUNDS = sized(4, 40)
+ROUNDS = sized(5, 40)
 BACK_S = 12
 
 
@@ -118,6 +119,28 @@ async def freeze(cluster):
     await asyncio.sleep(2)  # what it decides before it has found out is undone
 
 
+async def cut_off(cluster):
+    """From Redis, for about a lease."""
+    with cluster.cut_off(random.choice(NODES)):
+        await asyncio.sleep(random.uniform(0.3, 4))
+    await asyncio.sleep(2)
+
+
+async def restart(cluster):
+    d = cluster[random.choice(NODES)].d
+    await elsewhere(leave, d)
+    await elsewhere(d.start)
+
+
+async def pause_redis(cluster):
+    with frozen(cluster.redis):
+        await asyncio.sleep(random.uniform(0.3, 4))
+    await asyncio.sleep(2)
+
+
+FAULTS = (kill, freeze, cut_off, restart, pause_redis)
+
+
 def test_nodes_are_killed_and_everybody_stays():
     random.seed(SEED)
 
@@ -138,7 +161,7 @@ def test_nodes_are_killed_and_everybody_stays():
 
         await until(settled, 5, why)
         for n in range(ROUNDS):
-            fault = (kill, freeze)[n % 2]
+            fault = FAULTS[n % len(FAULTS)]
             say(f"round {n}: {fault.__name__}")
             await fault(w.cluster)
             speaker = random.choice(crowd)
