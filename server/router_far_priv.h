@@ -101,6 +101,7 @@ struct far {
     struct htable seats_by_room, seats_by_session; /* struct far_seat */
     struct list seats, looks, dirty_rooms, room_saves;
     struct list rings;         /* struct room_ring: router_far_ring.c */
+    struct list rooms_left;    /* struct room_left: router_room_keep.c */
     struct room_ring *ringing; /* the one that is performed */
     bool sync_waits;
     uint64_t sync_end_us;         /* until then rooms of a former process may be taken over */

@@ -177,6 +177,7 @@ bool router_set_nodes(struct router *r, const struct router_nodes *nodes)
     list_init(&f->seats);
     list_init(&f->rings);
     list_init(&f->traces);
+    list_init(&f->rooms_left);
     f->missed_us = CLOCK_NEVER;
     f->sync_end_us = r->now_us + FAR_ADOPT_US;
     list_init(&f->looks);

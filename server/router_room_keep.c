@@ -30,6 +30,16 @@ struct room_save {
     uint8_t room[SIG_ROOM_MAX];
 };
 
+/* A room that another node has taken: its media here is that one's, as soon as it has asked the
+ * media server for it. What it does not ask for is closed later. */
+struct room_left {
+    struct list link;
+    size_t node;
+    uint64_t due_us;
+    uint8_t room_len;
+    uint8_t room[SIG_ROOM_MAX];
+};
+
 unsigned far_room_scripts(const struct router *r)
 {
     return r->far->nodes.claims->first + CALL_SHARE_SCRIPTS + SESSION_SHARE_SCRIPTS;
@@ -230,6 +240,37 @@ static void renew(struct router *r)
             make_dirty(r, room);
 }
 
+static void leave_media(struct router *r, const struct room *room)
+{
+    struct room_left *k = room->node != ROOM_NODE_NONE ? mem_zalloc(sizeof(*k)) : NULL;
+
+    if (!k)
+        return;
+    k->node = room->node;
+    k->due_us = r->now_us + FAR_ADOPT_US;
+    k->room_len = (uint8_t)room->id.len;
+    memcpy(k->room, room->id.p, room->id.len);
+    list_append(&r->far->rooms_left, &k->link);
+}
+
+/* Closes what nobody has asked for; what has is not ours there any more. */
+static void close_left(struct router *r)
+{
+    LIST_EACH(l, tmp, &r->far->rooms_left)
+    {
+        struct room_left *k = CONTAINER_OF(l, struct room_left, link);
+        const struct slice id = slice_of(k->room, k->room_len);
+        const struct room *room = room_by_id(r->rooms, id);
+        if (k->due_us > r->now_us)
+            return;
+        r->ctl = (struct ctl_msg){.type = CTL_CLOSE_ROOM, .room = id};
+        if (r->nodes[k->node] && (!room || room->node != k->node)) /* else it is here again */
+            (void)node_request(r->nodes[k->node], &r->ctl, NULL, r->now_us);
+        list_del(l);
+        mem_free(k);
+    }
+}
+
 void far_rooms_save(struct router *r, bool ready)
 {
     struct list now, *l;
@@ -246,6 +287,7 @@ void far_rooms_save(struct router *r, bool ready)
             ;
     }
     r->far->rooms_ask = false;
+    close_left(r);
     if (!ready || r->now_us < r->far->renew_us)
         return;
     r->far->renew_us = r->now_us + US_PER_S;
@@ -273,6 +315,11 @@ void far_rooms_keep_free(struct router *r)
     free_save(CONTAINER_OF(l, struct room_save, link));
     while (!list_empty(&r->far->dirty_rooms))
         list_del(list_first(&r->far->dirty_rooms));
+    LIST_EACH(l, tmp, &r->far->rooms_left)
+    {
+        list_del(l);
+        mem_free(CONTAINER_OF(l, struct room_left, link));
+    }
 }
 
 /* ---- another's ---- */
@@ -332,9 +379,6 @@ void far_room_lose(struct router *r, struct room *room, struct slice node, uint6
         memcpy(k->participant, seat->id.p, seat->id.len);
         far_seat_tell(r, k, s, s->client ? ROOM_WIRE_BACK : ROOM_WIRE_LOST);
     }
-    if (room->node != ROOM_NODE_NONE) { /* where it is the new one's, we have none to close */
-        r->ctl = (struct ctl_msg){.type = CTL_CLOSE_ROOM, .room = room->id};
-        router_sfu_tell(r, room);
-    }
+    leave_media(r, room);
     room_forget(r->rooms, room);
 }

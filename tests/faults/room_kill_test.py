@@ -24,7 +24,7 @@ class Person(Member):
     def __init__(self, world, user, room):
         super().__init__(None, user)
         self.world, self.room, self.here, self.seen = world, room, asyncio.Event(), {}
-        self.closed_by, self.rejoined, self.away_s, self.wants = None, 0, 0, {}
+        self.closed_by, self.rejoined, self.restarts, self.away_s, self.wants = None, 0, 0, 0, {}
 
     def anywhere(self):
         return self.world.cluster[random.choice(list(self.world.cluster.nodes))].ws
@@ -75,6 +75,8 @@ class Person(Member):
             self.seen.update({p["participantId"]: p.get("metadata") for p in d["participants"]})
         elif m["type"] == "room.closed":
             self.closed_by = d["reason"]
+        elif m["type"] == "room.restart":
+            self.restarts += 1
 
     async def come_back(self):
         while True:
@@ -156,8 +158,12 @@ def test_nodes_are_killed_and_everybody_stays():
             return all(p.here.is_set() and set(p.seen) == of(p) for p in crowd)
 
         def why():
-            return [(p.user, p.here.is_set(), set(p.seen) ^ of(p)) for p in crowd
-                    if not p.here.is_set() or set(p.seen) != of(p)]
+            names = {o.id: o.user for o in crowd}
+            off = [p for p in crowd if not p.here.is_set() or set(p.seen) != of(p)]
+            return f"{len(off)} in {len({p.room for p in off})} rooms", [
+                (p.user, p.url[-6:], p.here.is_set() or "not here", p.closed_by, f"anew {p.rejoined}",
+                 f"restarts {p.restarts}", "misses", [names[i] for i in of(p) - set(p.seen)],
+                 "too many", [names.get(i, i) for i in set(p.seen) - of(p)]) for p in off[:4]]
 
         await until(settled, 5, why)
         for n in range(ROUNDS):
@@ -166,6 +172,7 @@ def test_nodes_are_killed_and_everybody_stays():
             await fault(w.cluster)
             speaker = random.choice(crowd)
             await until(settled, BACK_S, why)
+            assert not [p.user for p in crowd if p.restarts]  # the media server lives: nobody's media is interrupted
             await speaker.ask("update", {"metadata": {"round": n}})
             await until(lambda: all(p.seen[speaker.id] == {"round": n} for p in crowd
                                     if p.room == speaker.room and p is not speaker), 5,

@@ -141,7 +141,9 @@ class FakeSfu:
         peer = self.peers.get(h["server"])
         resumed = bool(peer and peer.epoch == h["epoch"])
         if not resumed:
+            rooms = peer.rooms if peer else {}  # another process of the name: until sync_end, or another adopts them
             peer = self.peers[h["server"]] = Peer(h["epoch"])
+            peer.rooms = rooms
         peer.writer, peer.synced = writer, set()
         proof = mac(self.secret, "sori-ctl 1 sfu", nonce, theirs, h["server"], self.node, h["epoch"], self.epoch)
         self._send(writer, {"t": "hello", "re": h["id"], "node": self.node, "epoch": self.epoch, "resumed": resumed,
@@ -180,6 +182,7 @@ class FakeSfu:
     def _do_join(self, peer, m):
         seat = {"tracks": self._tracks(m), "slots": [{"mid": "a"}, {"mid": "v"}]}
         peer.rooms.setdefault(m["room"], {})[m["participant"]] = seat
+        peer.synced.add(m["room"])
         return {"answer": "v=0\r\ns=answer to " + m["offer"][:20] + "\r\n", **seat}
 
     def _do_offer(self, peer, m):
@@ -210,6 +213,7 @@ class FakeSfu:
         if was is None or m["room"] not in was.rooms:
             return {"error": {"code": "no_room", "message": "what room?"}}
         peer.rooms[m["room"]] = was.rooms.pop(m["room"])
+        peer.synced.add(m["room"])
         return {}
 
     def _do_sync(self, peer, m):
