@@ -7,7 +7,7 @@
 
 #include "server/call.h"
 
-#define VERSION 1
+#define VERSION 2
 
 static void put_text(struct wr *w, struct slice text)
 {
