@@ -43,13 +43,6 @@ static void pair_key(struct wr *w, const struct call_claims *c, struct slice a, 
     presence_wire_key(w, c->prefix, "ring", wr_done(&both));
 }
 
-static void owner_value(struct wr *w, const struct call_claims *c)
-{
-    presence_wire_epoch(w, c->epoch);
-    wr_u8(w, ' ');
-    wr_bytes(w, c->node);
-}
-
 static void user_key(struct wr *w, const struct call_claims *c, struct slice user)
 {
     presence_wire_key(w, c->prefix, "busy", user);
@@ -60,9 +53,7 @@ static void user_value(struct wr *w, const struct sig_call_id *id, struct slice 
 {
     sig_call_id_write(w, id);
     wr_u8(w, ' ');
-    presence_wire_epoch(w, epoch);
-    wr_u8(w, ' ');
-    wr_bytes(w, node);
+    presence_wire_owner(w, epoch, node);
 }
 
 static void pair_value(struct wr *w, const struct call_claims *c, const struct sig_call_id *id,
@@ -70,7 +61,7 @@ static void pair_value(struct wr *w, const struct call_claims *c, const struct s
 {
     sig_call_id_write(w, id);
     wr_u8(w, ' ');
-    owner_value(w, c);
+    presence_wire_owner(w, c->epoch, c->node);
     wr_u8(w, ' ');
     wr_bytes(w, caller);
 }

@@ -59,9 +59,7 @@ static struct slice key_of(struct text *t, const struct call_claims *c, const ch
 static struct slice owner_text(struct text *t, struct slice node, uint64_t epoch)
 {
     t->w = wr_init(t->buf, sizeof(t->buf));
-    presence_wire_epoch(&t->w, epoch);
-    wr_u8(&t->w, ' ');
-    wr_bytes(&t->w, node);
+    presence_wire_owner(&t->w, epoch, node);
     return wr_done(&t->w);
 }
 

@@ -8,9 +8,8 @@
  *                     SUPERSEDE  the device dials anew: its call is over
  *     any -> owner    CHECK    the user's entry of this call stands; is there such a call?
  *     any -> former   TAKEN    the call is the sender's: it had found the lease over
+ *                     MOVED    the session goes on at the sender, which has its messages so far
  *     former -> host  ELSEWHERE  the call is run by that process now
- *                     MOVED    the session goes on at the sender, which has its messages up to a
- * number
  *
  * Pure. SPDX-License-Identifier: BSD-3-Clause */
 #ifndef SORI_SERVER_FAR_WIRE_H

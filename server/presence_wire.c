@@ -142,6 +142,13 @@ int presence_wire_epoch_decode(uint64_t *out, struct slice text)
     return 0;
 }
 
+void presence_wire_owner(struct wr *w, uint64_t epoch, struct slice node)
+{
+    presence_wire_epoch(w, epoch);
+    wr_u8(w, ' ');
+    wr_bytes(w, node);
+}
+
 void presence_wire_rest(struct wr *w, const struct presence_entry *e, uint64_t epoch,
                         struct slice node)
 {

@@ -35,6 +35,8 @@ void presence_wire_rest(struct wr *w, const struct presence_entry *e, uint64_t e
 /* An epoch in its form: 16 hex digits. Decoding returns 0 or -EBADMSG. */
 void presence_wire_epoch(struct wr *w, uint64_t epoch);
 int presence_wire_epoch_decode(uint64_t *out, struct slice text);
+/* A process: "EPOCH NODE". Read by call_share_owner(). */
+void presence_wire_owner(struct wr *w, uint64_t epoch, struct slice node);
 
 /* The scripts, in the order of their indexes. KEYS and ARGV of each are told in presence_wire.c. */
 enum presence_script {

@@ -146,7 +146,7 @@ bool reliable_seen_id(struct reliable *r, uint64_t id_hash)
 
 bool reliable_heard(struct reliable *r, uint64_t id)
 {
-    return was_there(&r->_heard, id);
+    return id != 0 && !reliable_is_reply(id) && was_there(&r->_heard, id);
 }
 
 /* The newest one: a request that was refused for its rate and came again has two. */
@@ -239,8 +239,7 @@ bool reliable_restore_message(struct reliable *r, uint64_t seq, uint64_t id_hash
     list_append(&r->_unacked, &m->link);
     r->_unacked_n++;
     r->_unacked_bytes += m->len;
-    if (id_hash != 0 && !reliable_is_reply(id_hash))
-        (void)reliable_heard(r, id_hash);
+    (void)reliable_heard(r, id_hash);
     return true;
 }
 

@@ -54,7 +54,8 @@ enum reliable_rx reliable_recv(struct reliable *r, uint64_t seq, bool has_ack, u
  * An allocation failure forgets older ids instead of failing. */
 bool reliable_seen_id(struct reliable *r, uint64_t id_hash);
 /* The same for a message that another node has for the client: it may come by two ways when the
- * session, or the call, goes on elsewhere. Such ids are even, those of requests odd. */
+ * session, or the call, goes on elsewhere. Such ids are even, those of requests odd: of these, and
+ * of 0, it remembers nothing (false). */
 bool reliable_heard(struct reliable *r, uint64_t id);
 /* Whether the id is that of a request. */
 static inline bool reliable_is_reply(uint64_t id_hash)

@@ -61,9 +61,7 @@ static bool head_of(struct head *h, const struct call_claims *c, struct slice ro
     h->key = wr_init(h->key_buf, sizeof(h->key_buf));
     h->owner = wr_init(h->owner_buf, sizeof(h->owner_buf));
     presence_wire_key(&h->key, c->prefix, "room", room);
-    presence_wire_epoch(&h->owner, c->epoch);
-    wr_u8(&h->owner, ' ');
-    wr_bytes(&h->owner, c->node);
+    presence_wire_owner(&h->owner, c->epoch, c->node);
     return !h->key.bad && !h->owner.bad;
 }
 

@@ -103,7 +103,7 @@ static void say_here(struct router *r, struct session *s, struct slice body)
         counter_inc(&r->count.rate_limited);
         return;
     }
-    if (m.id_hash != 0 && !reliable_is_reply(m.id_hash) && reliable_heard(&s->rel, m.id_hash))
+    if (reliable_heard(&s->rel, m.id_hash))
         return;
     struct wr w = router_body(r);
     wr_bytes(&w, m.text);

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/call_share.h"
@@ -21,20 +20,10 @@
 
 /* ---- legs ---- */
 
-static uint64_t hash_of(const struct sig_call_id *id)
-{
-    return hash_bytes(slice_of(id->b, sizeof(id->b)));
-}
-
-static uint64_t device_hash(struct slice user, struct slice device)
-{
-    return hash_bytes(user) * 31 + hash_bytes(device);
-}
-
 struct far_leg *far_find(const struct far *f, const struct sig_call_id *call, struct slice user,
                          struct slice device, bool host)
 {
-    for (struct hnode *n = htable_first(&f->by_call, hash_of(call)); n; n = htable_next(n)) {
+    for (struct hnode *n = htable_first(&f->by_call, far_call_key(call)); n; n = htable_next(n)) {
         struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_call);
         if (l->host == host && sig_call_id_eq(&l->call, call) && far_leg_is(l, user, device))
             return l;
@@ -68,8 +57,8 @@ struct far_leg *far_need(struct far *f, const struct sig_call_id *call, struct s
         l->device_len = (uint8_t)device.len;
         memcpy(l->user, user.p, user.len);
         memcpy(l->device, device.p, device.len);
-        htable_add(&f->by_call, &l->by_call, hash_of(call));
-        htable_add(&f->by_device, &l->by_device, device_hash(user, device));
+        htable_add(&f->by_call, &l->by_call, far_call_key(call));
+        htable_add(&f->by_device, &l->by_device, far_device_key(user, device));
         list_append(&f->legs, &l->link);
     }
     l->orphan = false; /* of another process, or its lease stands again */
@@ -92,7 +81,7 @@ void router_far_place(struct router *r, const struct sig_call_id *id, struct sli
 {
     struct far_leg *l = far_find(r->far, id, user, device, false);
 
-    if (l && (l->epoch != epoch || !slice_eq(far_leg_node(l), node)))
+    if (l && !far_leg_at(l, node, epoch))
         far_away_begin(r, l);
     l = far_need(r->far, id, user, device, false, node, epoch);
     if (!l) {
@@ -114,7 +103,8 @@ void router_far_unplace(struct router *r, const struct sig_call_id *id, struct s
 
 bool router_far_in_call(const struct router *r, struct slice user, struct slice device)
 {
-    struct hnode *n = r->far ? htable_first(&r->far->by_device, device_hash(user, device)) : NULL;
+    struct hnode *n =
+        r->far ? htable_first(&r->far->by_device, far_device_key(user, device)) : NULL;
 
     for (; n; n = htable_next(n)) {
         const struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_device);
@@ -126,7 +116,7 @@ bool router_far_in_call(const struct router *r, struct slice user, struct slice 
 
 struct far_leg *far_next_of(const struct far *f, struct slice user, struct slice device)
 {
-    struct hnode *n = htable_first(&f->by_device, device_hash(user, device));
+    struct hnode *n = htable_first(&f->by_device, far_device_key(user, device));
 
     for (; n; n = htable_next(n)) {
         struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_device);
@@ -162,7 +152,7 @@ void router_far_changed(struct router *r, const struct call *c, enum sig_call_st
         return;
     call_claims_drop_user(r->far->nodes.claims, call_id(c), call_caller(c), r->now_us);
     call_claims_drop_user(r->far->nodes.claims, call_id(c), call_callee(c), r->now_us);
-    for (struct hnode *n = htable_first(&r->far->by_call, hash_of(call_id(c))); n; n = next) {
+    for (struct hnode *n = htable_first(&r->far->by_call, far_call_key(call_id(c))); n; n = next) {
         struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_call);
         next = htable_next(n);
         if (l->host || !sig_call_id_eq(&l->call, call_id(c)))
@@ -226,7 +216,7 @@ void router_far_session(struct router *r, struct session *s, enum call_event_kin
         return;
     if (kind == CALL_EV_NEW || (kind == CALL_EV_BACK && s->only_call))
         router_far_greet(r, s);
-    for (struct hnode *n = htable_first(&f->by_device, device_hash(user, device)); n; n = next) {
+    for (struct hnode *n = htable_first(&f->by_device, far_device_key(user, device)); n; n = next) {
         struct far_leg *l = CONTAINER_OF(n, struct far_leg, by_device);
         next = htable_next(n);
         if (!far_leg_is(l, user, device))
@@ -280,8 +270,7 @@ static void take_event(struct router *r, struct slice node, uint64_t epoch,
         far_learn(r, m);
     } else {
         const struct far_leg *l = far_find(r->far, &m->call, m->user, m->device, false);
-        if (!l || !slice_eq(far_leg_node(l), node) || l->epoch != epoch ||
-            router_find_session(r, m->user, m->device))
+        if (!l || !far_leg_at(l, node, epoch) || router_find_session(r, m->user, m->device))
             return; /* it has come back elsewhere */
         router_push_far(r, m->user, m->device, &m->call, ev.kind);
     }
@@ -306,9 +295,7 @@ void far_elsewhere(struct router *r, struct slice node, uint64_t epoch,
     uint8_t text[CALL_CLAIMS_TEXT_MAX];
     struct wr w = wr_init(text, sizeof(text));
 
-    presence_wire_epoch(&w, where->epoch);
-    wr_u8(&w, ' ');
-    wr_bytes(&w, far_trace_node(where));
+    presence_wire_owner(&w, where->epoch, far_trace_node(where));
     (void)far_send(r, node, epoch,
                    &(struct far_message){.kind = FAR_ELSEWHERE,
                                          .call = *call,
@@ -326,7 +313,7 @@ static void take_elsewhere(struct router *r, struct slice node, uint64_t epoch,
     struct slice owner;
     uint64_t its;
 
-    if (!l || l->over || l->epoch != epoch || !slice_eq(far_leg_node(l), node) ||
+    if (!l || l->over || !far_leg_at(l, node, epoch) ||
         call_share_owner(m->text, &its, &owner) != 0 || its == node_bus_epoch(r->far->nodes.bus))
         return; /* it is known better here */
     if (r->far->nodes.alive(r->far->nodes.arg, owner, its) == NODE_DEAD) {

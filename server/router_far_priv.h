@@ -4,6 +4,7 @@
 #ifndef SORI_SERVER_ROUTER_FAR_PRIV_H
 #define SORI_SERVER_ROUTER_FAR_PRIV_H
 
+#include "base/hash.h"
 #include "base/htable.h"
 #include "server/call_claims.h"
 #include "server/call_snapshot.h"
@@ -141,6 +142,20 @@ static inline struct slice far_leg_device(const struct far_leg *l)
 static inline struct slice far_leg_node(const struct far_leg *l)
 {
     return slice_of(l->node, l->node_len);
+}
+/* Whether that process has it. */
+static inline bool far_leg_at(const struct far_leg *l, struct slice node, uint64_t epoch)
+{
+    return l->epoch == epoch && slice_eq(far_leg_node(l), node);
+}
+/* Keys of tables. */
+static inline uint64_t far_call_key(const struct sig_call_id *call)
+{
+    return hash_bytes(slice_of(call->b, sizeof(call->b)));
+}
+static inline uint64_t far_device_key(struct slice user, struct slice device)
+{
+    return hash_bytes(user) * 31 + hash_bytes(device);
 }
 static inline struct slice far_trace_node(const struct far_trace *t)
 {

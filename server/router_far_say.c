@@ -127,17 +127,11 @@ static bool may_ring(const struct session *s, const struct far_message *m)
     return !into_room || (s->can_rooms && (!s->room || slice_is(m->name, s->room)));
 }
 
-/* Whether the device has it: it came by another way. */
-static bool was_heard(struct session *s, uint64_t id)
-{
-    return id != 0 && !reliable_is_reply(id) && reliable_heard(&s->rel, id);
-}
-
 /* Whether somebody else is known to run the call of l, and lives. */
 static bool is_run_elsewhere(const struct router *r, const struct far_leg *l, struct slice node,
                              uint64_t epoch)
 {
-    return l && !l->orphan && (l->epoch != epoch || !slice_eq(far_leg_node(l), node)) &&
+    return l && !l->orphan && !far_leg_at(l, node, epoch) &&
            r->far->nodes.alive(r->far->nodes.arg, far_leg_node(l), l->epoch) != NODE_DEAD;
 }
 
@@ -174,7 +168,7 @@ void far_take_say(struct router *r, struct slice node, uint64_t epoch, const str
     } else if (!reply && !over) {
         l = far_host(r, &m->call, m->user, m->device, node, epoch);
     }
-    if (was_heard(s, m->id_hash))
+    if (reliable_heard(&s->rel, m->id_hash))
         return;
     if (l)
         l->confirmed = true;

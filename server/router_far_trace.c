@@ -4,23 +4,12 @@
  * Called by router_keep.c, and router_far*.c (sessions that go on elsewhere; who asks here). What
  * is passed on to a wrong node by chance of two equal keys is dropped there. Pure.
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/router_far_priv.h"
 
 #define KEEP_US  (60 * US_PER_S)
 #define KEPT_MAX 65536
-
-static uint64_t call_key(const struct sig_call_id *call)
-{
-    return hash_bytes(slice_of(call->b, sizeof(call->b)));
-}
-
-static uint64_t device_key(struct slice user, struct slice device)
-{
-    return hash_bytes(user) * 31 + hash_bytes(device);
-}
 
 static struct far_trace *find(const struct far *f, uint64_t key, const struct sig_call_id *call)
 {
@@ -69,7 +58,7 @@ static void add(struct router *r, uint64_t key, const struct sig_call_id *call, 
 void far_trace_call(struct router *r, const struct sig_call_id *call, struct slice node,
                     uint64_t epoch)
 {
-    add(r, call_key(call), call, node, epoch);
+    add(r, far_call_key(call), call, node, epoch);
 }
 
 void far_trace_device(struct router *r, struct slice user, struct slice device, struct slice node,
@@ -77,12 +66,12 @@ void far_trace_device(struct router *r, struct slice user, struct slice device, 
 {
     static const struct sig_call_id none;
 
-    add(r, device_key(user, device), &none, node, epoch);
+    add(r, far_device_key(user, device), &none, node, epoch);
 }
 
 const struct far_trace *far_trace_of_call(const struct far *f, const struct sig_call_id *call)
 {
-    return find(f, call_key(call), call);
+    return find(f, far_call_key(call), call);
 }
 
 const struct far_trace *far_trace_of_device(const struct far *f, struct slice user,
@@ -90,12 +79,12 @@ const struct far_trace *far_trace_of_device(const struct far *f, struct slice us
 {
     static const struct sig_call_id none;
 
-    return find(f, device_key(user, device), &none);
+    return find(f, far_device_key(user, device), &none);
 }
 
 void far_trace_forget(struct far *f, const struct sig_call_id *call)
 {
-    struct far_trace *t = find(f, call_key(call), call);
+    struct far_trace *t = find(f, far_call_key(call), call);
 
     if (t)
         drop(f, t);
@@ -125,15 +114,12 @@ void far_traces_free(struct far *f)
  * passes it on. */
 static void leave_leg(struct router *r, struct far_leg *l, const struct far_trace *t)
 {
-    if (l->node_len > 0 && !(l->epoch == t->epoch && slice_eq(far_leg_node(l), far_trace_node(t))))
+    if (l->node_len > 0 && !far_leg_at(l, far_trace_node(t), t->epoch))
         far_elsewhere(r, far_leg_node(l), l->epoch, &l->call, far_leg_user(l), far_leg_device(l),
                       t);
-    if (!l->away)
-        return;
-    l->epoch = t->epoch;
-    l->node_len = t->node_len;
-    memcpy(l->node, t->node, t->node_len);
-    far_away_end(r, l);
+    if (l->away)
+        router_far_place(r, &l->call, far_leg_user(l), far_leg_device(l), far_trace_node(t),
+                         t->epoch);
 }
 
 void far_call_lose(struct router *r, const struct sig_call_id *id, struct slice node,

@@ -31,8 +31,7 @@ struct keep_step {
     struct redis_call call;
     struct sig_call_id id;
     int64_t fields; /* keeping: of the call, that may be new */
-    bool missing;   /* asking who has it: it was not where it had been saved */
-    bool lapse;     /* the same: it may have been taken */
+    bool missing;   /* asking who has it: it was not where it had been saved; else after a lapse */
     uint64_t epoch; /* taking: from whom */
     uint8_t node_len;
     uint8_t node[NODE_BUS_NODE_MAX];
@@ -127,7 +126,7 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     struct keep_step *k = call->arg;
     struct router *r = k->r;
     struct sig_call_id id = k->id;
-    bool missing = k->missing, lapse = k->lapse;
+    bool missing = k->missing;
     bool failed = end != REDIS_ANSWERED || reply->kind == RESP_ERROR;
     struct slice node, text = {0};
     uint64_t epoch;
@@ -146,7 +145,7 @@ static void on_who(struct redis_call *call, enum redis_end end, const struct res
     } else if (missing) {
         save_again(r, &id);
     }
-    if (lapse)
+    if (!missing)
         far_known(r, failed);
 }
 
@@ -155,10 +154,8 @@ static void ask_who(struct router *r, const struct sig_call_id *id, bool missing
 {
     struct keep_step *k = new_step(r, id, on_who);
 
-    if (k) {
+    if (k)
         k->missing = missing;
-        k->lapse = !missing;
-    }
     if (k && call_share_who(claims(r), &k->call, id, r->now_us) == 0) {
         r->far->asking += !missing;
         return;

@@ -49,7 +49,7 @@ static void fail_waits(struct router *r, struct slice node, uint64_t epoch)
 /* The device of a call of ours is at that process. */
 static bool is_there(const struct far_leg *l, struct slice node, uint64_t epoch)
 {
-    return !l->host && l->epoch == epoch && slice_eq(far_leg_node(l), node);
+    return !l->host && far_leg_at(l, node, epoch);
 }
 
 struct gone {
@@ -112,7 +112,7 @@ static void on_gone(void *arg, struct slice node, uint64_t epoch)
     LIST_EACH(link, tmp, &r->far->legs)
     {
         struct far_leg *l = CONTAINER_OF(link, struct far_leg, link);
-        if (!l->host || l->epoch != epoch || !slice_eq(far_leg_node(l), node))
+        if (!l->host || !far_leg_at(l, node, epoch))
             continue;
         const struct session *s = router_find_session(r, far_leg_user(l), far_leg_device(l));
         l->orphan = true;

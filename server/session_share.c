@@ -169,9 +169,7 @@ static struct slice key_of(struct words *t, const struct call_claims *c,
 static struct slice owner_of(struct words *t, const struct call_claims *c)
 {
     t->w = wr_init(t->buf, sizeof(t->buf));
-    presence_wire_epoch(&t->w, c->epoch);
-    wr_u8(&t->w, ' ');
-    wr_bytes(&t->w, c->node);
+    presence_wire_owner(&t->w, c->epoch, c->node);
     return wr_done(&t->w);
 }
 
